@@ -1,0 +1,1 @@
+"""Tables as pyiceberg catalogs see them."""

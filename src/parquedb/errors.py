@@ -1,0 +1,99 @@
+"""The errors of ParqueDB, sorted by what the caller does next.
+
+Every message names the object (a path or a namespace), what is wrong with it and what to do
+next. Exceptions of other libraries are translated where they enter, at the adapter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class ParqueDBError(Exception):
+    """Base of every error raised by ParqueDB."""
+
+
+class ConflictError(ParqueDBError):
+    """Somebody else changed the same thing first. Re-read and try again, or decide."""
+
+
+class CommitUnknownError(ParqueDBError):
+    """A commit may or may not have happened. Re-read; delete nothing."""
+
+
+class NotFoundError(ParqueDBError, KeyError):
+    """The named object does not exist."""
+
+    def __str__(self) -> str:
+        """Return the message itself; ``KeyError`` would print its repr."""
+        return str(self.args[0]) if self.args else ""
+
+
+class AlreadyExistsError(ParqueDBError):
+    """The named object exists and was left as it is."""
+
+
+class InvalidInputError(ParqueDBError, ValueError):
+    """An argument is not acceptable. Nothing was done."""
+
+
+class UnsupportedError(ParqueDBError):
+    """The data uses a feature that cannot be handled right. Nothing was done.
+
+    Args:
+        message: What is not supported, where, and what to do instead.
+        feature: The feature's name in its format's specification, where there is one.
+    """
+
+    def __init__(self, message: str, *, feature: str | None = None) -> None:
+        super().__init__(message)
+        self.feature = feature
+
+
+class LossyError(ParqueDBError):
+    """The step would lose something and the loss was not allowed. Nothing was done.
+
+    Args:
+        message: What was refused and how to allow it.
+        lost: One line for each thing that would be lost.
+    """
+
+    def __init__(self, message: str, *, lost: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.lost = tuple(lost)
+
+
+class StateError(ParqueDBError):
+    """The table or namespace is not in a state in which this can be done."""
+
+
+class VerificationError(ParqueDBError):
+    """Source and target were compared after a migration and differ."""
+
+
+class StorageError(ParqueDBError):
+    """The store failed: no permission, no space, a broken connection."""
+
+
+class FormatError(ParqueDBError):
+    """Bytes in the store do not follow their format's specification.
+
+    Args:
+        message: What is wrong with the object and what to do next.
+        location: Key or URI of the object.
+        section: Section of the specification that is not followed.
+        problems: All problems found, where more than one is.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        location: str | None = None,
+        section: str | None = None,
+        problems: Sequence[str] = (),
+    ) -> None:
+        super().__init__(message)
+        self.location = location
+        self.section = section
+        self.problems = tuple(problems)

@@ -1,0 +1,1 @@
+"""The neutral log: pure values and folds, no input or output."""

@@ -1,0 +1,65 @@
+"""The closed set of things that a commit can do to a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from parquedb.model.files import DataFile, Deletes
+from parquedb.model.partition import PartitionSpec
+from parquedb.model.schema import Schema
+
+
+@dataclass(frozen=True, slots=True)
+class AddFile:
+    """A data file becomes part of the table."""
+
+    file: DataFile
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveFile:
+    """A data file stops being part of the table.
+
+    Args:
+        file: The file as it was when it was live.
+    """
+
+    file: DataFile
+
+
+@dataclass(frozen=True, slots=True)
+class SetDeletes:
+    """The deleted rows of a live file become these.
+
+    Args:
+        path: Key of the data file.
+        deletes: All of its deletes from now on; empty to undo them.
+    """
+
+    path: str
+    deletes: tuple[Deletes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SetSchema:
+    """The table's columns become these."""
+
+    schema: Schema
+
+
+@dataclass(frozen=True, slots=True)
+class SetPartitioning:
+    """New files are partitioned this way from now on."""
+
+    spec: PartitionSpec
+
+
+@dataclass(frozen=True, slots=True)
+class SetProperties:
+    """User properties are set, or removed where the value is None."""
+
+    updates: Mapping[str, str | None]
+
+
+Change = AddFile | RemoveFile | SetDeletes | SetSchema | SetPartitioning | SetProperties

@@ -1,0 +1,135 @@
+"""Schemas: ordered fields with identities, and what is asked of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from parquedb.model.types import Field, ListType, MapType, StructType, Type
+
+
+class Identity(StrEnum):
+    """By what a table's data files are matched with its schema's fields."""
+
+    BY_ID = "id"
+    """Field ids, in the Parquet files or a name mapping: a rename keeps old values."""
+    BY_NAME = "name"
+    """Names alone: a column that is dropped and added again is the same column."""
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """The columns of a table at one version.
+
+    Args:
+        fields: Top-level fields in order.
+        identity: How fields and files are matched in the table the schema comes from.
+        identifier_ids: Ids of the fields that identify a row, where the table declares them.
+    """
+
+    fields: tuple[Field, ...]
+    identity: Identity = Identity.BY_NAME
+    identifier_ids: tuple[int, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the top-level fields."""
+        return tuple(field.name for field in self.fields)
+
+    def find(self, name: str) -> Field | None:
+        """Return the top-level field of a name, or None."""
+        return next((field for field in self.fields if field.name == name), None)
+
+
+EMPTY = Schema(())
+"""No columns."""
+
+Path = tuple[str, ...]
+"""Names from the top down: ``("address", "city")``, ``("tags", "element")``, ``("m", "key")``."""
+
+
+def children(type_: Type) -> tuple[Field, ...]:
+    """Return the fields directly inside a type; none for a primitive one."""
+    match type_:
+        case StructType(fields):
+            return fields
+        case ListType(element):
+            return (element,)
+        case MapType(key, value):
+            return (key, value)
+        case _:
+            return ()
+
+
+def walk(fields: tuple[Field, ...], above: Path = ()) -> Iterator[tuple[Path, Field]]:
+    """Yield every field, nested ones after their parents, with its path."""
+    for field in fields:
+        path = (*above, field.name)
+        yield path, field
+        yield from walk(children(field.type), path)
+
+
+def map_fields(
+    fields: tuple[Field, ...], change: Callable[[Path, Field], Field], above: Path = ()
+) -> tuple[Field, ...]:
+    """Rebuild fields bottom up: ``change`` sees each field with its children already changed."""
+    changed = []
+    for field in fields:
+        path = (*above, field.name)
+        type_: Type
+        match field.type:
+            case StructType(inner):
+                type_ = StructType(map_fields(inner, change, path))
+            case ListType(element):
+                type_ = ListType(*map_fields((element,), change, path))
+            case MapType(key, value):
+                type_ = MapType(*map_fields((key, value), change, path))
+            case other:
+                type_ = other
+        changed.append(change(path, replace(field, type=type_)))
+    return tuple(changed)
+
+
+def ids_by_path(schema: Schema) -> dict[Path, int]:
+    """Return the id of every field, nested ones included, by its path."""
+    return {path: field.id for path, field in walk(schema.fields)}
+
+
+def max_id(schema: Schema) -> int:
+    """Return the highest field id in use, 0 if there is none."""
+    return max((field.id for _, field in walk(schema.fields)), default=0)
+
+
+def assign_ids(schema: Schema, known: Mapping[Path, int], last_id: int) -> tuple[Schema, int]:
+    """Give every field the id known for its path, or the next free one.
+
+    Parents are numbered before their children and a level before the next, as Iceberg does.
+
+    Args:
+        schema: Fields whose ids are disregarded.
+        known: Ids already given out, by path.
+        last_id: The highest id ever given out.
+
+    Returns:
+        The schema with ids, and the highest id given out now.
+    """
+    ids = dict(known)
+    level: list[tuple[Path, Field]] = [((field.name,), field) for field in schema.fields]
+    while level:
+        for path, _ in level:
+            if path not in ids:
+                last_id += 1
+                ids[path] = last_id
+        level = [((*path, c.name), c) for path, field in level for c in children(field.type)]
+    fields = map_fields(schema.fields, lambda path, field: replace(field, id=ids[path]))
+    return replace(schema, fields=fields), last_id
+
+
+def same_shape(a: Schema, b: Schema) -> bool:
+    """Whether two schemas have equal names, types, nullability and order; ids are left out."""
+
+    def bare(schema: Schema) -> tuple[Field, ...]:
+        return map_fields(schema.fields, lambda _, field: replace(field, id=0, doc=None))
+
+    return bare(a) == bare(b)

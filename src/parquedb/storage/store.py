@@ -1,0 +1,199 @@
+"""What every store does, and what some can do besides.
+
+A store is a flat map from keys to immutable bytes. A *key* is a relative POSIX path
+(``users/_delta_log/00000000000000000000.json``), literal, never percent-encoded, never with
+``..``. The one operation on which all commits rest is :meth:`Store.create`: the creation of an
+object succeeds for exactly one of any number of callers, in any number of processes.
+
+Optional abilities (hard links, settable modification times, paths that other programs can open)
+are protocols of their own: ask with ``isinstance``. Nothing above this package may assume them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import BinaryIO, Protocol, runtime_checkable
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """What a store knows of an object without reading it.
+
+    Args:
+        key: The object's key.
+        size_bytes: Exact length.
+        modified_at_us: Time of last modification, microseconds since the epoch.
+        etag: Changes whenever the content may have changed.
+    """
+
+    key: str
+    size_bytes: int
+    modified_at_us: int
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class NewObject:
+    """An object about to be created.
+
+    Args:
+        key: Where.
+        data: All its bytes.
+        modified_at_ms: The modification time it shall carry, milliseconds since the epoch, where
+            the store can set one (:class:`SettableTimes`); ignored elsewhere.
+    """
+
+    key: str
+    data: bytes
+    modified_at_ms: int | None = None
+
+
+class Store(Protocol):
+    """Objects under one root.
+
+    All methods raise :class:`~parquedb.errors.StorageError` when the store fails (permission,
+    space, connection) and :class:`~parquedb.errors.InvalidInputError` for a key that is not a
+    relative path below the root.
+    """
+
+    @property
+    def root(self) -> str:
+        """URI of the root without a trailing slash: ``file:///srv/lake``, ``memory://x``."""
+        ...
+
+    def head(self, key: str) -> ObjectInfo | None:
+        """Return what is known of an object, or None if there is none. Read-after-write."""
+        ...
+
+    def get(self, key: str) -> bytes:
+        """Return an object's bytes.
+
+        Raises:
+            NotFoundError: There is no such object.
+        """
+        ...
+
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        """Return ``length`` bytes from ``start``; fewer only at the object's end.
+
+        Raises:
+            NotFoundError: There is no such object.
+        """
+        ...
+
+    def open_read(self, key: str) -> BinaryIO:
+        """Open an object as a seekable binary file.
+
+        Raises:
+            NotFoundError: There is no such object.
+        """
+        ...
+
+    def create(self, item: NewObject) -> None:
+        """Create an object if absent. Atomic against every other creator; durable on return.
+
+        Not idempotent: a second call, also by the same caller, raises.
+
+        Raises:
+            AlreadyExistsError: The object exists; it was left as it is.
+            CommitUnknownError: The store did not say whether it was created.
+        """
+        ...
+
+    def create_many(self, items: Sequence[NewObject]) -> int:
+        """Create objects in order; stop at the first that exists.
+
+        Each creation is atomic; the sequence is not. No object becomes visible before all its
+        predecessors are visible and durable. Cheaper than a loop over :meth:`create`, because
+        one durability barrier serves all.
+
+        Returns:
+            How many were created: ``len(items)``, or the index of the first that existed.
+        """
+        ...
+
+    def put_many(self, items: Sequence[NewObject]) -> None:
+        """Write objects whose keys are unique by construction; durable on return.
+
+        Idempotent: an existing object of that key is replaced. In no particular order, not
+        atomic as a whole; each object is visible whole or not at all.
+        """
+        ...
+
+    def replace(self, key: str, data: bytes) -> None:
+        """Create or overwrite an object. Atomic; the last writer wins. For hints only."""
+        ...
+
+    def open_create(self, key: str) -> AbstractContextManager[BinaryIO]:
+        """Stream a new object of any size.
+
+        The object appears, whole and durable, when the context ends without an exception, and
+        not at all otherwise. An existing object of that key is left and
+        :class:`~parquedb.errors.AlreadyExistsError` raised at the end.
+        """
+        ...
+
+    def copy_many(self, pairs: Sequence[tuple[str, str]]) -> None:
+        """Copy objects ``(source, target)`` inside the store, not through Python if it can.
+
+        Durable on return. Each target appears whole or not at all; an existing target of that
+        key is replaced, so a repetition is harmless. Target keys are unique by construction.
+
+        Raises:
+            NotFoundError: A source does not exist; earlier pairs may have been copied.
+        """
+        ...
+
+    def delete(self, key: str) -> None:
+        """Delete an object. Idempotent: deleting what is not there is no error."""
+        ...
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """Yield every object whose key begins with ``prefix + "/"`` (all for ``""``), by key."""
+        ...
+
+    def list_dir(self, prefix: str) -> tuple[Sequence[ObjectInfo], Sequence[str]]:
+        """List one level: the objects right under ``prefix`` and the names of the folders."""
+        ...
+
+
+@runtime_checkable
+class HardLinks(Protocol):
+    """A store in which two keys can name the same bytes, independently deletable."""
+
+    def link_many(self, pairs: Sequence[tuple[str, str]]) -> bool:
+        """Make each ``(source, target)`` pair's target another name of the source's bytes.
+
+        Durable on return. A target that already names the same bytes is left (so a repetition is
+        harmless).
+
+        Returns:
+            False, with nothing linked, where the file system cannot link these.
+
+        Raises:
+            NotFoundError: A source does not exist.
+            AlreadyExistsError: A target exists with other bytes.
+        """
+        ...
+
+    def same_object(self, a: str, b: str) -> bool:
+        """Whether both keys exist and name the same bytes by a hard link."""
+        ...
+
+
+@runtime_checkable
+class SettableTimes(Protocol):
+    """A store that honours :attr:`NewObject.modified_at_ms`."""
+
+    sets_modified_at: bool
+
+
+@runtime_checkable
+class LocalPaths(Protocol):
+    """A store whose objects other programs can open by a path of this machine."""
+
+    def local_path(self, key: str) -> str:
+        """Return the absolute path of a key, whether or not it exists."""
+        ...
