@@ -1,1 +1,1 @@
-"""cli."""
+"""The command line: arguments in, text or JSON out; no logic of its own."""

@@ -58,10 +58,14 @@ class TableState:
         Raises:
             FormatError: It removes a file, or sets deletes of one, that is not live.
         """
+        self.begin(commit)
+        for change in commit.changes:
+            self.apply_change(commit, change)
+
+    def begin(self, commit: Commit) -> None:
+        """Take on a commit's version and time; a base commit starts from nothing."""
         if commit.base:
             self.files.clear()
-        for change in commit.changes:
-            self._apply_change(commit, change)
         self.version, self.at_ms = commit.version, commit.at_ms
 
     def snapshot(self) -> Snapshot:
@@ -76,7 +80,12 @@ class TableState:
             dict(self.properties),
         )
 
-    def _apply_change(self, commit: Commit, change: Change) -> None:
+    def apply_change(self, commit: Commit, change: Change) -> None:
+        """Apply one change of a commit that was begun.
+
+        Raises:
+            FormatError: It removes a file, or sets deletes of one, that is not live.
+        """
         match change:
             case AddFile(file):
                 self.files[file.path] = file

@@ -1,1 +1,1 @@
-"""migrate."""
+"""Migration: detect, plan, transfer, verify, clean up."""

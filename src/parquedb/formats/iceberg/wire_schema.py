@@ -1,0 +1,280 @@
+"""Schemas, partition specs and types as JSON and back (Appendix C: "JSON serialization").
+
+Only field ids, names, types, requiredness and comments are kept; format version 3's defaults are
+refused with the version.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from parquedb.errors import FormatError, UnsupportedError
+from parquedb.model.partition import (
+    BucketTransform,
+    DayTransform,
+    HourTransform,
+    IdentityTransform,
+    MonthTransform,
+    PartitionField,
+    PartitionSpec,
+    Transform,
+    TruncateTransform,
+    VoidTransform,
+    YearTransform,
+)
+from parquedb.model.schema import Identity, Schema
+from parquedb.model.types import (
+    BinaryType,
+    BooleanType,
+    DateType,
+    DecimalType,
+    Field,
+    FixedType,
+    FloatType,
+    IntType,
+    ListType,
+    MapType,
+    StringType,
+    StructType,
+    TimestampType,
+    TimeType,
+    Type,
+    UuidType,
+    describe_type,
+)
+
+FIRST_PARTITION_ID = 1000
+
+_PRIMITIVES: Mapping[str, Type] = {
+    "boolean": BooleanType(),
+    "int": IntType(32),
+    "long": IntType(64),
+    "float": FloatType(32),
+    "double": FloatType(64),
+    "date": DateType(),
+    "time": TimeType("us"),
+    "timestamp": TimestampType("us", utc=False),
+    "timestamptz": TimestampType("us", utc=True),
+    "string": StringType(),
+    "uuid": UuidType(),
+    "binary": BinaryType(),
+}
+_NAMES = {type_: name for name, type_ in _PRIMITIVES.items()}
+_LATER = ("timestamp_ns", "timestamptz_ns", "unknown", "variant", "geometry", "geography")
+_DECIMAL = re.compile(r"decimal\(\s*(\d+)\s*,\s*(-?\d+)\s*\)")
+_FIXED = re.compile(r"fixed\[\s*(\d+)\s*\]")
+_SIMPLE: Mapping[str, Transform] = {
+    "identity": IdentityTransform(),
+    "year": YearTransform(),
+    "month": MonthTransform(),
+    "day": DayTransform(),
+    "hour": HourTransform(),
+    "void": VoidTransform(),
+}
+_SIMPLE_NAMES = {transform: name for name, transform in _SIMPLE.items()}
+_SIZED = re.compile(r"(bucket|truncate)\[\s*(\d+)\s*\]")
+
+
+@dataclass(frozen=True, slots=True)
+class IcebergSpec:
+    """A partition spec with the ids of its fields.
+
+    Args:
+        spec: The spec.
+        field_ids: Partition field ids, one per field.
+    """
+
+    spec: PartitionSpec
+    field_ids: tuple[int, ...]
+
+
+def parse_type(wire: Any, location: str) -> Type:
+    """Parse a type ("Schemas")."""
+    if isinstance(wire, str):
+        return _parse_primitive(wire, location)
+    match wire.get("type"):
+        case "struct":
+            return StructType(parse_fields(wire["fields"], location))
+        case "list":
+            element = parse_type(wire["element"], location)
+            required = wire.get("element-required", False)
+            return ListType(Field(wire["element-id"], "element", element, required))
+        case "map":
+            key = Field(wire["key-id"], "key", parse_type(wire["key"], location), required=True)
+            value = parse_type(wire["value"], location)
+            required = wire.get("value-required", False)
+            return MapType(key, Field(wire["value-id"], "value", value, required))
+        case other:
+            raise FormatError(
+                f"{location}: {other!r} is no type; repair the table's metadata",
+                location=location,
+                section="Appendix C: Schemas",
+            )
+
+
+def encode_type(type_: Type) -> Any:
+    """Encode a type ("Schemas")."""
+    if (name := _NAMES.get(type_)) is not None:
+        return name
+    match type_:
+        case DecimalType(precision, scale):
+            return f"decimal({precision}, {scale})"
+        case FixedType(length):
+            return f"fixed[{length}]"
+        case StructType(fields):
+            return {"type": "struct", "fields": [_encode_field(field) for field in fields]}
+        case ListType(element):
+            return {
+                "type": "list",
+                "element-id": element.id,
+                "element": encode_type(element.type),
+                "element-required": element.required,
+            }
+        case MapType(key, value):
+            return {
+                "type": "map",
+                "key-id": key.id,
+                "key": encode_type(key.type),
+                "value-id": value.id,
+                "value": encode_type(value.type),
+                "value-required": value.required,
+            }
+        case _:
+            raise UnsupportedError(
+                f"the type {describe_type(type_)} does not exist in Iceberg format version 2",
+                feature=describe_type(type_),
+            )
+
+
+def parse_fields(wire: Sequence[Mapping[str, Any]], location: str) -> tuple[Field, ...]:
+    """Parse the fields of a struct."""
+    return tuple(
+        Field(
+            field["id"],
+            field["name"],
+            parse_type(field["type"], location),
+            field.get("required", False),
+            field.get("doc"),
+        )
+        for field in wire
+    )
+
+
+def parse_schema(wire: Mapping[str, Any], location: str) -> Schema:
+    """Parse a schema."""
+    return Schema(
+        parse_fields(wire["fields"], location),
+        Identity.BY_ID,
+        tuple(wire.get("identifier-field-ids") or ()),
+    )
+
+
+def encode_schema(schema: Schema, schema_id: int) -> dict[str, Any]:
+    """Encode a schema."""
+    wire: dict[str, Any] = {
+        "type": "struct",
+        "schema-id": schema_id,
+        "fields": [_encode_field(field) for field in schema.fields],
+    }
+    if schema.identifier_ids:
+        wire["identifier-field-ids"] = list(schema.identifier_ids)
+    return wire
+
+
+def parse_spec_fields(
+    wire: Sequence[Mapping[str, Any]], spec_id: int, location: str
+) -> IcebergSpec:
+    """Parse a spec's fields; version 1 may leave their ids out, then they count from 1000."""
+    fields = []
+    for field in wire:
+        if "source-id" not in field:
+            raise UnsupportedError(
+                f"{location}: partition field {field.get('name')!r} has several source columns",
+                feature="multi-argument transforms",
+            )
+        transform = _parse_transform(field["transform"], location)
+        fields.append(PartitionField(field["source-id"], field["name"], transform))
+    ids = (
+        field.get("field-id", FIRST_PARTITION_ID + position) for position, field in enumerate(wire)
+    )
+    return IcebergSpec(PartitionSpec(spec_id, tuple(fields)), tuple(ids))
+
+
+def encode_spec_fields(spec: IcebergSpec) -> list[dict[str, Any]]:
+    """Encode a spec's fields."""
+    return [
+        {
+            "source-id": field.source_id,
+            "field-id": field_id,
+            "name": field.name,
+            "transform": encode_transform(field.transform),
+        }
+        for field, field_id in zip(spec.spec.fields, spec.field_ids, strict=True)
+    ]
+
+
+def encode_transform(transform: Transform) -> str:
+    """Encode a partition transform ("Partition Specs")."""
+    match transform:
+        case BucketTransform(buckets):
+            return f"bucket[{buckets}]"
+        case TruncateTransform(width):
+            return f"truncate[{width}]"
+        case _:
+            return _SIMPLE_NAMES[transform]
+
+
+def result_type(transform: Transform, source: Type) -> Type:
+    """Return the type of a transform's values ("Partition Transforms")."""
+    match transform:
+        case IdentityTransform() | TruncateTransform() | VoidTransform():
+            return source
+        case DayTransform():
+            return DateType()
+        case _:
+            return IntType(32)
+
+
+def _parse_primitive(wire: str, location: str) -> Type:
+    if (type_ := _PRIMITIVES.get(wire)) is not None:
+        return type_
+    if match := _DECIMAL.fullmatch(wire):
+        return DecimalType(int(match[1]), int(match[2]))
+    if match := _FIXED.fullmatch(wire):
+        return FixedType(int(match[1]))
+    if wire.startswith(_LATER):
+        raise UnsupportedError(
+            f"{location}: columns of type {wire!r} (Iceberg format version 3) cannot be read yet",
+            feature=wire,
+        )
+    raise FormatError(
+        f"{location}: {wire!r} is no type; repair the table's metadata",
+        location=location,
+        section="Primitive Types",
+    )
+
+
+def _encode_field(field: Field) -> dict[str, Any]:
+    wire: dict[str, Any] = {
+        "id": field.id,
+        "name": field.name,
+        "required": field.required,
+        "type": encode_type(field.type),
+    }
+    if field.doc is not None:
+        wire["doc"] = field.doc
+    return wire
+
+
+def _parse_transform(wire: str, location: str) -> Transform:
+    if (simple := _SIMPLE.get(wire)) is not None:
+        return simple
+    if match := _SIZED.fullmatch(wire):
+        size = int(match[2])
+        return BucketTransform(size) if match[1] == "bucket" else TruncateTransform(size)
+    raise UnsupportedError(
+        f"{location}: the partition transform {wire!r} is not known", feature=f"transform {wire}"
+    )

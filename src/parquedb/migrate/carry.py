@@ -1,0 +1,304 @@
+"""What of a source's history is to be carried, read from metadata alone.
+
+The commits are kept in memory up to a bound, so that a normal table's log is read once; beyond it
+the transfer reads the log again. Time O(changes), memory O(live files + kept changes).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import assert_never
+
+from parquedb.errors import FormatError, NotFoundError
+from parquedb.log.change import (
+    AddFile,
+    Change,
+    RemoveFile,
+    SetDeletes,
+    SetPartitioning,
+    SetProperties,
+    SetSchema,
+)
+from parquedb.log.commit import Commit, Operation
+from parquedb.log.ports import LogReader
+from parquedb.log.replay import TableState
+from parquedb.log.snapshot import Snapshot
+from parquedb.model.files import DataFile
+from parquedb.model.format import Format
+from parquedb.model.partition import PartitionSpec
+from parquedb.model.schema import Schema
+from parquedb.model.types import describe_type
+from parquedb.parquet.probe import probe_files
+from parquedb.storage.store import Store
+
+_SMALL = re.compile(r"\bu?int(8|16)\b")
+
+KEPT_CHANGES = 300_000
+"""Changes kept in memory between planning and transfer, about 2 KB each."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceVersion:
+    """What a version of the source must look like in the target.
+
+    Args:
+        version: The source's version.
+        at_ms: Its timestamp.
+        rows: Live rows, or None where the metadata does not say.
+    """
+
+    version: int
+    at_ms: int
+    rows: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Carry:
+    """What is to be carried.
+
+    Args:
+        versions: The versions, oldest first.
+        added: Every file that one of them adds, by key.
+        schemas: Every schema that one of them has, each once.
+        specs: Every partition spec that one of them has, each once.
+        latest: The source's newest snapshot.
+        lost: Versions that cannot be carried because they are gone; one line for each reason.
+        commits: The commits to carry, oldest first; iterable more than once.
+    """
+
+    versions: tuple[SourceVersion, ...]
+    added: Mapping[str, DataFile]
+    schemas: tuple[Schema, ...]
+    specs: tuple[PartitionSpec, ...]
+    latest: Snapshot
+    lost: tuple[str, ...]
+    commits: Iterable[Commit]
+
+
+@dataclass(frozen=True, slots=True)
+class _Log:
+    """Commits that are read anew at each iteration."""
+
+    reader: LogReader
+    head: tuple[Commit, ...]
+    after: int | None
+    has_tail: bool
+
+    def __iter__(self) -> Iterator[Commit]:
+        tail = self.reader.commits(after=self.after) if self.has_tail else ()
+        return chain(self.head, tail)
+
+
+def carry_latest(store: Store, reader: LogReader) -> Carry:
+    """Carry the newest version only, as one commit that makes the whole table."""
+    base = base_commit(reader.snapshot())
+    return _collected(store, reader, _Log(reader, (base,), None, has_tail=False), None, ())
+
+
+def carry_history(store: Store, reader: LogReader) -> Carry:
+    """Carry every version that can be rebuilt."""
+    return _collected(store, reader, _Log(reader, (), None, has_tail=True), None, ())
+
+
+def carry_after(
+    store: Store, reader: LogReader, cursor: int, cursor_at_ms: int, carried: Schema | None
+) -> Carry:
+    """Carry the versions after a cursor.
+
+    Where the source no longer has the cursor's version (expired, or undone by a rollback), the
+    first newer version is carried as a whole and the following ones as changes.
+
+    Args:
+        store: The store.
+        reader: The source.
+        cursor: The source's version that was carried last.
+        cursor_at_ms: The timestamp that it has in the target.
+        carried: The target's columns. A metadata change that repeats the cursor's version and
+            leads to these columns was carried before.
+    """
+    try:
+        start = reader.snapshot(cursor)
+    except NotFoundError:
+        newer = [version for version in reader.history() if version.at_ms > cursor_at_ms]
+        first = newer[0].version if newer else reader.latest()
+        log = _Log(reader, (base_commit(reader.snapshot(first)),), first, has_tail=True)
+        lost = (
+            ()
+            if reader.format is Format.NATIVE
+            else (f"the versions between {cursor} and {first}: the source no longer has them",)
+        )
+        return _collected(store, reader, log, None, lost)
+    log: Iterable[Commit] = _Log(reader, (), cursor, has_tail=True)
+    if reader.latest() == cursor:
+        commits = tuple(log)
+        log = () if carried is None or _leads_to(commits, carried) else commits
+    return _collected(store, reader, log, start, ())
+
+
+def _leads_to(commits: Iterable[Commit], carried: Schema) -> bool:
+    """Whether all commits are metadata changes after which the columns are the carried ones."""
+    schemas = [c.schema for commit in commits for c in commit.changes if isinstance(c, SetSchema)]
+    return not schemas or column_kinds(schemas[-1]) == column_kinds(carried)
+
+
+def column_kinds(schema: Schema) -> list[tuple[str, str]]:
+    """Return names and types, with types that formats store alike written alike."""
+    return [(f.name, _SMALL.sub("int32", describe_type(f.type))) for f in schema.fields]
+
+
+def base_commit(snapshot: Snapshot) -> Commit:
+    """Return a snapshot as one commit that makes the whole table."""
+    others = (SetPartitioning(s) for s in snapshot.specs.values() if s != snapshot.spec)
+    changes = (
+        SetSchema(snapshot.schema),
+        *others,
+        SetPartitioning(snapshot.spec),
+        *(AddFile(file) for file in snapshot.files.values()),
+    )
+    return Commit(snapshot.version, snapshot.at_ms, Operation.OVERWRITE, changes, base=True)
+
+
+class _Collector:
+    """Walks commits once and notes what a plan and a verification need."""
+
+    def __init__(self, start: Snapshot | None) -> None:
+        self.state = TableState() if start is None else TableState.of(start)
+        self.versions: list[SourceVersion] = []
+        self.added: dict[str, DataFile] = {}
+        self.schemas: dict[Schema, None] = {}
+        self.specs: dict[PartitionSpec, None] = {}
+        self.kept: list[Commit] | None = []
+        self.truncated_at: int | None = None
+        self._rows = 0
+        self._unknown = 0
+        self._changes = 0
+        for file in self.state.files.values():
+            self._count(file, 1)
+
+    def _count(self, file: DataFile, sign: int) -> None:
+        if file.rows is None:
+            self._unknown += sign
+        else:
+            self._rows += sign * (file.rows - sum(deletes.rows for deletes in file.deletes))
+
+    def add(self, commit: Commit) -> None:
+        """Note one commit."""
+        if commit.base:
+            self._rows = self._unknown = 0
+            if not self.versions:
+                self.truncated_at = commit.version
+        self.state.begin(commit)
+        for change in commit.changes:
+            self._add_change(commit, change)
+        rows = None if self._unknown else self._rows
+        self.versions.append(SourceVersion(commit.version, commit.at_ms, rows))
+        self._changes += len(commit.changes)
+        if self.kept is not None:
+            self.kept.append(commit)
+            if self._changes > KEPT_CHANGES:
+                self.kept = None
+
+    def _add_change(self, commit: Commit, change: Change) -> None:
+        files = self.state.files
+        before: DataFile | None = None
+        match change:
+            case AddFile(file):
+                before = files.get(file.path)
+                self.added[file.path] = file
+            case RemoveFile(file):
+                before = files.get(file.path)
+            case SetDeletes(path, _):
+                before = files.get(path)
+            case SetSchema(schema):
+                self.schemas[schema] = None
+            case SetPartitioning(spec):
+                self.specs[spec] = None
+            case SetProperties():
+                pass
+            case _:
+                assert_never(change)
+        if before is not None:
+            self._count(before, -1)
+        self.state.apply_change(commit, change)
+        match change:
+            case AddFile(file):
+                self._count(file, 1)
+            case SetDeletes(path, _):
+                self._count(files[path], 1)
+            case _:
+                pass
+
+
+def _collected(
+    store: Store,
+    reader: LogReader,
+    log: Iterable[Commit],
+    start: Snapshot | None,
+    lost: tuple[str, ...],
+) -> Carry:
+    collector = _Collector(start)
+    for commit in log:
+        collector.add(commit)
+    latest = collector.state.snapshot()
+    first = _first_whole_version(store, reader, log, collector.added, latest)
+    if first is not None:
+        skipped = sum(1 for _ in _until(collector.versions, first))
+        again = _Log(reader, (base_commit(reader.snapshot(first)),), first, has_tail=True)
+        gone = f"{skipped} versions before {first}: data files that they need were deleted"
+        return _collected(store, reader, again, None, (*lost, gone))
+    whole_log = isinstance(log, _Log) and log.after is None and log.has_tail
+    whole_log = whole_log and reader.format is not Format.NATIVE
+    if collector.truncated_at is not None and whole_log:
+        before = collector.truncated_at
+        lost = (*lost, f"the versions before {before}: the source no longer has them")
+    return Carry(
+        tuple(collector.versions),
+        collector.added,
+        tuple(collector.schemas),
+        tuple(collector.specs),
+        latest,
+        lost,
+        log if collector.kept is None else tuple(collector.kept),
+    )
+
+
+def _until(versions: Sequence[SourceVersion], first: int) -> Iterator[SourceVersion]:
+    for version in versions:
+        if version.version == first:
+            return
+        yield version
+
+
+def _first_whole_version(
+    store: Store,
+    reader: LogReader,
+    log: Iterable[Commit],
+    added: Mapping[str, DataFile],
+    latest: Snapshot,
+) -> int | None:
+    """Check that every file exists whole; say with which version to begin if some are gone.
+
+    Raises:
+        FormatError: A live file is gone, or an existing one is damaged.
+    """
+    missing = {key for key in added if store.head(key) is None}
+    if broken := sorted(missing & latest.files.keys()):
+        raise FormatError(
+            f"{broken[0]!r} is missing ({len(broken)} such data files): the {reader.format.label} "
+            "table refers to files that do not exist; restore them or repair the table first",
+            location=broken[0],
+            problems=broken,
+        )
+    probe_files(
+        store, [(key, file.size_bytes) for key, file in added.items() if key not in missing]
+    )
+    first = None
+    if missing:
+        for commit in log:
+            for change in commit.changes:
+                if isinstance(change, RemoveFile) and change.file.path in missing:
+                    first = commit.version
+    return first

@@ -1,0 +1,133 @@
+"""Delete a format's table once another format holds everything that it holds.
+
+A file is deleted only if the format's own metadata, read completely, names it, no other format of
+the namespace refers to it, and it lies below the namespace's own folders. What is to be deleted
+is recorded first, so that a clean-up that was cut short is finished by the next one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import orjson
+
+from parquedb.errors import FormatError, StateError
+from parquedb.log.ports import LogReader
+from parquedb.migrate.detect import Namespace
+from parquedb.model.format import Format
+
+
+@dataclass(frozen=True, slots=True)
+class CleanupPlan:
+    """What a clean-up deletes.
+
+    Args:
+        namespace: The namespace.
+        format: The format whose table goes.
+        keys: The files, metadata first, each with the etag it had when the plan was made.
+        kept: How many of its files stay because another format refers to them.
+        covered_by: The format that holds everything.
+    """
+
+    namespace: str
+    format: Format
+    keys: tuple[tuple[str, str], ...]
+    kept: int
+    covered_by: Format
+
+
+def plan_cleanup(namespace: Namespace, format_: Format) -> CleanupPlan:
+    """Decide what a clean-up deletes. Reads the metadata of every format of the namespace.
+
+    Raises:
+        NotFoundError: The namespace has no table of this format.
+        StateError: No other format holds everything that it holds.
+        FormatError: Some format's metadata cannot be read, so that nothing can be deleted safely.
+    """
+    record = _record_key(namespace, format_)
+    if namespace.store.head(record) is not None:
+        return _recorded(namespace, format_, record)
+    reader = namespace.reader(format_)
+    own = reader.referenced()
+    others = {f: namespace.reader(f) for f in namespace.formats() if f is not format_}
+    covering = next((f for f, other in others.items() if _covers(other, reader)), None)
+    if covering is None:
+        held = ", ".join(other.label for other in others) or "no other format"
+        raise StateError(
+            f"{namespace.name!r}: {held} does not hold everything that {format_.label} holds at "
+            f"version {reader.latest()}; run migrate-backend first, nothing was deleted"
+        )
+    shared = frozenset[str]().union(*(other.referenced() for other in others.values()))
+    folders = tuple(f"{folder}/" for folder in _own_folders(namespace, format_))
+    single = f"{namespace.name}.parquet"
+    deletable = [key for key in own - shared if key.startswith(folders) or (key == single)]
+    deletable.sort(key=lambda key: (key.endswith(".parquet"), key))
+    found = [(key, namespace.store.head(key)) for key in deletable]
+    keys = tuple((key, info.etag) for key, info in found if info is not None)
+    return CleanupPlan(namespace.name, format_, keys, len(own) - len(deletable), covering)
+
+
+def clean_up(namespace: Namespace, plan: CleanupPlan) -> None:
+    """Delete what a plan says. Idempotent; a run that is cut short is finished by the next.
+
+    A file that was overwritten since the plan was made is somebody's new data and stays.
+    """
+    record = _record_key(namespace, plan.format)
+    content = {"keys": plan.keys, "kept": plan.kept, "covered_by": plan.covered_by}
+    namespace.store.replace(record, orjson.dumps(content))
+    for key, etag in plan.keys:
+        info = namespace.store.head(key)
+        if info is not None and info.etag == etag:
+            namespace.store.delete(key)
+    namespace.store.delete(record)
+    namespace.refresh()
+
+
+def finish_cleanup(namespace: Namespace) -> None:
+    """Finish every clean-up of a namespace that was cut short, so that its keys are free again."""
+    for format_ in Format:
+        record = _record_key(namespace, format_)
+        if namespace.store.head(record) is not None:
+            clean_up(namespace, _recorded(namespace, format_, record))
+
+
+def _covers(other: LogReader, reader: LogReader) -> bool:
+    """Whether ``other`` holds all that ``reader`` holds, because one was made from the other."""
+    lineage = other.lineage()
+    if lineage is not None and lineage.completed_at_ms is not None:
+        origin = lineage.origin
+        if (origin.format, origin.table_id) == (reader.format, reader.table_id):
+            return origin.version == reader.latest()
+    own = reader.lineage()
+    if own is None or own.foreign:
+        return False
+    return (own.origin.format, own.origin.table_id) == (other.format, other.table_id)
+
+
+def _own_folders(namespace: Namespace, format_: Format) -> tuple[str, ...]:
+    folder = namespace.folder(format_)
+    if format_ is Format.NATIVE:
+        return (f"data/{namespace.name}", namespace.name, f"_parquedb/{namespace.name}")
+    return (folder,)
+
+
+def _record_key(namespace: Namespace, format_: Format) -> str:
+    return f"_parquedb/{namespace.name}/cleanup-{format_.value}.json"
+
+
+def _recorded(namespace: Namespace, format_: Format, record: str) -> CleanupPlan:
+    try:
+        content = orjson.loads(namespace.store.get(record))
+        return CleanupPlan(
+            namespace.name,
+            format_,
+            tuple((str(key), str(etag)) for key, etag in content["keys"]),
+            int(content["kept"]),
+            Format(content["covered_by"]),
+        )
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        raise FormatError(
+            f"{record!r}, the record of a clean-up that was cut short, cannot be read ({error}); "
+            "nothing was deleted: delete the record and run cleanup-backend again",
+            location=record,
+        ) from error

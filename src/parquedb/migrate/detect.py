@@ -1,0 +1,180 @@
+"""Find out which namespaces a storage holds, and in which formats."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from parquedb.errors import NotFoundError
+from parquedb.formats.dialects import DIALECTS, NOTHING_OWNED
+from parquedb.log.ports import LogReader
+from parquedb.migrate.places import Places, check_namespace
+from parquedb.model.format import Format
+from parquedb.storage.keys import join
+from parquedb.storage.store import Store
+
+_TABLE_FORMATS = (Format.ICEBERG, Format.DELTA)
+_MAX_DEPTH = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """Which formats exist for a namespace.
+
+    Args:
+        formats: All found, in the order native, Iceberg, Delta.
+        primary: The one to read from; None where nothing was found.
+    """
+
+    formats: tuple[Format, ...]
+    primary: Format | None
+
+
+class Namespace:
+    """The tables of one namespace, opened once.
+
+    Args:
+        store: The storage.
+        name: The namespace, checked.
+        places: Where its tables are.
+    """
+
+    def __init__(self, store: Store, name: str, places: Places) -> None:
+        self.store = store
+        self.name = check_namespace(name)
+        self.places = places
+        self._readers: dict[Format, LogReader] = {}
+
+    def folder(self, format_: Format) -> str:
+        """Return the key of a format's table."""
+        return self.places.folder(format_, self.name)
+
+    def exists(self, format_: Format) -> bool:
+        """Whether the namespace has a table of a format."""
+        return DIALECTS[format_].exists(self.store, self.folder(format_), self._owned(format_))
+
+    def reader(self, format_: Format) -> LogReader:
+        """Open the table of a format; the same reader until :meth:`refresh`.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        if format_ not in self._readers:
+            try:
+                reader = DIALECTS[format_].open_reader(
+                    self.store, self.folder(format_), self._owned(format_)
+                )
+            except NotFoundError as error:
+                raise self.no_data(format_) from error
+            self._readers[format_] = reader
+        return self._readers[format_]
+
+    def refresh(self) -> None:
+        """Forget what was read, so that readers opened from now on see later commits."""
+        self._readers.clear()
+
+    def formats(self) -> tuple[Format, ...]:
+        """Return the formats that exist."""
+        return tuple(format_ for format_ in Format if self.exists(format_))
+
+    def detect(self) -> Detection:
+        """Return the formats that exist and the one to read from.
+
+        The primary one is the target of the newest completed migration; without one, Iceberg,
+        Delta, native in this order.
+
+        Raises:
+            FormatError: A table's metadata cannot be read.
+        """
+        formats = self.formats()
+        if len(formats) <= 1:
+            return Detection(formats, formats[0] if formats else None)
+        completed: dict[Format, int] = {}
+        for format_ in formats:
+            lineage = self.reader(format_).lineage()
+            if lineage is not None and lineage.completed_at_ms is not None:
+                completed[format_] = lineage.completed_at_ms
+        if completed:
+            return Detection(formats, max(completed, key=lambda f: completed[f]))
+        preference = (Format.ICEBERG, Format.DELTA, Format.NATIVE)
+        return Detection(formats, next(f for f in preference if f in formats))
+
+    def no_data(self, format_: Format | None = None) -> NotFoundError:
+        """Make the error for a namespace, or one format of it, that has no data."""
+        iceberg, delta = self.folder(Format.ICEBERG), self.folder(Format.DELTA)
+        kind = "" if format_ is None else f" in {format_.label}"
+        return NotFoundError(
+            f"No data found for namespace {self.name!r}{kind} in {self.store.root!r}: looked for "
+            f"'data/{self.name}/data.parquet', '{self.name}.parquet', "
+            f"'{iceberg}/metadata/v1.metadata.json' and '{delta}/_delta_log/{0:020d}.json'; "
+            "check --storage and the namespace's name"
+        )
+
+    def _owned(self, format_: Format) -> frozenset[str]:
+        """Keys that table formats living in the native folder itself reference."""
+        if format_ is not Format.NATIVE:
+            return NOTHING_OWNED
+        owned: frozenset[str] = NOTHING_OWNED
+        for other in _TABLE_FORMATS:
+            if self.folder(other) == self.name and self._shares_folder(other):
+                owned |= self.reader(other).referenced()
+        return owned
+
+    def _shares_folder(self, other: Format) -> bool:
+        """Whether a table format lives in a folder that could also be the native one."""
+        if not DIALECTS[other].exists(self.store, self.folder(other), NOTHING_OWNED):
+            return False
+        objects, folders = self.store.list_dir(self.name)
+        return any(info.key.endswith((".parquet", ".parq", ".pq")) for info in objects) or any(
+            "=" in folder for folder in folders
+        )
+
+
+def discover_namespaces(store: Store, places: Places) -> tuple[str, ...]:
+    """Return the names of all namespaces, sorted. Only names are listed, no file is opened."""
+    found: set[str] = set()
+    for prefix in {places.warehouse.strip("/"), places.location.strip("/"), "", "data"}:
+        for folder in _table_folders(store, prefix, 0):
+            found.add(folder[len(prefix) :].strip("/"))
+    for info in store.list_dir("")[0]:
+        if info.key.endswith(".parquet") and not info.key.startswith(("_", ".")):
+            found.add(info.key.removesuffix(".parquet"))
+    prefixes = {places.warehouse.strip("/"), places.location.strip("/"), "data"} - {""}
+    return tuple(
+        sorted(
+            name
+            for name in found
+            if name and not any(name == p or name.startswith(f"{p}/") for p in prefixes)
+        )
+    )
+
+
+def root_is_table(store: Store) -> bool:
+    """Whether the storage root itself is a table, which is a frequent slip."""
+    return any(DIALECTS[f].exists(store, "", NOTHING_OWNED) for f in _TABLE_FORMATS)
+
+
+def _table_folders(store: Store, prefix: str, depth: int) -> Iterator[str]:
+    """Yield the folders at or below a prefix that hold a table; a table holds no other table."""
+    objects, folders = store.list_dir(prefix)
+    if prefix and _is_table(store, prefix, [o.key for o in objects], folders):
+        yield prefix
+        return
+    if depth < _MAX_DEPTH:
+        for name in folders:
+            if not name.startswith(("_", ".")):
+                yield from _table_folders(store, join(prefix, name), depth + 1)
+
+
+def _is_table(store: Store, folder: str, keys: Sequence[str], names: Sequence[str]) -> bool:
+    if "_delta_log" in names:
+        return True
+    if "metadata" in names and DIALECTS[Format.ICEBERG].exists(store, folder, NOTHING_OWNED):
+        return True
+    if folder == "data":
+        return False
+    return any(
+        key.endswith((".parquet", ".parq", ".pq"))
+        and not key.rsplit("/", 1)[-1].startswith(("_", "."))
+        for key in keys
+    ) or any("=" in name and not name.startswith(("_", ".")) for name in names)

@@ -1,0 +1,309 @@
+"""Carry out the plan for one namespace."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from parquedb.errors import ConflictError, NotFoundError, StateError, VerificationError
+from parquedb.formats.dialects import DIALECTS
+from parquedb.log.change import AddFile, RemoveFile, SetPartitioning, SetSchema
+from parquedb.log.commit import Commit, Operation, Origin
+from parquedb.log.ports import Conflict, LogReader, LogWriter
+from parquedb.migrate.carry import (
+    Carry,
+    SourceVersion,
+    base_commit,
+    carry_after,
+)
+from parquedb.migrate.cleanup import clean_up, plan_cleanup
+from parquedb.migrate.detect import Namespace
+from parquedb.migrate.fit import fit_schema
+from parquedb.migrate.merge import merge_rows, merge_schemas
+from parquedb.migrate.options import (
+    MigrationOptions,
+    MigrationProgress,
+    OnConflict,
+    Phase,
+    Verify,
+)
+from parquedb.migrate.place import Addresses, Placer
+from parquedb.migrate.plan import MigrationPlan, plan_migration
+from parquedb.migrate.relate import Continues
+from parquedb.migrate.report import Action, MergeCounts, NamespaceReport
+from parquedb.migrate.transfer import Transfer
+from parquedb.migrate.verify import verify_content, verify_counts
+from parquedb.model.files import DataFile
+from parquedb.model.format import Format
+
+_CATCH_UP_ROUNDS = 20
+
+
+@dataclass(slots=True)
+class _Run:
+    """One namespace's migration while it is carried out."""
+
+    namespace: Namespace
+    options: MigrationOptions
+    writer: LogWriter
+    placer: Placer
+    versions: list[SourceVersion]
+    total_rows: int | None
+    merge: MergeCounts | None = None
+    bytes_written: int = 0
+
+    def tell(self, phase: Phase, done: int, rows: int, total: int | None = None) -> None:
+        """Report progress."""
+        total_versions = len(self.versions) if total is None else total
+        self.options.on_progress(
+            MigrationProgress(
+                self.namespace.name, phase, rows, self.total_rows, done, total_versions
+            )
+        )
+
+
+def execute(
+    namespace: Namespace,
+    source: LogReader,
+    target: LogReader | None,
+    plan: MigrationPlan,
+    options: MigrationOptions,
+) -> NamespaceReport:
+    """Carry out a plan.
+
+    Args:
+        namespace: The namespace.
+        source: The source as it was surveyed.
+        target: The target as it was surveyed, or None.
+        plan: What to do.
+        options: What the caller chose.
+
+    Returns:
+        What was done.
+
+    Raises:
+        ConflictError: Somebody else wrote to the target meanwhile; a second run continues.
+        VerificationError: The target differs from the source; the source was kept.
+        StorageError: The store failed; the target ends at some version; a second run continues.
+    """
+    report = plan.to_report()
+    if plan.action is Action.MIGRATED:
+        run = _start(namespace, source, plan, options)
+        if plan.replaces and options.on_conflict is OnConflict.MERGE and target is not None:
+            _merge(run, source, target, plan)
+        elif options.target is Format.NATIVE:
+            _write_native(run, source, target, plan)
+        else:
+            _carry_all(run, source, target, plan)
+        report = replace(
+            report,
+            reason=f"carried {len(run.versions)} versions of {source.format.label}",
+            versions=len(run.versions),
+            files=run.placer.counts or report.files,
+            bytes_written=run.bytes_written + run.placer.bytes_written,
+            bytes_referenced=run.placer.bytes_referenced,
+            verified=_verify(run, source),
+            merge=run.merge,
+        )
+    elif plan.action is Action.SKIPPED:
+        _complete(namespace, plan, options)
+    if options.delete_source and plan.action in (Action.MIGRATED, Action.SKIPPED):
+        options.on_progress(MigrationProgress(namespace.name, Phase.CLEANUP, 0, None, 0, 0))
+        namespace.refresh()
+        clean_up(namespace, plan_cleanup(namespace, source.format))
+        report = replace(report, reason=f"{report.reason}; deleted the source")
+    return report
+
+
+def _complete(namespace: Namespace, plan: MigrationPlan, options: MigrationOptions) -> None:
+    """Record the completion of a migration that was cut short just before."""
+    relation = plan.situation.relation
+    if isinstance(relation, Continues) and not relation.completed and not relation.target_moved:
+        writer = DIALECTS[options.target].open_writer(
+            namespace.store, namespace.folder(options.target), options.ambient
+        )
+        writer.set_completed(options.ambient.now_ms())
+
+
+def _start(
+    namespace: Namespace,
+    source: LogReader,
+    plan: MigrationPlan,
+    options: MigrationOptions,
+) -> _Run:
+    addresses = addresses_of(namespace, source.format, options.target, source.table_id)
+    writer = DIALECTS[options.target].open_writer(
+        namespace.store, namespace.folder(options.target), options.ambient
+    )
+    carry = plan.situation.carry
+    placer = Placer(namespace.store, addresses, plan.means)
+    return _Run(namespace, options, writer, placer, [], carry.latest.rows)
+
+
+def addresses_of(namespace: Namespace, source: Format, target: Format, source_id: str) -> Addresses:
+    """Say where a source's files go in a target.
+
+    Files that only the target refers to lie in ``data/``; where another table lives in the same
+    folder, they lie in a folder that begins with ``_``, which foreign clean-ups do not look into.
+    """
+    folder = namespace.folder(target)
+    shared = any(
+        namespace.folder(other) == folder and namespace.exists(other)
+        for other in Format
+        if other is not target
+        and (other is not Format.NATIVE or namespace.store.list_dir(folder)[0])
+    )
+    data = f"_{target.value}_data" if shared else "data"
+    return Addresses(source, source_id, namespace.folder(source), f"{folder}/{data}")
+
+
+def _carry_all(run: _Run, source: LogReader, target: LogReader | None, plan: MigrationPlan) -> None:
+    """Carry the plan's commits, then what the source committed meanwhile, until nothing is new."""
+    carry = plan.situation.carry
+    live = {} if target is None else dict(target.snapshot().files)
+    transfer = Transfer(
+        source=source.format,
+        source_id=source.table_id,
+        target=run.writer,
+        placer=run.placer,
+        live=live,
+        back=_way_back(run, source, live),
+        expect=None if target is None else target.latest(),
+        batch_size=run.options.batch_size,
+        now_ms=run.options.ambient.now_ms,
+    )
+    if plan.replaces:
+        carry = _as_one(carry, run.options.ambient.now_ms())
+    for _ in range(_CATCH_UP_ROUNDS):
+        run.versions += carry.versions
+        transfer.run(carry.commits, lambda done, rows: run.tell(Phase.WRITE, done, rows))
+        run.bytes_written = transfer.bytes_written
+        run.namespace.refresh()
+        newer = run.namespace.reader(source.format)
+        last = run.versions[-1]
+        if newer.latest() == last.version:
+            return
+        carry = carry_after(run.namespace.store, newer, last.version, last.at_ms, None)
+        situation = replace(plan.situation, carry=carry)
+        again = plan_migration(situation, run.options)
+        if again.error is not None:
+            raise again.error
+        run.placer.means.update(again.means)
+    raise StateError(
+        f"{run.namespace.name!r}: the source was written to faster than it could be carried, "
+        f"{_CATCH_UP_ROUNDS} times; the target is whole up to version {run.versions[-1].version}; "
+        "run the same command again"
+    )
+
+
+def _as_one(carry: Carry, at_ms: int) -> Carry:
+    """Make the source's newest snapshot one new version of now that replaces the target's rows."""
+    commit = replace(base_commit(carry.latest), at_ms=at_ms)
+    last = carry.versions[-1]
+    return replace(carry, versions=(last,), commits=(commit,))
+
+
+def _way_back(run: _Run, source: LogReader, live: dict[str, DataFile]) -> dict[str, str]:
+    """Map the keys that the target's files were given in the source, when it was the target."""
+    target = run.options.target
+    namespace = run.namespace
+    if source.format is Format.NATIVE:
+        return {}
+    table_id = namespace.reader(target).table_id if live else ""
+    usual = addresses_of(namespace, target, source.format, table_id)
+    folder = namespace.folder(source.format)
+    back = {}
+    for key, file in live.items():
+        for data in (f"_{source.format.value}_data", "data"):
+            reverse = replace(usual, data_folder=f"{folder}/{data}")
+            for candidate in reverse.candidates(file):
+                if candidate != key:
+                    back[candidate] = key
+    return back
+
+
+def _write_native(
+    run: _Run, source: LogReader, target: LogReader | None, plan: MigrationPlan
+) -> None:
+    """Write the newest snapshot as one file."""
+    carry = plan.situation.carry
+    commit = base_commit(carry.latest)
+    origin = Origin(source.format, source.table_id, carry.latest.version)
+    commit = replace(commit, base=False, origin=origin)
+    result = run.writer.append(
+        [commit],
+        expect=None if target is None else target.latest(),
+        completed_at_ms=run.options.ambient.now_ms(),
+    )
+    if isinstance(result, Conflict):
+        raise ConflictError(
+            f"Conflict with existing data: somebody else wrote {run.namespace.name!r} as native "
+            "Parquet meanwhile; nothing was replaced, run the same command again"
+        )
+    run.bytes_written = result.bytes_written
+    run.versions = list(carry.versions[-1:])
+    run.tell(Phase.WRITE, 1, carry.latest.rows or 0)
+
+
+def _merge(run: _Run, source: LogReader, target: LogReader, plan: MigrationPlan) -> None:
+    """Write the combined rows as one new version."""
+    theirs, ours = plan.situation.carry.latest, target.snapshot()
+    fit = fit_schema(theirs.schema, DIALECTS[run.options.target].fit_type)
+    schema = merge_schemas(run.namespace.name, ours.schema, fit.schema)
+    run.tell(Phase.TRANSFORM, 0, 0)
+    folder = run.placer.addresses.data_folder
+    merged = merge_rows(
+        run.namespace.store,
+        theirs,
+        ours,
+        schema,
+        run.options.key or "$id",
+        lambda: f"{folder}/merged-{run.options.ambient.new_uuid()}.parquet",
+    )
+    run.merge = merged.counts
+    origin = Origin(source.format, source.table_id, theirs.version)
+    commit = Commit(
+        theirs.version,
+        run.options.ambient.now_ms(),
+        Operation.OVERWRITE,
+        (
+            SetSchema(schema),
+            SetPartitioning(ours.spec),
+            *(RemoveFile(file) for file in ours.files.values()),
+            *(AddFile(file) for file in merged.files),
+        ),
+        origin=origin,
+    )
+    result = run.writer.append(
+        [commit], expect=target.latest(), completed_at_ms=run.options.ambient.now_ms()
+    )
+    if isinstance(result, Conflict):
+        raise ConflictError(
+            f"Conflict with existing data: somebody else wrote to the {target.format.label} table "
+            "while it was merged; nothing was changed, run the same command again"
+        )
+    rows = sum(file.rows or 0 for file in merged.files)
+    run.bytes_written = result.bytes_written + sum(file.size_bytes for file in merged.files)
+    run.versions = [SourceVersion(theirs.version, theirs.at_ms, rows)]
+    run.tell(Phase.WRITE, 1, rows)
+
+
+def _verify(run: _Run, source: LogReader) -> str | None:
+    """Compare the target, read anew, with the source."""
+    how = run.options.verify
+    if how is Verify.NONE:
+        return None
+    run.namespace.refresh()
+    try:
+        target = run.namespace.reader(run.options.target)
+        fresh = run.namespace.reader(source.format)
+        verify_counts(fresh, run.versions, target)
+        if how is Verify.CONTENT and run.merge is None:
+            store = run.namespace.store
+            verify_content(
+                store, fresh, run.versions, target, lambda done: run.tell(Phase.VERIFY, done, 0)
+            )
+    except (VerificationError, NotFoundError):
+        run.writer.set_completed(None)
+        raise
+    run.tell(Phase.VERIFY, len(run.versions), run.total_rows or 0)
+    return (Verify.COUNT if run.merge is not None else how).value

@@ -1,0 +1,79 @@
+"""Field ids inside Parquet files that contradict the table's schema.
+
+Iceberg readers match columns by the ids in a file where it has any. A Delta table or a native
+folder may hold files with ids that mean something else there, or nothing; referred to by an
+Iceberg table they would read as wrong columns, silently.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from parquedb.log.change import AddFile
+from parquedb.log.ports import LogReader
+from parquedb.migrate.carry import Carry
+from parquedb.model.files import DataFile
+from parquedb.model.format import Format
+from parquedb.model.schema import Schema, ids_by_path, walk
+from parquedb.parquet.footer import Footer, read_footers
+from parquedb.storage.store import Store
+
+_FOOTERS_AT_A_TIME = 256
+_COMMITS_SAMPLED = 128
+
+
+def find_unfit_files(
+    store: Store, source: LogReader, carry: Carry, target: Format
+) -> frozenset[str]:
+    """Return the files whose own field ids contradict the source's schema.
+
+    Only asked for Iceberg targets of sources that match columns by name. One writer makes a
+    commit's files alike, so one file a commit is looked at, over at most 128 commits spread over
+    the history; all files are, as soon as one of these has ids.
+
+    Args:
+        store: The store.
+        source: The source's reader.
+        carry: What is to be carried.
+        target: Format migrated to.
+    """
+    if target is not Format.ICEBERG or source.format is Format.ICEBERG:
+        return frozenset()
+    sample = _sample(carry)
+    if not any(footer.has_field_ids for footer in read_footers(store, sample)):
+        return frozenset()
+    unfit = set()
+    keys = list(carry.added)
+    schema = carry.latest.schema
+    for start in range(0, len(keys), _FOOTERS_AT_A_TIME):
+        footers = read_footers(store, keys[start : start + _FOOTERS_AT_A_TIME])
+        unfit.update(footer.key for footer in footers if _contradicts(footer, carry, schema))
+    return frozenset(unfit)
+
+
+def _sample(carry: Carry) -> list[str]:
+    """One added file of each commit, evenly over the history; several of a single commit."""
+    firsts = []
+    for commit in carry.commits:
+        added = [change.file for change in commit.changes if isinstance(change, AddFile)]
+        if commit.base or len(carry.versions) == 1:
+            firsts += _spread(added)
+        elif added:
+            firsts.append(added[0])
+    return [file.path for file in _spread(firsts)]
+
+
+def _spread(files: Sequence[DataFile]) -> Sequence[DataFile]:
+    step = max(1, len(files) // _COMMITS_SAMPLED)
+    return files[::step]
+
+
+def _contradicts(footer: Footer, carry: Carry, schema: Schema) -> bool:
+    if not footer.has_field_ids:
+        return False
+    known = ids_by_path(schema)
+    for older in carry.schemas:
+        known.update(ids_by_path(older))
+    return any(
+        field.id not in (0, known.get(path, field.id)) for path, field in walk(footer.schema.fields)
+    )

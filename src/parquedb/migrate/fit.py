@@ -1,0 +1,49 @@
+"""How a source's schema fits into a target format."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from parquedb.log.feature import TypeFit
+from parquedb.model.schema import Schema
+from parquedb.model.types import Type, describe_type
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaFit:
+    """What becomes of a schema.
+
+    Args:
+        schema: The schema as the target has it; refused columns keep their type.
+        rewrites: Columns whose files must be decoded and encoded again.
+        lost: What is lost, one line a column.
+        refused: What has no equivalent, one line a column.
+    """
+
+    schema: Schema
+    rewrites: tuple[str, ...]
+    lost: tuple[str, ...]
+    refused: tuple[str, ...]
+
+
+def fit_schema(schema: Schema, fit_type: Callable[[Type], TypeFit]) -> SchemaFit:
+    """Fit every column of a schema into a format."""
+    fields, rewrites, lost, refused = [], [], [], []
+    for field in schema.fields:
+        fit = fit_type(field.type)
+        if fit.becomes is None:
+            refused.append(f"column {field.name!r}: {describe_type(field.type)} has no equivalent")
+            fields.append(field)
+            continue
+        if fit.rewrite:
+            rewrites.append(field.name)
+        if fit.lost is not None:
+            lost.append(
+                f"column {field.name!r}: {describe_type(field.type)} becomes "
+                f"{describe_type(fit.becomes)}, losing {fit.lost}"
+            )
+        fields.append(replace(field, type=fit.becomes))
+    return SchemaFit(
+        replace(schema, fields=tuple(fields)), tuple(rewrites), tuple(lost), tuple(refused)
+    )

@@ -1,0 +1,237 @@
+"""Combine the rows of two tables, one row a key.
+
+Of two rows with one key the higher ``version`` wins, then the later ``updatedAt``, then the source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+import duckdb
+import pyarrow as pa
+
+from parquedb.errors import InvalidInputError, UnsupportedError
+from parquedb.log.snapshot import Snapshot
+from parquedb.migrate.place import cast_batch
+from parquedb.migrate.report import MergeCounts
+from parquedb.model.files import DataFile, Value
+from parquedb.model.partition import PartitionSpec
+from parquedb.model.schema import Schema, assign_ids, ids_by_path, max_id
+from parquedb.model.types import DecimalType, Type, describe_type
+from parquedb.model.widen import widen_fields
+from parquedb.parquet.arrow import arrow_schema_of
+from parquedb.parquet.scan import read_batches
+from parquedb.parquet.write import write_parquet
+from parquedb.storage.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """The outcome of a merge.
+
+    Args:
+        schema: The combined columns.
+        files: New data files with all rows.
+        counts: What was found.
+    """
+
+    schema: Schema
+    files: tuple[DataFile, ...]
+    counts: MergeCounts
+
+
+def merge_schemas(namespace: str, target: Schema, source: Schema) -> Schema:
+    """Widen two schemas into one; the target's columns and ids come first.
+
+    Raises:
+        UnsupportedError: A column's types do not go together.
+    """
+    fields = widen_fields(target.fields, source.fields)
+    if isinstance(fields, str):
+        ours, theirs = target.find(fields), source.find(fields)
+        kinds = [describe_type(f.type) for f in (theirs, ours) if f is not None]
+        raise UnsupportedError(
+            f"Migration failed: Schema mismatch: {namespace!r}: column {fields!r} is {kinds[0]} in "
+            f"the source and {kinds[1]} in the target; evolve one of the schemas first",
+            feature="schema merge",
+        )
+    combined, _ = assign_ids(replace(target, fields=fields), ids_by_path(target), max_id(target))
+    return combined
+
+
+def merge_rows(
+    store: Store,
+    source: Snapshot,
+    target: Snapshot,
+    schema: Schema,
+    key: str,
+    new_key: Callable[[], str],
+) -> Merged:
+    """Write the combined rows as new files.
+
+    Args:
+        store: The store.
+        source: The source's newest snapshot.
+        target: The target's newest snapshot.
+        schema: The combined schema (:func:`merge_schemas`).
+        key: The column that identifies a row.
+        new_key: Makes the key of a new file.
+
+    Raises:
+        InvalidInputError: A side lacks the key column, or it is null or not unique there.
+    """
+    for side, snapshot in (("source", source), ("target", target)):
+        if snapshot.schema.find(key) is None:
+            raise InvalidInputError(
+                f"the {side} has no column {key!r} to merge by; name one with --key"
+            )
+    with duckdb.connect(config={"TimeZone": "UTC"}) as connection:
+        for side, snapshot in (("source", source), ("target", target)):
+            _load(connection, side, store, snapshot, schema)
+            _check_key(connection, side, key)
+        counts = _decide(connection, schema, key)
+        files = _write(connection, store, schema, target.spec, new_key)
+    return Merged(schema, tuple(files), counts)
+
+
+def _load(
+    connection: duckdb.DuckDBPyConnection,
+    side: str,
+    store: Store,
+    snapshot: Snapshot,
+    schema: Schema,
+) -> None:
+    """Load a snapshot's rows into a table, with the columns of the combined schema."""
+    arrow = arrow_schema_of(schema, with_ids=False)
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for file in snapshot.files.values():
+            spec = snapshot.specs[file.spec_id]
+            for batch in read_batches(store, file, snapshot.schema, spec):
+                columns = [
+                    batch.column(name)
+                    if name in batch.schema.names
+                    else pa.nulls(batch.num_rows, arrow.field(name).type)
+                    for name in arrow.names
+                ]
+                yield cast_batch(pa.RecordBatch.from_arrays(columns, names=arrow.names), arrow)
+
+    reader = pa.RecordBatchReader.from_batches(arrow, batches())
+    connection.register("incoming", reader)
+    connection.execute(f"CREATE TABLE {side} AS SELECT * FROM incoming")
+    connection.unregister("incoming")
+
+
+def _check_key(connection: duckdb.DuckDBPyConnection, side: str, key: str) -> None:
+    name = _quote(key)
+    row = connection.execute(
+        f"SELECT count(*), count({name}), count(DISTINCT {name}) FROM {side}"
+    ).fetchone()
+    assert row is not None  # an aggregate without GROUP BY has one row
+    total, filled, distinct = row
+    if filled < total:
+        raise InvalidInputError(
+            f"the {side} has {total - filled} rows whose {key!r} is null; they cannot be merged"
+        )
+    if distinct < total:
+        raise InvalidInputError(
+            f"{key!r} is not unique in the {side}: {total - distinct} of {total} rows repeat a "
+            "value; name another column with --key"
+        )
+
+
+def _decide(connection: duckdb.DuckDBPyConnection, schema: Schema, key: str) -> MergeCounts:
+    """Make the table ``merged`` and count where its rows come from."""
+    columns = [_quote(name) for name in schema.names]
+    theirs = ", ".join(f"s.{column}" for column in columns)
+    ours = ", ".join(f"t.{column}" for column in columns)
+    same = f"row({theirs}) IS NOT DISTINCT FROM row({ours})"
+    newer = "false"
+    for name in reversed([n for n in ("version", "updatedAt") if schema.find(n) is not None]):
+        s, t = f"s.{_quote(name)}", f"t.{_quote(name)}"
+        newer = (
+            f"CASE WHEN {s} IS NOT DISTINCT FROM {t} THEN {newer} WHEN {s} IS NULL THEN true "
+            f"WHEN {t} IS NULL THEN false ELSE {s} < {t} END"
+        )
+    name = _quote(key)
+    connection.execute(
+        f"""CREATE TABLE decided AS SELECT s.rowid AS s_row, t.rowid AS t_row,
+        CASE WHEN s.rowid IS NULL THEN 'only_in_target' WHEN t.rowid IS NULL THEN 'only_in_source'
+        WHEN {same} THEN 'equal' WHEN {newer} THEN 'target_newer' ELSE 'source_newer' END AS verdict
+        FROM source s FULL OUTER JOIN target t ON s.{name} = t.{name}"""
+    )
+    found = dict(
+        connection.execute("SELECT verdict, count(*) FROM decided GROUP BY verdict").fetchall()
+    )
+    taken = ", ".join(columns)
+    connection.execute(
+        f"""CREATE VIEW merged AS
+        SELECT {taken} FROM target WHERE rowid IN (SELECT t_row FROM decided
+            WHERE verdict IN ('only_in_target', 'target_newer', 'equal'))
+        UNION ALL
+        SELECT {taken} FROM source WHERE rowid IN (SELECT s_row FROM decided
+            WHERE verdict IN ('only_in_source', 'source_newer'))"""
+    )
+    return MergeCounts(**{name: found.get(name, 0) for name in MergeCounts.__slots__})
+
+
+def _write(
+    connection: duckdb.DuckDBPyConnection,
+    store: Store,
+    schema: Schema,
+    spec: PartitionSpec,
+    new_key: Callable[[], str],
+) -> list[DataFile]:
+    """Write ``merged`` as one file a partition."""
+    names = [next(f for f in schema.fields if f.id == p.source_id).name for p in spec.fields]
+    arrow = arrow_schema_of(schema)
+    if not names:
+        partitions: Sequence[tuple[Value | None, ...]] = [()]
+        where = ["true"]
+    else:
+        taken = ", ".join(_quote(name) for name in names)
+        connection.execute(
+            f"CREATE TABLE parts AS SELECT row_number() OVER () AS part, * "
+            f"FROM (SELECT DISTINCT {taken} FROM merged)"
+        )
+        table = connection.execute(f"SELECT {taken} FROM parts ORDER BY part").to_arrow_table()
+        types = [next(f.type for f in schema.fields if f.name == name) for name in names]
+        partitions = [
+            tuple(_physical(table.column(i)[row], type_) for i, type_ in enumerate(types))
+            for row in range(table.num_rows)
+        ]
+        same = " AND ".join(
+            f"m.{_quote(n)} IS NOT DISTINCT FROM (SELECT {_quote(n)} FROM parts WHERE part = {{}})"
+            for n in names
+        )
+        where = [same.replace("{}", str(part)) for part in range(1, table.num_rows + 1)]
+    files = []
+    for partition, condition in zip(partitions, where, strict=True):
+        reader = connection.execute(f"SELECT m.* FROM merged m WHERE {condition}").to_arrow_reader(
+            65_536
+        )
+        batches = (cast_batch(batch, arrow) for batch in reader)
+        written = write_parquet(store, new_key(), batches, schema)
+        files.append(replace(written, partition=partition, spec_id=spec.spec_id))
+    return files
+
+
+def _physical(scalar: pa.Scalar, type_: Type) -> Value | None:
+    """Return a partition value as ``model.files`` defines physical values."""
+    if not scalar.is_valid:
+        return None
+    if isinstance(type_, DecimalType):
+        value: Decimal = scalar.as_py()
+        return int(value.scaleb(type_.scale))
+    if pa.types.is_temporal(scalar.type):
+        width = pa.int32() if scalar.type.bit_width == 32 else pa.int64()
+        return int(scalar.cast(width).as_py())
+    found: Value = scalar.as_py()
+    return found
+
+
+def _quote(name: str) -> str:
+    escaped = name.replace('"', '""')
+    return f'"{escaped}"'

@@ -1,0 +1,225 @@
+"""Bring data files into the target by the means that the plan chose.
+
+Every target key is a function of the source's table, key and size, so that a run after a crash
+finds what the crashed one left, and a removal finds the file that an earlier run added.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+from typing import assert_never
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from parquedb.errors import AlreadyExistsError, StateError, StorageError
+from parquedb.migrate.report import Means
+from parquedb.model.files import DataFile
+from parquedb.model.format import Format
+from parquedb.model.partition import PartitionSpec
+from parquedb.model.schema import Schema
+from parquedb.parquet.arrow import arrow_schema_of
+from parquedb.parquet.footer import read_footer, read_footers
+from parquedb.parquet.scan import read_batches
+from parquedb.parquet.write import write_parquet
+from parquedb.storage.store import HardLinks, Store
+
+_SHORT = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where files of a source table lie in a target table.
+
+    Args:
+        source: The source's format.
+        source_id: The source table's identity.
+        source_folder: Key of the source's table.
+        data_folder: Key of the folder for files that only the target refers to.
+    """
+
+    source: Format
+    source_id: str
+    source_folder: str
+    data_folder: str
+
+    def linked(self, key: str) -> str:
+        """Return the key of a hard link: the source's own relative path."""
+        return f"{self.data_folder}/{self._relative(key)}"
+
+    def unique(self, file: DataFile, kind: str) -> str:
+        """Return a key that no other file can have: with a digest of what the file is."""
+        path = PurePosixPath(self.linked(file.path))
+        facts = [self.source_id, file.path, str(file.size_bytes), kind]
+        if self.source is Format.NATIVE:  # only here may a key get other bytes
+            facts.append(str(file.modified_at_ms))
+        digest = hashlib.sha256("\0".join(facts).encode()).hexdigest()[:_SHORT]
+        return str(path.with_name(f"{path.stem}-{digest}{path.suffix}"))
+
+    def candidates(self, file: DataFile) -> Iterator[str]:
+        """Yield every key under which an earlier run may have put a file."""
+        yield file.path
+        yield self.linked(file.path)
+        for means in (Means.LINKED, Means.COPIED, Means.REWRITTEN):
+            yield self.unique(file, means)
+
+    def _relative(self, key: str) -> str:
+        for prefix in (f"{self.source_folder}/", f"data/{self.source_folder}/"):
+            if key.startswith(prefix):
+                return key[len(prefix) :]
+        return key.rsplit("/", 1)[-1]
+
+
+class Placer:
+    """Places the files of one migration.
+
+    Args:
+        store: The store.
+        addresses: Where files go.
+        means: How each file comes into the target, by the source's key.
+    """
+
+    def __init__(self, store: Store, addresses: Addresses, means: Mapping[str, Means]) -> None:
+        self.addresses = addresses
+        self.bytes_written = 0
+        self.bytes_referenced = 0
+        self.counts: dict[Means, int] = {}
+        self._store = store
+        self.means = dict(means)
+        self._staged: dict[str, DataFile] = {}
+
+    def place(
+        self,
+        files: Sequence[DataFile],
+        schema: Schema,
+        fitted: Schema,
+        specs: Mapping[int, PartitionSpec],
+    ) -> list[DataFile]:
+        """Make the files exist in the target and return them as the target refers to them.
+
+        Args:
+            files: The files, with the source's keys.
+            schema: The source's columns as of the version that adds them.
+            fitted: The same columns as the target has them.
+            specs: The source's partition specs.
+        """
+        self.stage([file for file in files if file.path not in self._staged])
+        placed = []
+        for file in files:
+            staged = self._staged.pop(file.path, None)
+            if staged is None:
+                staged = self._rewrite(file, schema, fitted, specs)
+                self._account(Means.REWRITTEN, [staged])
+            placed.append(staged)
+        return placed
+
+    def stage(self, files: Sequence[DataFile]) -> None:
+        """Place many files at once, all but those to be rewritten, for calls that follow."""
+        by_means: dict[Means, dict[str, DataFile]] = {}
+        for file in files:
+            by_means.setdefault(self.means[file.path], {})[file.path] = file
+        by_means.pop(Means.REWRITTEN, None)
+        for means, chosen in by_means.items():
+            sources = list(chosen.values())
+            done = self._with_counts(self._place_by(means, sources))
+            self._account(means, done)
+            for source, placed in zip(sources, done, strict=True):
+                self._staged[source.path] = placed
+
+    def _place_by(self, means: Means, files: Sequence[DataFile]) -> list[DataFile]:
+        match means:
+            case Means.SHARED:
+                return list(files)
+            case Means.LINKED:
+                return self._link(files)
+            case Means.COPIED:
+                keys = [self.addresses.unique(file, means) for file in files]
+                self._store.copy_many(
+                    [(file.path, key) for file, key in zip(files, keys, strict=True)]
+                )
+                return [replace(f, path=key) for f, key in zip(files, keys, strict=True)]
+            case Means.REWRITTEN | Means.FOOTER:
+                raise StateError(f"{files[0].path!r}: {means} files are not placed in bulk")
+            case _:
+                assert_never(means)
+
+    def _account(self, means: Means, done: Sequence[DataFile]) -> None:
+        self.counts[means] = self.counts.get(means, 0) + len(done)
+        size_bytes = sum(file.size_bytes for file in done)
+        if means in (Means.SHARED, Means.LINKED):
+            self.bytes_referenced += size_bytes
+        else:
+            self.bytes_written += size_bytes
+
+    def _link(self, files: Sequence[DataFile]) -> list[DataFile]:
+        store = self._store
+        if not isinstance(store, HardLinks):
+            raise StateError(f"storage {store.root!r} cannot make hard links; use --files copy")
+        pairs = [(file.path, self.addresses.linked(file.path)) for file in files]
+        try:
+            linked = store.link_many(pairs)
+        except AlreadyExistsError:  # another table's file of the same name lies there
+            pairs = [
+                (f.path, self.addresses.unique(f, Means.LINKED))
+                if store.head(target) is not None and not store.same_object(f.path, target)
+                else (f.path, target)
+                for f, (_, target) in zip(files, pairs, strict=True)
+            ]
+            linked = store.link_many(pairs)
+        if not linked:
+            raise StorageError(
+                f"{files[0].path!r} cannot be hard-linked on this file system; "
+                "run again with --files copy (or --files share)"
+            )
+        return [replace(f, path=target) for f, (_, target) in zip(files, pairs, strict=True)]
+
+    def _rewrite(
+        self,
+        file: DataFile,
+        schema: Schema,
+        fitted: Schema,
+        specs: Mapping[int, PartitionSpec],
+    ) -> DataFile:
+        key = self.addresses.unique(file, Means.REWRITTEN)
+        if self._store.head(key) is not None:  # left whole by an earlier run
+            footer = read_footer(self._store, key)
+            return replace(
+                file, path=key, size_bytes=footer.size_bytes, rows=footer.rows, stats=None
+            )
+        target = arrow_schema_of(fitted)
+        batches = (
+            cast_batch(batch, target)
+            for batch in read_batches(self._store, file, schema, specs[file.spec_id])
+        )
+        written = write_parquet(self._store, key, batches, fitted)
+        return replace(
+            written,
+            partition=file.partition,
+            spec_id=file.spec_id,
+            modified_at_ms=file.modified_at_ms,
+        )
+
+    def _with_counts(self, files: list[DataFile]) -> list[DataFile]:
+        """Fill in row counts that the source's metadata lacks, from the footers."""
+        unknown = [index for index, file in enumerate(files) if file.rows is None]
+        footers = read_footers(self._store, [files[index].path for index in unknown])
+        for index, footer in zip(unknown, footers, strict=True):
+            files[index] = replace(files[index], rows=footer.rows)
+        return files
+
+
+def cast_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """Cast a batch to other types of the same columns; only sub-microseconds may be cut off."""
+    columns = []
+    for field in schema:
+        column = batch.column(field.name)
+        if column.type != field.type:
+            if isinstance(column.type, pa.ExtensionType):
+                column = column.storage
+            options = pc.CastOptions(target_type=field.type, allow_time_truncate=True)
+            column = pc.cast(column, options=options)
+        columns.append(column)
+    return pa.RecordBatch.from_arrays(columns, schema=schema)

@@ -1,0 +1,70 @@
+"""Namespaces: their names, and where each format keeps their tables."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from parquedb.errors import InvalidInputError
+from parquedb.model.format import Format
+from parquedb.storage.keys import join
+
+RESERVED = frozenset({"data", "metadata"})
+_BAD = re.compile(r"[\x00-\x1f\x7f\\]|^\s|\s$")
+
+
+def check_namespace(name: str) -> str:
+    """Return a namespace's name if it can be one.
+
+    Raises:
+        InvalidInputError: It is empty, absolute, leaves the storage root, begins a part with
+            ``_`` or ``.``, holds ``=`` or control characters, or is reserved.
+    """
+    parts = name.split("/")
+    reason = None
+    if any(part in ("", ".", "..") for part in parts):
+        reason = "it is empty, absolute or leaves the storage root"
+    elif any(part.startswith(("_", ".")) for part in parts):
+        reason = "names that begin with '_' or '.' are ParqueDB's own"
+    elif any(_BAD.search(part) for part in parts):
+        reason = "it has control characters, a backslash or outer spaces"
+    elif any("=" in part for part in parts):
+        reason = "'=' marks a partition folder"
+    elif name in RESERVED:
+        reason = "the name is reserved"
+    if reason is not None:
+        raise InvalidInputError(
+            f"{name!r} is not a namespace name: {reason}; use letters, digits, '-', '_' and '.', "
+            "with '/' between levels, such as 'users' or 'sales/orders'"
+        )
+    return name
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Prefixes that the formats' tables are kept under.
+
+    Args:
+        warehouse: Prefix of Iceberg tables: ``{warehouse}/{namespace}``.
+        location: Prefix of Delta tables: ``{location}/{namespace}``.
+    """
+
+    warehouse: str = ""
+    location: str = ""
+
+    def folder(self, format_: Format, namespace: str) -> str:
+        """Return the key under which a format keeps a namespace's table.
+
+        For native it is the namespace itself: the native dialect knows its own layouts.
+        """
+        match format_:
+            case Format.ICEBERG:
+                return join(self.warehouse.strip("/"), namespace)
+            case Format.DELTA:
+                return join(self.location.strip("/"), namespace)
+            case Format.NATIVE:
+                return namespace
+
+
+DEFAULT_PLACES = Places()
+"""No prefixes."""

@@ -1,0 +1,321 @@
+"""The plan: what a migration will do, decided from values alone. Printed, it is the dry run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from parquedb.errors import ConflictError, LossyError, ParqueDBError, UnsupportedError
+from parquedb.formats.dialects import DIALECTS
+from parquedb.migrate.carry import Carry
+from parquedb.migrate.fit import SchemaFit, fit_schema
+from parquedb.migrate.options import Files, History, MigrationOptions, OnConflict
+from parquedb.migrate.relate import Continues, Fresh, Relation
+from parquedb.migrate.report import Action, Means, NamespaceReport
+from parquedb.model.format import Format
+from parquedb.model.partition import IdentityTransform, VoidTransform
+from parquedb.model.schema import Identity, Path, Schema, walk
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What a plan is made from.
+
+    Args:
+        namespace: The namespace.
+        source: Format migrated from.
+        source_folder: Key of the source's table.
+        target_folder: Key of the target's table.
+        relation: How the target stands to the source.
+        carry: What is to be carried.
+        target_rows: Rows that the target holds already.
+        target_versions: How many versions the target has already.
+        can_link: Whether the store can make hard links.
+        unfit_files: Files whose own field ids contradict the schema.
+    """
+
+    namespace: str
+    source: Format
+    source_folder: str
+    target_folder: str
+    relation: Relation
+    carry: Carry
+    target_rows: int | None
+    target_versions: int
+    can_link: bool
+    unfit_files: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationPlan:
+    """What will be done with a namespace.
+
+    Args:
+        situation: What the plan was made from.
+        target: Format migrated to.
+        action: ``MIGRATED`` (will be), ``SKIPPED`` or ``REFUSED``.
+        reason: Why, in one sentence.
+        means: How each file that is carried comes into the target, by the source's key.
+        lost: What will be lost.
+        warnings: What the caller should know besides.
+        error: Why the migration is refused.
+        replaces: Whether the target's own rows are replaced or merged by one new version.
+    """
+
+    situation: Situation
+    target: Format
+    action: Action
+    reason: str
+    means: Mapping[str, Means]
+    lost: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    error: ParqueDBError | None = None
+    replaces: bool = False
+
+    def to_report(self) -> NamespaceReport:
+        """Return the plan as the report of a dry run."""
+        added = self.situation.carry.added
+        written = sum(
+            added[key].size_bytes
+            for key, means in self.means.items()
+            if means in (Means.COPIED, Means.FOOTER, Means.REWRITTEN)
+        )
+        refused = self.action is Action.REFUSED
+        return NamespaceReport(
+            source=self.situation.source,
+            target=self.target,
+            action=self.action,
+            reason=self.reason,
+            versions=0 if refused else len(self.situation.carry.versions),
+            rows=self.situation.carry.latest.rows,
+            files=Counter(self.means.values()),
+            bytes_written=written,
+            bytes_referenced=sum(added[key].size_bytes for key in self.means) - written,
+            lost=self.lost,
+            warnings=self.warnings,
+            error=self.error,
+        )
+
+
+def plan_migration(situation: Situation, options: MigrationOptions) -> MigrationPlan:
+    """Decide what a migration does. Pure: the same situation gives the same plan."""
+    target = options.target
+    carry = situation.carry
+    fits = [fit_schema(schema, DIALECTS[target].fit_type) for schema in carry.schemas]
+    lost = _losses(situation, options, fits)
+
+    def refuse(error: ParqueDBError) -> MigrationPlan:
+        return MigrationPlan(situation, target, Action.REFUSED, str(error), {}, lost, (), error)
+
+    conflict = _find_conflict(situation, options)
+    if conflict is not None:
+        return refuse(conflict)
+    if not carry.versions:
+        reason = f"{target.label} already holds everything up to version {carry.latest.version}"
+        return MigrationPlan(situation, target, Action.SKIPPED, reason, {})
+    if (unsupported := _find_unsupported(situation, target, fits)) is not None:
+        return refuse(unsupported)
+    if lost and not options.allow_lossy and _is_refusable(situation, options, fits):
+        return refuse(
+            LossyError(
+                f"{situation.namespace!r}: migrating {situation.source.label} to {target.label} "
+                f"loses {'; '.join(lost)}. Pass --allow-lossy (allow_lossy=True) to accept that",
+                lost=lost,
+            )
+        )
+    chosen = _choose_means(situation, options, fits)
+    if isinstance(chosen, ParqueDBError):
+        return refuse(chosen)
+    related = isinstance(situation.relation, Fresh | Continues) and not _moved(situation.relation)
+    verb = "carry" if related else options.on_conflict.value
+    reason = f"{verb} {len(carry.versions)} versions of {situation.source.label}"
+    warnings = _warnings(situation, options, chosen)
+    return MigrationPlan(
+        situation, target, Action.MIGRATED, reason, chosen, lost, warnings, replaces=not related
+    )
+
+
+def _moved(relation: Relation) -> bool:
+    return isinstance(relation, Continues) and relation.target_moved
+
+
+def _find_conflict(situation: Situation, options: MigrationOptions) -> ConflictError | None:
+    relation = situation.relation
+    if options.on_conflict is not OnConflict.ERROR or isinstance(relation, Fresh):
+        return None
+    rows = "an unknown number of" if situation.target_rows is None else situation.target_rows
+    held = f"{rows} rows in {situation.target_versions} versions"
+    hint = (
+        "use --force to replace its rows by a new version, --merge to combine both by $id (or "
+        "--key COLUMN), or delete the target's data first"
+    )
+    if isinstance(relation, Continues):
+        if not relation.target_moved or not situation.carry.versions:
+            return None
+        return ConflictError(
+            f"Conflict with existing data: the {options.target.label} table "
+            f"{situation.target_folder!r} ({held}) was written to by others since version "
+            f"{relation.target_version}, and {situation.source.label} has "
+            f"{len(situation.carry.versions)} new versions; {hint}"
+        )
+    return ConflictError(
+        f"Conflict with existing data: the {options.target.label} table "
+        f"{situation.target_folder!r} holds {held} that did not come from this "
+        f"{situation.source.label} table; {hint}"
+    )
+
+
+def _losses(
+    situation: Situation, options: MigrationOptions, fits: list[SchemaFit]
+) -> tuple[str, ...]:
+    lost = list(situation.carry.lost)
+    for fit in fits:
+        lost += [line for line in fit.lost if line not in lost]
+    if options.target is Format.NATIVE and situation.source is not Format.NATIVE:
+        lost.append("time travel: native Parquet keeps the newest version only")
+        lost.append("ACID commits by other engines: native Parquet is a plain file")
+        if any(spec.fields for spec in situation.carry.specs):
+            lost.append("partitioning: partition columns become ordinary columns")
+    elif options.history is History.LATEST and situation.source is not Format.NATIVE:
+        lost.append(f"the versions before {situation.carry.latest.version}: history='latest'")
+    elif options.on_conflict is not OnConflict.ERROR and situation.carry.versions:
+        replaces = not isinstance(situation.relation, Fresh | Continues)
+        if (replaces or _moved(situation.relation)) and situation.source is not Format.NATIVE:
+            lost.append(
+                f"the source's versions before {situation.carry.latest.version}: "
+                f"{options.on_conflict.value} carries the newest one"
+            )
+    return tuple(lost)
+
+
+def _is_refusable(situation: Situation, options: MigrationOptions, fits: list[SchemaFit]) -> bool:
+    """Whether the migration itself loses something; what is gone or unwanted does not count."""
+    to_native = options.target is Format.NATIVE and situation.source is not Format.NATIVE
+    return to_native or any(fit.lost for fit in fits)
+
+
+def _find_unsupported(
+    situation: Situation, target: Format, fits: list[SchemaFit]
+) -> UnsupportedError | None:
+    where = f"{situation.namespace!r}: {situation.source.label} to {target.label}"
+    refused = list(dict.fromkeys(line for fit in fits for line in fit.refused))
+    if refused:
+        return UnsupportedError(
+            f"{where} is not supported for {'; '.join(refused)}; cast or drop these columns first",
+            feature="types",
+        )
+    for spec in situation.carry.specs:
+        for field in spec.fields:
+            if not isinstance(field.transform, IdentityTransform | VoidTransform):
+                name = type(field.transform).__name__.removesuffix("Transform").lower()
+                return UnsupportedError(
+                    f"{where}: the partition field {field.name!r} uses the transform {name!r}, "
+                    "which cannot be carried yet; nothing was written",
+                    feature=f"partition transform {name}",
+                )
+    if any(file.deletes for file in situation.carry.added.values()):
+        return UnsupportedError(
+            f"{where}: the table has row-level deletes, which cannot be carried yet; compact it "
+            "first (OPTIMIZE, rewrite_data_files); nothing was written",
+            feature="row-level deletes",
+        )
+    return _find_renames(where, situation.carry.schemas)
+
+
+def _find_renames(where: str, schemas: tuple[Schema, ...]) -> UnsupportedError | None:
+    """Refuse what names alone cannot express: a field id with two names, a name with two ids."""
+    path_of: dict[int, Path] = {}
+    id_of: dict[Path, int] = {}
+    for schema in schemas:
+        if schema.identity is not Identity.BY_ID:
+            continue
+        for path, field in walk(schema.fields):
+            if path_of.setdefault(field.id, path) != path:
+                old, new = ".".join(path_of[field.id]), ".".join(path)
+                return UnsupportedError(
+                    f"{where}: the column {old!r} was renamed to {new!r}, which cannot be carried "
+                    "yet; nothing was written",
+                    feature="column rename",
+                )
+            if id_of.setdefault(path, field.id) != field.id:
+                return UnsupportedError(
+                    f"{where}: the column {'.'.join(path)!r} was dropped and added again, which "
+                    "cannot be carried yet; nothing was written",
+                    feature="column drop and re-add",
+                )
+    return None
+
+
+def _choose_means(
+    situation: Situation, options: MigrationOptions, fits: list[SchemaFit]
+) -> dict[str, Means] | UnsupportedError:
+    """Pick, for each file, the cheapest way that is right in every reader."""
+    added = situation.carry.added
+    if options.target is Format.NATIVE:
+        live = situation.carry.latest.files
+        one = len(live) == 1 and not situation.carry.latest.spec.fields
+        return dict.fromkeys(live, Means.COPIED if one else Means.REWRITTEN)
+    if any(fit.rewrites for fit in fits) or options.files is Files.REWRITE:
+        return dict.fromkeys(added, Means.REWRITTEN)
+    choose = _means_of(situation, options)
+    means: dict[str, Means] = {}
+    for key in added:
+        chosen = Means.REWRITTEN if key in situation.unfit_files else choose(key)
+        if isinstance(chosen, UnsupportedError):
+            return chosen
+        means[key] = chosen
+    return means
+
+
+def _means_of(
+    situation: Situation, options: MigrationOptions
+) -> Callable[[str], Means | UnsupportedError]:
+    native = situation.source is Format.NATIVE
+    below = f"{situation.target_folder}/"
+    addressable = options.target is Format.ICEBERG
+
+    def choose(key: str) -> Means | UnsupportedError:
+        shareable = not native and (addressable or key.startswith(below))
+        match options.files:
+            case Files.COPY:
+                return Means.COPIED
+            case Files.LINK if situation.can_link:
+                return Means.LINKED
+            case Files.LINK:
+                return UnsupportedError(
+                    "--files link: this storage cannot make hard links; use --files auto or copy"
+                )
+            case Files.SHARE if shareable:
+                return Means.SHARED
+            case Files.SHARE:
+                return UnsupportedError(
+                    f"--files share: {key!r} cannot be shared, because "
+                    + (
+                        "native files may be overwritten in place by other tools"
+                        if native
+                        else f"Delta addresses only files below {below!r}"
+                    )
+                    + "; use --files auto"
+                )
+            case _:
+                pass
+        if native and not options.delete_source:
+            return Means.COPIED
+        if shareable and (options.delete_source or not situation.can_link):
+            return Means.SHARED
+        return Means.LINKED if situation.can_link else Means.COPIED
+
+    return choose
+
+
+def _warnings(
+    situation: Situation, options: MigrationOptions, means: Mapping[str, Means]
+) -> tuple[str, ...]:
+    warnings = []
+    if not options.delete_source and Means.SHARED in means.values():
+        warnings.append(
+            f"both tables refer to the same files: a vacuum or expiry of the "
+            f"{situation.source.label} table deletes them for the {options.target.label} table too"
+        )
+    return tuple(warnings)

@@ -1,0 +1,87 @@
+"""How two tables of a namespace stand to each other.
+
+Has one been carried into the other? Both directions count. A target that records versions of the
+source continues after the last one; a target whose own versions the source records (it was the
+source once) continues after the version that both have in common.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from parquedb.log.ports import Lineage, LogReader
+from parquedb.model.format import Format
+
+
+@dataclass(frozen=True, slots=True)
+class Fresh:
+    """There is no target table yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unrelated:
+    """The target holds data that did not come from the source."""
+
+
+@dataclass(frozen=True, slots=True)
+class Continues:
+    """Both have a version in common.
+
+    Args:
+        source_version: The common version in the source.
+        target_version: The common version in the target.
+        target_moved: Whether the target has versions of its own since.
+        completed: Whether the migration that made the common version is recorded as complete.
+    """
+
+    source_version: int
+    target_version: int
+    target_moved: bool
+    completed: bool
+
+
+Relation = Fresh | Unrelated | Continues
+
+
+def relate(
+    source: tuple[Format, str, Lineage | None], target: tuple[Format, str, Lineage | None, int]
+) -> Relation:
+    """Say how a target stands to a source.
+
+    Args:
+        source: Format, table id and lineage of the source.
+        target: Format, table id, lineage and newest version of the target.
+    """
+    source_format, source_id, source_lineage = source
+    target_format, target_id, target_lineage, target_latest = target
+    found: list[Continues] = []
+    if target_lineage is not None:
+        origin = target_lineage.origin
+        if (origin.format, origin.table_id) == (source_format, source_id):
+            found.append(
+                Continues(
+                    origin.version,
+                    target_lineage.version,
+                    bool(target_lineage.foreign),
+                    target_lineage.completed_at_ms is not None,
+                )
+            )
+    if source_lineage is not None:
+        origin = source_lineage.origin
+        if (origin.format, origin.table_id) == (target_format, target_id):
+            moved = origin.version != target_latest
+            found.append(Continues(source_lineage.version, origin.version, moved, completed=True))
+    if not found:
+        return Unrelated()
+    # a table that went to and fro has both: the newer one is where the target has not moved since
+    return min(found, key=lambda relation: relation.target_moved)
+
+
+def relation_of(source: LogReader, target: LogReader | None) -> Relation:
+    """Read both lineages and say how the target stands to the source."""
+    if target is None:
+        return Fresh()
+    return relate(
+        (source.format, source.table_id, source.lineage()),
+        (target.format, target.table_id, target.lineage(), target.latest()),
+    )

@@ -1,0 +1,247 @@
+"""Run migrations: survey, plan, transfer, verify, clean up; namespace by namespace.
+
+All namespaces are planned before any is touched, so that a refusal leaves everything unchanged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from parquedb.errors import (
+    ConflictError,
+    InvalidInputError,
+    LossyError,
+    NotFoundError,
+    ParqueDBError,
+    UnsupportedError,
+)
+from parquedb.log.ports import LogReader
+from parquedb.migrate.carry import Carry, carry_after, carry_history, carry_latest
+from parquedb.migrate.cleanup import finish_cleanup
+from parquedb.migrate.detect import Namespace, discover_namespaces, root_is_table
+from parquedb.migrate.execute import execute
+from parquedb.migrate.fieldids import find_unfit_files
+from parquedb.migrate.options import (
+    History,
+    MigrationOptions,
+    MigrationProgress,
+    OnConflict,
+    Phase,
+)
+from parquedb.migrate.plan import MigrationPlan, Situation, plan_migration
+from parquedb.migrate.relate import Continues, Fresh, relation_of
+from parquedb.migrate.report import Action, MigrationReport, NamespaceReport
+from parquedb.model.format import Format
+from parquedb.storage.store import HardLinks, Store
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """A namespace with its plan."""
+
+    namespace: Namespace
+    source: LogReader
+    target: LogReader | None
+    plan: MigrationPlan
+
+
+def run_migration(
+    store: Store, names: Sequence[str] | None, options: MigrationOptions
+) -> MigrationReport:
+    """Migrate namespaces; what happens to each is in the report, nothing is raised for it.
+
+    Args:
+        store: The storage.
+        names: The namespaces; None for all there are.
+        options: What the caller chose.
+
+    Raises:
+        InvalidInputError: Options contradict each other, or a name cannot be a namespace's.
+        NotFoundError: The storage has no namespaces at all.
+    """
+    started_us = options.ambient.now_us()
+    _check_options(options)
+    chosen = _names(store, names, options)
+    reports: dict[str, NamespaceReport] = {}
+    jobs: dict[str, _Job] = {}
+    for name in chosen:
+        namespace = Namespace(store, name, options.places)
+        outcome = _planned(namespace, options)
+        if isinstance(outcome, NamespaceReport):
+            reports[name] = outcome
+        else:
+            jobs[name] = outcome
+            reports[name] = outcome.plan.to_report()
+    refused = any(report.action is Action.REFUSED for report in reports.values())
+    if not options.dry_run and refused:
+        for name, job in jobs.items():
+            if job.plan.action is Action.MIGRATED:
+                reports[name] = _held_back(reports[name])
+    elif not options.dry_run:
+        for name, job in jobs.items():
+            reports[name] = _attempt(job, options)
+    duration_ms = (options.ambient.now_us() - started_us) // 1000
+    ordered = {name: reports[name] for name in chosen}
+    return MigrationReport(ordered, duration_ms, options.dry_run)
+
+
+def _check_options(options: MigrationOptions) -> None:
+    if options.batch_size < 1:
+        raise InvalidInputError(f"batch_size is {options.batch_size}; it must be at least 1")
+    if options.source is not None and options.source is options.target:
+        raise InvalidInputError(
+            f"source and target are both {options.target.value!r}; choose two different formats"
+        )
+    if options.key is not None and options.on_conflict is not OnConflict.MERGE:
+        raise InvalidInputError("key only goes with on_conflict='merge' (--key with --merge)")
+
+
+def _names(store: Store, names: Sequence[str] | None, options: MigrationOptions) -> tuple[str, ...]:
+    if names is not None:
+        chosen = tuple(dict.fromkeys(names))
+        for name in chosen:
+            Namespace(store, name, options.places)
+        if not chosen:
+            raise InvalidInputError("no namespaces were named; name some, or leave the choice out")
+        return chosen
+    found = discover_namespaces(store, options.places)
+    if not found:
+        hint = (
+            "it is itself a table: name the folder above as the storage and this one as namespace"
+            if root_is_table(store)
+            else "check --storage"
+        )
+        raise NotFoundError(f"No data found for namespace '*': {store.root!r} holds none; {hint}")
+    return found
+
+
+def _planned(namespace: Namespace, options: MigrationOptions) -> _Job | NamespaceReport:
+    """Survey and plan one namespace; every outcome but a plan is a report."""
+    source_format: Format | None = options.source
+    try:
+        if not options.dry_run:
+            finish_cleanup(namespace)
+        source_format = source_format or _choose_source(namespace, options.target)
+        if source_format is None:
+            reason = f"{options.target.label} is the only format there is"
+            return NamespaceReport(
+                options.target,
+                options.target,
+                Action.SKIPPED,
+                reason,
+                rows=namespace.reader(options.target).snapshot().rows,
+            )
+        return _job(namespace, source_format, options)
+    except UnsupportedError as error:
+        action = Action.REFUSED
+        failure: ParqueDBError = error
+    except ParqueDBError as error:
+        action, failure = Action.FAILED, error
+    return NamespaceReport(source_format, options.target, action, str(failure), error=failure)
+
+
+def _choose_source(namespace: Namespace, target: Format) -> Format | None:
+    """Pick the format to migrate from; None if the target is all there is.
+
+    Raises:
+        NotFoundError: The namespace has no data.
+    """
+    others = [format_ for format_ in namespace.formats() if format_ is not target]
+    if not namespace.exists(target):
+        if not others:
+            raise namespace.no_data()
+        primary = namespace.detect().primary
+        return primary if primary in others else others[0]
+    if not others:
+        return None
+    lineage = namespace.reader(target).lineage()
+    if lineage is not None and lineage.origin.format in others:
+        return lineage.origin.format
+    for format_ in others:
+        theirs = namespace.reader(format_).lineage()
+        if theirs is not None and theirs.origin.format is target:
+            return format_
+    primary = namespace.detect().primary
+    return primary if primary in others else others[0]
+
+
+def _job(namespace: Namespace, source_format: Format, options: MigrationOptions) -> _Job:
+    options.on_progress(MigrationProgress(namespace.name, Phase.SCAN, 0, None, 0, 0))
+    source = namespace.reader(source_format)
+    target = namespace.reader(options.target) if namespace.exists(options.target) else None
+    relation = relation_of(source, target)
+    carry = _carry(namespace, source, target, options)
+    held = None if target is None else target.snapshot()
+    situation = Situation(
+        namespace=namespace.name,
+        source=source_format,
+        source_folder=namespace.folder(source_format),
+        target_folder=namespace.folder(options.target),
+        relation=relation,
+        carry=carry,
+        target_rows=None if held is None else held.rows,
+        target_versions=0 if target is None else len(target.history()),
+        can_link=isinstance(namespace.store, HardLinks),
+        unfit_files=find_unfit_files(namespace.store, source, carry, options.target),
+    )
+    return _Job(namespace, source, target, plan_migration(situation, options))
+
+
+def _carry(
+    namespace: Namespace, source: LogReader, target: LogReader | None, options: MigrationOptions
+) -> Carry:
+    """Read what is to be carried, by how the target stands to the source."""
+    store = namespace.store
+    relation = relation_of(source, target)
+    to_native = options.target is Format.NATIVE
+    match relation:
+        case Fresh():
+            latest = options.history is History.LATEST or to_native
+            return carry_latest(store, source) if latest else carry_history(store, source)
+        case Continues(target_moved=True) if options.on_conflict is not OnConflict.ERROR:
+            return carry_latest(store, source)
+        case Continues(cursor, mine) if target is not None:
+            if to_native and source.latest() != cursor:
+                return carry_latest(store, source)
+            at_ms = next((v.at_ms for v in target.history() if v.version == mine), 0)
+            schema = None if to_native else target.snapshot().schema
+            return carry_after(store, source, cursor, at_ms, schema)
+        case _:
+            return carry_latest(store, source)
+
+
+def _attempt(job: _Job, options: MigrationOptions) -> NamespaceReport:
+    """Execute one plan; every failure is a report that says what stands."""
+    try:
+        return execute(job.namespace, job.source, job.target, job.plan, options)
+    except (ConflictError, UnsupportedError, LossyError) as error:
+        action, failure = Action.REFUSED, error
+    except ParqueDBError as error:
+        action, failure = Action.FAILED, error
+    message = str(failure)
+    if not message.startswith(("Migration failed", "Conflict with", "Verification failed")):
+        message = f"Migration failed: {message}"
+    return replace(
+        job.plan.to_report(),
+        action=action,
+        reason=message,
+        versions=0,
+        files={},
+        bytes_written=0,
+        bytes_referenced=0,
+        error=failure,
+    )
+
+
+def _held_back(report: NamespaceReport) -> NamespaceReport:
+    reason = "another namespace was refused, so nothing was changed"
+    return replace(
+        report,
+        action=Action.SKIPPED,
+        reason=reason,
+        versions=0,
+        files={},
+        bytes_written=0,
+        bytes_referenced=0,
+    )

@@ -1,0 +1,178 @@
+"""Carry commits from a source to a target, file by file and version by version."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+
+from parquedb.errors import ConflictError, StateError
+from parquedb.formats.dialects import DIALECTS
+from parquedb.log.change import AddFile, Change, RemoveFile, SetPartitioning, SetSchema
+from parquedb.log.commit import Commit, Operation, Origin
+from parquedb.log.ports import Committed, Conflict, LogReader, LogWriter
+from parquedb.log.snapshot import Snapshot
+from parquedb.migrate.fit import fit_schema
+from parquedb.migrate.place import Placer
+from parquedb.model.files import DataFile
+from parquedb.model.format import Format
+from parquedb.model.partition import UNPARTITIONED, PartitionSpec
+from parquedb.model.schema import EMPTY, Schema
+
+
+@dataclass(slots=True)
+class Transfer:
+    """One run of commits into a target.
+
+    Args:
+        source: The source's format.
+        source_id: The source table's identity.
+        target: The target's writer.
+        placer: Places the files.
+        live: The target's live files by key, kept up to date.
+        back: Keys of live target files, by the key that the way back gave them in the source.
+        expect: The target's newest version, None if there is no table.
+        batch_size: Versions written by one call of the writer.
+        now_ms: The clock.
+    """
+
+    source: Format
+    source_id: str
+    target: LogWriter
+    placer: Placer
+    live: dict[str, DataFile]
+    back: dict[str, str]
+    expect: int | None
+    batch_size: int
+    now_ms: Callable[[], int]
+    bytes_written: int = 0
+    versions_written: int = 0
+    _schema: Schema = EMPTY
+    _fitted: Schema = EMPTY
+    _specs: dict[int, PartitionSpec] = field(default_factory=lambda: {0: UNPARTITIONED})
+
+    def run(self, commits: Iterable[Commit], on_batch: Callable[[int, int], None]) -> None:
+        """Carry all commits; the last batch records that the migration is complete.
+
+        Args:
+            commits: The source's commits, oldest first.
+            on_batch: Called after each batch with versions written and live rows.
+
+        Raises:
+            ConflictError: Somebody else wrote to the target meanwhile; what was written stays.
+        """
+        for batch, last in _batches(commits, self.batch_size):
+            added = (c.file for commit in batch for c in commit.changes if isinstance(c, AddFile))
+            self.placer.stage([file for file in added if not self._is_live(file)])
+            placed = [self.prepare(commit) for commit in batch]
+            self.append(placed, complete=last)
+            on_batch(self.versions_written, sum(file.rows or 0 for file in self.live.values()))
+
+    def append(self, commits: list[Commit], *, complete: bool) -> None:
+        """Hand prepared commits to the writer.
+
+        Raises:
+            ConflictError: Somebody else wrote to the target meanwhile.
+        """
+        result = self.target.append(
+            commits, expect=self.expect, completed_at_ms=self.now_ms() if complete else None
+        )
+        match result:
+            case Committed(version, bytes_written):
+                self.expect = version
+                self.bytes_written += bytes_written
+                self.versions_written += len(commits)
+            case Conflict(version, written):
+                raise ConflictError(
+                    f"Conflict with existing data: somebody else wrote version {version} to the "
+                    f"{self.target.format.label} table while {written} of {len(commits)} versions "
+                    "of this batch were written; run the same command again to continue"
+                )
+
+    def prepare(self, commit: Commit) -> Commit:
+        """Place a commit's files and return the commit as the target will hold it."""
+        self._note_schema(commit)
+        changes: list[Change] = [
+            change for change in commit.changes if not isinstance(change, AddFile | RemoveFile)
+        ]
+        added = [change.file for change in commit.changes if isinstance(change, AddFile)]
+        removed = [change.file for change in commit.changes if isinstance(change, RemoveFile)]
+        again = {file.path for file in removed} & {file.path for file in added}
+        if commit.base:
+            old = self._unneeded(added)
+        else:
+            old = [self._resolve(file) for file in removed if file.path not in again]
+        gone = [self.live.pop(key) for key in old]
+        added = [file for file in added if not self._is_live(file)]
+        placed = self.placer.place(added, self._schema, self._fitted, self._specs)
+        changes += [RemoveFile(file) for file in gone]
+        for file in placed:
+            self.live[file.path] = file
+            changes.append(AddFile(file))
+        for index, change in enumerate(changes):
+            if isinstance(change, SetSchema):
+                changes[index] = SetSchema(self._fitted)
+        origin = Origin(self.source, self.source_id, commit.version)
+        return replace(commit, changes=tuple(changes), base=False, origin=origin)
+
+    def _note_schema(self, commit: Commit) -> None:
+        for change in commit.changes:
+            match change:
+                case SetSchema(schema):
+                    self._schema = schema
+                    fit = fit_schema(schema, DIALECTS[self.target.format].fit_type)
+                    self._fitted = fit.schema
+                case SetPartitioning(spec):
+                    self._specs[spec.spec_id] = spec
+                case _:
+                    pass
+
+    def _candidates(self, file: DataFile) -> Iterator[str]:
+        if file.path in self.back:
+            yield self.back[file.path]
+        yield from self.placer.addresses.candidates(file)
+
+    def _is_live(self, file: DataFile) -> bool:
+        return any(key in self.live for key in self._candidates(file))
+
+    def _resolve(self, file: DataFile) -> str:
+        """Return the target's key of a file that the source removes."""
+        for key in self._candidates(file):
+            if key in self.live:
+                return key
+        raise StateError(
+            f"the source removes {file.path!r}, but the target has no file that came from it: the "
+            "target was compacted or rewritten since; use --force to replace its rows by the "
+            "source's newest version"
+        )
+
+    def _unneeded(self, added: list[DataFile]) -> list[str]:
+        """Return the live keys that a commit of the whole table does not contain."""
+        kept = {key for file in added for key in self._candidates(file)}
+        return [key for key in self.live if key not in kept]
+
+
+def replacing_commit(source: LogReader, snapshot: Snapshot, at_ms: int) -> Commit:
+    """Return a source's newest snapshot as one new version that replaces all rows."""
+    return Commit(
+        source.latest(),
+        at_ms,
+        Operation.OVERWRITE,
+        (
+            SetSchema(snapshot.schema),
+            SetPartitioning(snapshot.spec),
+            *(AddFile(file) for file in snapshot.files.values()),
+        ),
+        base=True,
+    )
+
+
+def _batches(commits: Iterable[Commit], size: int) -> Iterator[tuple[list[Commit], bool]]:
+    """Yield lists of at most ``size`` commits, and whether it is the last."""
+    batch: list[Commit] = []
+    for commit in commits:
+        if len(batch) == size:
+            yield batch, False
+            batch = []
+        batch.append(commit)
+    if batch:
+        yield batch, True

@@ -1,0 +1,201 @@
+"""Compare a target with its source, version by version."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from parquedb.errors import NotFoundError, VerificationError
+from parquedb.formats.dialects import DIALECTS
+from parquedb.log.ports import LogReader, Version
+from parquedb.log.snapshot import Snapshot
+from parquedb.migrate.carry import SourceVersion
+from parquedb.migrate.fit import fit_schema
+from parquedb.model.format import Format
+from parquedb.model.partition import PartitionSpec
+from parquedb.model.schema import Schema
+from parquedb.parquet.digest import ContentDigest, digest_file
+from parquedb.storage.store import Store
+
+
+class Digests:
+    """Content digests of snapshots; each file is read once for each schema it is seen under.
+
+    Args:
+        store: The store.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._known: dict[tuple[str, Schema, PartitionSpec], ContentDigest] = {}
+
+    def of(self, snapshot: Snapshot, schema: Schema | None = None) -> ContentDigest:
+        """Return the digest of all rows of a snapshot, in no order.
+
+        Args:
+            snapshot: The snapshot.
+            schema: Columns to see it with; its own by default.
+        """
+        total = ContentDigest()
+        seen_as = snapshot.schema if schema is None else schema
+        for file in snapshot.files.values():
+            key = (file.path, seen_as, snapshot.specs[file.spec_id])
+            if key not in self._known:
+                self._known[key] = digest_file(self._store, file, key[1], key[2])
+            total += self._known[key]
+        return total
+
+
+def pair_versions(
+    source: LogReader, versions: Sequence[SourceVersion], target: LogReader
+) -> list[tuple[SourceVersion, Version]]:
+    """Find the target's version of each of the source's.
+
+    Raises:
+        VerificationError: One has none.
+    """
+    carried: dict[int, list[Version]] = {}
+    for version in target.history():
+        if version.origin is not None and version.origin.table_id == source.table_id:
+            carried.setdefault(version.origin.version, []).append(version)
+    pairs = []
+    for wanted in reversed(versions):  # a metadata change repeats its version: newest first
+        found = carried.get(wanted.version)
+        if not found:
+            raise VerificationError(
+                f"Verification failed: version {wanted.version} of the {source.format.label} table "
+                f"is not in the {target.format.label} table's history; the source was kept; run "
+                "the migration again"
+            )
+        pairs.append((wanted, found.pop()))
+    return pairs[::-1]
+
+
+def verify_counts(source: LogReader, versions: Sequence[SourceVersion], target: LogReader) -> None:
+    """Compare row counts and timestamps of every version, by metadata.
+
+    Raises:
+        VerificationError: A version is missing or differs; all differences are listed.
+    """
+    if target.format is Format.NATIVE:
+        _compare_latest(versions[-1], target)
+        return
+    problems = []
+    for wanted, found in pair_versions(source, versions, target):
+        if wanted.rows is not None and found.rows is not None and wanted.rows != found.rows:
+            problems.append(
+                f"version {wanted.version} has {wanted.rows} rows, its copy {found.version} has "
+                f"{found.rows}"
+            )
+        if found.at_ms < wanted.at_ms:
+            problems.append(f"version {found.version} is older than its source {wanted.version}")
+    _raise(problems)
+
+
+def verify_content(
+    store: Store,
+    source: LogReader,
+    versions: Sequence[SourceVersion],
+    target: LogReader,
+    on_version: Callable[[int], None],
+) -> None:
+    """Compare an order-independent digest of all rows of every version.
+
+    Each side is read through its own reader, files and schema; every data file is decoded.
+
+    Args:
+        store: The store.
+        source: The source.
+        versions: The versions to compare.
+        target: The target, opened after the transfer.
+        on_version: Called with the number of versions compared so far.
+
+    Raises:
+        VerificationError: A version is missing or differs; all differences are listed.
+    """
+    digests = Digests(store)
+    problems = []
+    if target.format is Format.NATIVE:
+        pairs = [(versions[-1], target.history()[-1])]
+    else:
+        pairs = pair_versions(source, versions, target)
+    for done, (wanted, found) in enumerate(pairs, 1):
+        theirs = source.snapshot(_current(source, wanted.version))
+        ours = target.snapshot(_current(target, found.version))
+        fitted = fit_schema(theirs.schema, DIALECTS[target.format].fit_type)
+        schema = fitted.schema if fitted.lost else None
+        if digests.of(theirs, schema) != digests.of(ours):
+            problems.append(f"version {wanted.version} and its copy {found.version} differ in rows")
+        on_version(done)
+    _raise(problems)
+
+
+def compare_tables(
+    store: Store, left: LogReader, right: LogReader, *, content: bool
+) -> Mapping[str, object]:
+    """Compare two tables at every version they have in common, and at their newest.
+
+    Returns:
+        ``{"equal": bool, "versions": n, "differences": [...]}``.
+
+    Raises:
+        NotFoundError: Neither was migrated from the other.
+    """
+    pairs = _common(left, right) or _common(right, left)
+    if not pairs:
+        raise NotFoundError(
+            f"the {left.format.label} and the {right.format.label} table have no version in "
+            "common: neither was migrated from the other"
+        )
+    flip = not _common(left, right)
+    first, second = (right, left) if flip else (left, right)
+    differences: list[str] = []
+    digests = Digests(store)
+    rows = {version.version: version.rows for version in first.history()}
+    for theirs, found in pairs:
+        if content:
+            equal = digests.of(first.snapshot(theirs)) == digests.of(second.snapshot(found.version))
+        else:
+            equal = rows.get(theirs) == found.rows
+        if not equal:
+            differences.append(
+                f"{first.format} version {theirs} and {second.format} version {found.version} "
+                f"differ in {'rows' if content else 'row count'}"
+            )
+    for reader, newest in ((first, pairs[-1][0]), (second, pairs[-1][1].version)):
+        if reader.latest() != newest:
+            differences.append(
+                f"{reader.format} has newer versions than {newest}, its newest common one"
+            )
+    return {"equal": not differences, "versions": len(pairs), "differences": differences}
+
+
+def _common(source: LogReader, target: LogReader) -> list[tuple[int, Version]]:
+    """Pair the versions of ``source`` that ``target`` records as carried from it."""
+    known = {version.version for version in source.history()}
+    return [
+        (version.origin.version, version)
+        for version in target.history()
+        if version.origin is not None
+        and version.origin.table_id == source.table_id
+        and version.origin.version in known
+    ]
+
+
+def _current(reader: LogReader, version: int) -> int | None:
+    """Ask for the newest version as such, so that its newest schema comes with it."""
+    return None if version == reader.latest() else version
+
+
+def _compare_latest(wanted: SourceVersion, target: LogReader) -> None:
+    found = target.snapshot().rows
+    if wanted.rows is not None and found != wanted.rows:
+        _raise([f"version {wanted.version} has {wanted.rows} rows, native has {found}"])
+
+
+def _raise(problems: Sequence[str]) -> None:
+    if problems:
+        raise VerificationError(
+            f"Verification failed: {'; '.join(problems[:20])}"
+            + (f" and {len(problems) - 20} more" if len(problems) > 20 else "")
+            + "; the source was kept"
+        )
