@@ -31,10 +31,10 @@ class Stats:
         sizes: Compressed bytes of the column in the file.
     """
 
-    nulls: Mapping[int, int] = _NOTHING
-    lower: Mapping[int, Value] = _NOTHING
-    upper: Mapping[int, Value] = _NOTHING
-    sizes: Mapping[int, int] = _NOTHING
+    nulls: Mapping[int, int] = field(default_factory=lambda: _NOTHING)
+    lower: Mapping[int, Value] = field(default_factory=lambda: _NOTHING)
+    upper: Mapping[int, Value] = field(default_factory=lambda: _NOTHING)
+    sizes: Mapping[int, int] = field(default_factory=lambda: _NOTHING)
 
 
 @dataclass(frozen=True, slots=True)
