@@ -113,7 +113,7 @@ def _decode_float(data: bytes) -> Value | None:
             value = _FLOAT.unpack(data)[0]
         case _:
             return None
-    return value if value == value else None  # noqa: PLR0124 - NaN is no bound
+    return value if value == value else None
 
 
 def _decode_decimal(data: bytes) -> Value | None:
@@ -146,7 +146,7 @@ def _encode_long(value: Value) -> bytes | None:
 
 
 def _encode_float(value: Value) -> bytes | None:
-    if not isinstance(value, int | float) or value != value:  # noqa: PLR0124 - NaN is no bound
+    if not isinstance(value, int | float) or value != value:
         return None
     try:
         return _FLOAT.pack(value)
@@ -155,7 +155,7 @@ def _encode_float(value: Value) -> bytes | None:
 
 
 def _encode_double(value: Value) -> bytes | None:
-    if not isinstance(value, int | float) or value != value:  # noqa: PLR0124 - NaN is no bound
+    if not isinstance(value, int | float) or value != value:
         return None
     return _DOUBLE.pack(value)
 

@@ -53,12 +53,12 @@ def parse_metadata_name(folder: str, name: str) -> MetadataName | None:
     """Return what a file name in the metadata folder says, None if it is no metadata file."""
     key = join(metadata_folder(folder), name)
     if match := _NUMBERED.fullmatch(name):
-        return MetadataName(key, int(match[1]), False, name[1 + len(match[1]) :])
+        return MetadataName(key, int(match[1]), catalog=False, suffix=name[1 + len(match[1]) :])
     if match := _CATALOG.fullmatch(name):
         suffix = ".metadata.json"
         if match[2] or match[3]:
             suffix = ".gz.metadata.json" if match[2] else ".metadata.json.gz"
-        return MetadataName(key, int(match[1]), True, suffix)
+        return MetadataName(key, int(match[1]), catalog=True, suffix=suffix)
     return None
 
 

@@ -1,0 +1,267 @@
+"""The snapshots of a table's main branch and what each of them changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import orjson
+
+from parquedb.errors import FormatError, UnsupportedError
+from parquedb.formats.iceberg.manifest import FileEntry, ManifestFile, Manifests, Status
+from parquedb.formats.iceberg.wire import TableMetadata, TableSnapshot
+from parquedb.formats.iceberg.wire_schema import parse_schema
+from parquedb.model.files import DataFile
+from parquedb.model.partition import PartitionSpec
+from parquedb.model.schema import Schema
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What a snapshot holds, by its manifest list alone.
+
+    Args:
+        manifests: All its data manifests.
+        own: Those that the snapshot itself wrote.
+        files: Number of live files.
+        rows: Their rows.
+    """
+
+    manifests: tuple[ManifestFile, ...]
+    own: tuple[ManifestFile, ...]
+    files: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What a snapshot changed.
+
+    Args:
+        base: Whether ``added`` is the whole table because what was before is not known.
+    """
+
+    added: tuple[DataFile, ...]
+    removed: tuple[DataFile, ...]
+    base: bool = False
+
+
+def ancestors(table: TableMetadata) -> tuple[TableSnapshot, ...]:
+    """Return the snapshots of the main branch that are still retained, oldest first.
+
+    Raises:
+        FormatError: The current snapshot is missing, or the parents form a circle.
+    """
+    by_id = {snapshot.snapshot_id: snapshot for snapshot in table.snapshots}
+    wanted, chain = table.current_snapshot_id, list[TableSnapshot]()
+    if wanted is not None and wanted not in by_id:
+        raise FormatError(
+            f"the table at {table.location} names {wanted} as its current snapshot, which its "
+            "metadata does not contain; restore an older metadata file",
+            location=table.location,
+            section="Table Metadata Fields",
+        )
+    while wanted is not None and wanted in by_id:
+        chain.append(by_id.pop(wanted))
+        wanted = chain[-1].parent_id
+    if wanted is not None and any(snapshot.snapshot_id == wanted for snapshot in chain):
+        raise FormatError(
+            f"the snapshots of the table at {table.location} form a circle at {wanted}",
+            location=table.location,
+            section="Snapshots",
+        )
+    return tuple(reversed(chain))
+
+
+@dataclass(slots=True)
+class Chain:
+    """Derives contents, differences, schemas and specs of a table's snapshots."""
+
+    table: TableMetadata
+    manifests: Manifests
+    _deletes: set[str] = field(default_factory=set)
+
+    def contents(self, snapshot: TableSnapshot) -> Contents:
+        """Read a snapshot's manifest list.
+
+        Raises:
+            UnsupportedError: The snapshot has row-level deletes.
+            FormatError: The list is missing or damaged.
+        """
+        listed = self.manifests.read_list(snapshot)
+        snapshot_id = snapshot.snapshot_id
+        own, files, rows, deletes = [], 0, 0, False
+        for manifest in listed:
+            if manifest.deletes:
+                deletes = True
+                self._refuse_deletes(manifest, snapshot)
+                continue
+            if manifest.added_snapshot_id in (snapshot_id, None):
+                own.append(manifest)
+            if manifest.live_files is None or manifest.live_rows is None:
+                counted = self._count(manifest)
+                files += counted[0]
+                rows += counted[1]
+            else:
+                files += manifest.live_files
+                rows += manifest.live_rows
+        if deletes:
+            listed = [manifest for manifest in listed if not manifest.deletes]
+        return Contents(tuple(listed), tuple(own), files, rows)
+
+    def live(self, snapshot: TableSnapshot, contents: Contents) -> dict[str, DataFile]:
+        """Return all files of a snapshot, by key.
+
+        Raises:
+            FormatError: A file is listed twice, or the manifests hold other files than the
+                manifest list counts.
+        """
+        files: dict[str, DataFile] = {}
+        listed = rows = 0
+        for manifest in contents.manifests:
+            for entry in self.manifests.files(manifest):
+                if entry.status != Status.DELETED:
+                    files[entry.file.path] = entry.file
+                    listed += 1
+                    rows += entry.file.rows or 0
+        if listed != len(files):
+            raise self._broken(snapshot, f"{listed - len(files)} data files are listed twice")
+        if (listed, rows) != (contents.files, contents.rows):
+            raise self._broken(
+                snapshot,
+                f"its manifests hold {listed} files with {rows} rows and its manifest list "
+                f"counts {contents.files} with {contents.rows}",
+            )
+        return files
+
+    def difference(
+        self,
+        snapshot: TableSnapshot,
+        contents: Contents,
+        before: tuple[TableSnapshot, Contents] | None,
+    ) -> Difference:
+        """Return what a snapshot changed against the one before it.
+
+        Only the manifests that the snapshot wrote are opened. Where what they say does not lead
+        from the files before to the files that the snapshot lists, all files are compared.
+
+        Args:
+            snapshot: The snapshot.
+            contents: Its contents.
+            before: Its parent and that one's contents; None if there is none (any more).
+
+        Raises:
+            FormatError: The manifests contradict each other.
+        """
+        if before is None and snapshot.parent_id is not None:
+            return Difference(tuple(self.live(snapshot, contents).values()), (), base=True)
+        added, removed = self._own_changes(snapshot, contents.own)
+        files, rows = len(added) - len(removed), _rows(added) - _rows(removed)
+        if before is not None:
+            files, rows = files + before[1].files, rows + before[1].rows
+        paths = {file.path for file in added}
+        if (files, rows) == (contents.files, contents.rows) and len(paths) == len(added):
+            return Difference(added, removed)
+        live = self.live(snapshot, contents)
+        old = {} if before is None else self.live(*before)
+        return Difference(
+            tuple(file for path, file in live.items() if _changed(file, old.get(path))),
+            tuple(file for path, file in old.items() if _changed(file, live.get(path))),
+        )
+
+    def schema(self, snapshot: TableSnapshot, contents: Contents) -> Schema:
+        """Return the schema as of a snapshot.
+
+        Version 1 snapshots may not record it: then it is the schema in the newest manifest that
+        the snapshot wrote, or the table's current one.
+        """
+        if snapshot.schema_id is not None and snapshot.schema_id in self.table.schemas:
+            return self.table.schemas[snapshot.schema_id]
+        for manifest in contents.own:
+            header = self.manifests.header(manifest)
+            recorded = header.get("schema-id")
+            if recorded is not None and int(recorded) in self.table.schemas:
+                return self.table.schemas[int(recorded)]
+            if "schema" in header:
+                return _header_schema(header["schema"], manifest.location)
+        return self.table.schema
+
+    def spec(self, manifests: Iterable[ManifestFile]) -> PartitionSpec | None:
+        """Return the spec with which files were last added by some manifests, None if by none."""
+        newest = max(
+            (
+                manifest
+                for manifest in manifests
+                if manifest.spec_id in self.table.specs
+                and manifest.record.get("added_files_count") != 0
+            ),
+            key=lambda manifest: (manifest.sequence_number, manifest.spec_id),
+            default=None,
+        )
+        return None if newest is None else self.table.specs[newest.spec_id].spec
+
+    def _own_changes(
+        self, snapshot: TableSnapshot, own: Iterable[ManifestFile]
+    ) -> tuple[tuple[DataFile, ...], tuple[DataFile, ...]]:
+        added, removed = [], []
+        for manifest in own:
+            entries: list[FileEntry] = self.manifests.files(manifest)
+            for entry in entries:
+                if entry.snapshot_id == snapshot.snapshot_id:
+                    if entry.status == Status.ADDED:
+                        added.append(entry.file)
+                    elif entry.status == Status.DELETED:
+                        removed.append(entry.file)
+        return tuple(added), tuple(removed)
+
+    def _count(self, manifest: ManifestFile) -> tuple[int, int]:
+        live = [e for e in self.manifests.files(manifest) if e.status != Status.DELETED]
+        return len(live), _rows(entry.file for entry in live)
+
+    def _refuse_deletes(self, manifest: ManifestFile, snapshot: TableSnapshot) -> None:
+        """Refuse a snapshot whose delete manifest holds live delete files."""
+        if manifest.live_files == 0 or manifest.location in self._deletes:
+            return
+        for entry in self.manifests.entries(manifest):
+            if entry.status == Status.DELETED:
+                continue
+            feature = "position-deletes"
+            if entry.record.get("content") == 2:
+                feature = "equality-deletes"
+            elif str(entry.record.get("file_format")).upper() == "PUFFIN":
+                feature = "deletion-vectors"
+            raise UnsupportedError(
+                f"the snapshot {snapshot.snapshot_id} of the Iceberg table at "
+                f"{self.table.location} has row-level deletes ({feature}), which cannot be read "
+                "yet; rewrite the table's data files (compaction) and expire the snapshots that "
+                "have deletes",
+                feature=feature,
+            )
+        self._deletes.add(manifest.location)
+
+    def _broken(self, snapshot: TableSnapshot, what: str) -> FormatError:
+        return FormatError(
+            f"the snapshot {snapshot.snapshot_id} of the Iceberg table at {self.table.location} "
+            f"is inconsistent: {what}; roll the table back to an older snapshot",
+            location=snapshot.manifest_list,
+            section="Manifest Lists",
+        )
+
+
+def _rows(files: Iterable[DataFile]) -> int:
+    return sum(file.rows or 0 for file in files)
+
+
+def _changed(file: DataFile, other: DataFile | None) -> bool:
+    return other is None or (file.size_bytes, file.rows) != (other.size_bytes, other.rows)
+
+
+def _header_schema(data: bytes, location: str) -> Schema:
+    try:
+        return parse_schema(orjson.loads(data), location)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise FormatError(
+            f"{location}: the schema in the manifest's header cannot be read ({error!r})",
+            location=location,
+            section="Manifests",
+        ) from error

@@ -1,0 +1,280 @@
+"""Reads an Iceberg table of format version 1 or 2 as the neutral log.
+
+A version is a snapshot id. The history is that of the branch ``main``: the ancestors of its
+current snapshot. A table without snapshots has the one version 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from parquedb.errors import NotFoundError
+from parquedb.formats.iceberg.chain import Chain, Contents, Difference, ancestors
+from parquedb.formats.iceberg.load import exists, load_existing
+from parquedb.formats.iceberg.manifest import Manifests
+from parquedb.formats.iceberg.origin import (
+    completed_at_ms,
+    operation_named,
+    parse_origin,
+    user_properties,
+    user_summary,
+)
+from parquedb.formats.iceberg.paths import Locations, hint_key
+from parquedb.formats.iceberg.wire import TableSnapshot
+from parquedb.log.change import (
+    AddFile,
+    Change,
+    RemoveFile,
+    SetPartitioning,
+    SetProperties,
+    SetSchema,
+)
+from parquedb.log.commit import Commit, Operation
+from parquedb.log.ports import Lineage, Version, operation_of
+from parquedb.log.snapshot import Snapshot
+from parquedb.model.files import DataFile
+from parquedb.model.format import Format
+from parquedb.model.partition import PartitionSpec
+from parquedb.model.schema import Schema
+from parquedb.storage.store import Store
+
+__all__ = ["EMPTY_VERSION", "IcebergReader", "exists"]
+
+EMPTY_VERSION = 0
+"""The version of a table that has no snapshot."""
+
+
+class IcebergReader:
+    """An Iceberg table, read as the neutral log (a :class:`~parquedb.log.ports.LogReader`).
+
+    Args:
+        store: Where the table is.
+        folder: Key of the table's root.
+
+    Raises:
+        NotFoundError: The folder holds no Iceberg table.
+        StateError: Only a catalog can tell which metadata file is current.
+        FormatError: The metadata does not follow the specification.
+        UnsupportedError: The table is of a format version that cannot be read.
+    """
+
+    def __init__(self, store: Store, folder: str) -> None:
+        self._store = store
+        self._folder = folder
+        self._loaded = load_existing(store, folder)
+        self._table = self._loaded.table
+        self._locations = Locations(store.root, folder)
+        self._manifests = Manifests(store, self._locations, self._table)
+        self._chain = Chain(self._table, self._manifests)
+        self._snapshots = ancestors(self._table)
+
+    @property
+    def format(self) -> Format:
+        """The table's format."""
+        return Format.ICEBERG
+
+    @property
+    def table_id(self) -> str:
+        """The table's ``table-uuid``; its location where version 1 metadata has none."""
+        return self._table.table_uuid or self._table.location
+
+    def latest(self) -> int:
+        """Return the id of the current snapshot; 0 if there is none."""
+        return self._snapshots[-1].snapshot_id if self._snapshots else EMPTY_VERSION
+
+    def history(self) -> Sequence[Version]:
+        """Return the retained ancestors of the current snapshot, oldest first."""
+        if not self._snapshots:
+            return (Version(EMPTY_VERSION, self._table.last_updated_ms, "create", 0),)
+        return tuple(
+            Version(
+                snapshot.snapshot_id,
+                snapshot.at_ms,
+                snapshot.summary.get("operation", "unknown"),
+                self._rows(snapshot),
+                parse_origin(snapshot.summary),
+            )
+            for snapshot in self._snapshots
+        )
+
+    def snapshot(self, version: int | None = None) -> Snapshot:
+        """Return the table at a snapshot id; without one, as it is now.
+
+        Without a version, schema and partitioning are the table's current ones, also where they
+        are newer than the newest snapshot.
+
+        Raises:
+            NotFoundError: There is no such snapshot in the history.
+        """
+        table = self._table
+        specs = {spec_id: item.spec for spec_id, item in table.specs.items()}
+        files: dict[str, DataFile] = {}
+        schema, spec, at_ms = table.schema, specs[table.default_spec_id], table.last_updated_ms
+        if self._snapshots or version not in (None, EMPTY_VERSION):
+            found = self._find(self.latest() if version is None else version)
+            contents = self._chain.contents(found)
+            files, at_ms = self._chain.live(found, contents), found.at_ms
+            if version is not None:
+                schema = self._chain.schema(found, contents)
+                spec = self._chain.spec(contents.manifests) or self._first_spec()
+        properties = user_properties(table.properties)
+        newest = self.latest() if version is None else version
+        return Snapshot(newest, at_ms, schema, spec, specs, files, properties)
+
+    def version_at(self, at_ms: int) -> int:
+        """Return the newest snapshot of the history that is not after ``at_ms``."""
+        if not self._snapshots and self._table.last_updated_ms <= at_ms:
+            return EMPTY_VERSION
+        for snapshot in reversed(self._snapshots):
+            if snapshot.at_ms <= at_ms:
+                return snapshot.snapshot_id
+        raise NotFoundError(
+            f"the Iceberg table {self._folder!r} has no version at {at_ms} ms since the epoch; "
+            "its history begins later"
+        )
+
+    def commits(self, after: int | None = None) -> Iterator[Commit]:
+        """Yield the commits after a snapshot id, oldest first (see :mod:`parquedb.log.ports`).
+
+        Raises:
+            NotFoundError: The snapshot ``after`` is not part of the history (any more).
+        """
+        start, before = 0, None
+        if after not in (None, EMPTY_VERSION):
+            found = self._find(after)
+            start = self._snapshots.index(found) + 1
+            before = (found, self._chain.contents(found))
+        return self._commits(start, before, whole=after is None)
+
+    def lineage(self) -> Lineage | None:
+        """Return what the newest migration into this table recorded."""
+        foreign: list[int] = []
+        for snapshot in reversed(self._snapshots):
+            origin = parse_origin(snapshot.summary)
+            if origin is not None:
+                completed = completed_at_ms(self._table.properties)
+                version = snapshot.snapshot_id
+                return Lineage(origin, version, completed, tuple(reversed(foreign)))
+            foreign.append(snapshot.snapshot_id)
+        return None
+
+    def referenced(self) -> frozenset[str]:
+        """Return the keys of all files that any retained snapshot, of any branch, references."""
+        keys = {name.key for name in self._loaded.others}
+        if self._store.head(hint_key(self._folder)) is not None:
+            keys.add(hint_key(self._folder))
+        locations = {file for _, file in self._table.metadata_log}
+        for kind in ("statistics", "partition-statistics"):
+            locations |= {item["statistics-path"] for item in self._table.kept.get(kind, ())}
+        seen: set[str] = set()
+        for snapshot in self._table.snapshots:
+            if snapshot.manifest_list is not None:
+                locations.add(snapshot.manifest_list)
+            for manifest in self._manifests.read_list(snapshot):
+                if manifest.location not in seen:
+                    seen.add(manifest.location)
+                    entries = self._manifests.entries(manifest)
+                    locations |= {entry.record["file_path"] for entry in entries}
+        for location in locations | seen:
+            key = self._locations.key_or_none(location)
+            if key is not None:
+                keys.add(key)
+        return frozenset(keys)
+
+    def _commits(
+        self, start: int, before: tuple[TableSnapshot, Contents] | None, *, whole: bool
+    ) -> Iterator[Commit]:
+        told = _Told()
+        if before is not None:
+            told.schema = self._chain.schema(*before)
+            told.spec = self._chain.spec(before[1].manifests) or self._first_spec()
+        for snapshot in self._snapshots[start:]:
+            contents = self._chain.contents(snapshot)
+            difference = self._chain.difference(snapshot, contents, before)
+            schema = self._chain.schema(snapshot, contents)
+            changes = self._news(told, schema, self._spec(told.spec, contents), difference.added)
+            if whole and snapshot is self._snapshots[0]:
+                changes.append(SetProperties(user_properties(self._table.properties)))
+            changes += [RemoveFile(file) for file in difference.removed]
+            changes += [AddFile(file) for file in difference.added]
+            yield _commit(snapshot, changes, difference)
+            before = (snapshot, contents)
+        if self._snapshots or whole:
+            yield from self._trailing(told)
+
+    def _trailing(self, told: _Told) -> Iterator[Commit]:
+        """Yield the columns and partitioning that are newer than the newest snapshot."""
+        table = self._table
+        schema, spec = table.schema, table.specs[table.default_spec_id].spec
+        if self._snapshots and (schema, spec) == (told.schema, told.spec):
+            return
+        changes = self._news(told, schema, spec, ())
+        changes.append(SetProperties(user_properties(table.properties)))
+        operation = Operation.METADATA if self._snapshots else Operation.CREATE
+        yield Commit(self.latest(), table.last_updated_ms, operation, tuple(changes))
+
+    def _news(
+        self, told: _Told, schema: Schema, spec: PartitionSpec, added: tuple[DataFile, ...]
+    ) -> list[Change]:
+        """Return the settings that were not yielded yet, and remember them."""
+        changes: list[Change] = []
+        if told.nothing or schema != told.schema:
+            changes.append(SetSchema(schema))
+        used = {file.spec_id for file in added} - told.specs - {spec.spec_id}
+        changes += [SetPartitioning(self._table.specs[spec_id].spec) for spec_id in sorted(used)]
+        if told.nothing or used or spec != told.spec:
+            changes.append(SetPartitioning(spec))
+        told.nothing, told.schema, told.spec = False, schema, spec
+        told.specs |= used | {spec.spec_id}
+        return changes
+
+    def _spec(self, previous: PartitionSpec | None, contents: Contents) -> PartitionSpec:
+        if previous is None:
+            return self._chain.spec(contents.manifests) or self._first_spec()
+        return self._chain.spec(contents.own) or previous
+
+    def _first_spec(self) -> PartitionSpec:
+        """Return the spec of a table before any file was written."""
+        specs = self._table.specs
+        return specs[min(specs)].spec
+
+    def _rows(self, snapshot: TableSnapshot) -> int | None:
+        total = snapshot.summary.get("total-records", "")
+        if not total.isdigit():
+            return self._chain.contents(snapshot).rows
+        return int(total) if snapshot.summary.get("total-delete-files", "0") == "0" else None
+
+    def _find(self, version: int | None) -> TableSnapshot:
+        for snapshot in self._snapshots:
+            if snapshot.snapshot_id == version:
+                return snapshot
+        raise NotFoundError(
+            f"the Iceberg table {self._folder!r} has no version {version} in the history of its "
+            "branch main (any more); its history lists the versions that can be read"
+        )
+
+
+@dataclass(slots=True)
+class _Told:
+    """What the commits yielded so far have said, or what was so before the first of them."""
+
+    nothing: bool = True
+    schema: Schema | None = None
+    spec: PartitionSpec | None = None
+    specs: set[int] = field(default_factory=set)
+
+
+def _commit(snapshot: TableSnapshot, changes: list[Change], difference: Difference) -> Commit:
+    operation = operation_of(added=len(difference.added), removed=len(difference.removed))
+    if operation is not Operation.METADATA:
+        operation = operation_named(snapshot.summary) or operation
+    return Commit(
+        snapshot.snapshot_id,
+        snapshot.at_ms,
+        operation,
+        tuple(changes),
+        user_summary(snapshot.summary),
+        difference.base,
+        parse_origin(snapshot.summary),
+    )

@@ -1,0 +1,274 @@
+"""Table metadata as JSON and back ("Table Metadata", Appendix C)."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from parquedb.errors import FormatError, UnsupportedError
+from parquedb.formats.iceberg.wire_schema import (
+    FIRST_PARTITION_ID,
+    IcebergSpec,
+    encode_schema,
+    encode_spec_fields,
+    parse_schema,
+    parse_spec_fields,
+)
+from parquedb.model.schema import Schema, max_id
+
+MAIN = "main"
+_REPAIR = "restore the file or point the table to an older version of its metadata"
+
+
+@dataclass(frozen=True, slots=True)
+class TableSnapshot:
+    """One snapshot of a table's metadata ("Snapshots").
+
+    Args:
+        snapshot_id: Its id.
+        parent_id: Id of the snapshot that it was made from.
+        sequence_number: 0 for those of format version 1.
+        at_ms: Its timestamp, milliseconds since the epoch.
+        manifest_list: Location of the manifest list; None where ``manifests`` is used.
+        manifests: Locations of the manifests themselves (format version 1 only).
+        summary: The summary, with ``operation``.
+        schema_id: Id of the schema as of the snapshot, where recorded.
+    """
+
+    snapshot_id: int
+    parent_id: int | None
+    sequence_number: int
+    at_ms: int
+    manifest_list: str | None
+    summary: Mapping[str, str]
+    schema_id: int | None
+    manifests: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TableMetadata:
+    """A table's metadata ("Table Metadata Fields").
+
+    Args:
+        kept: Members that are carried over as they are: sort orders, refs but ``main``,
+            statistics.
+    """
+
+    format_version: int
+    table_uuid: str
+    location: str
+    last_sequence_number: int
+    last_updated_ms: int
+    last_column_id: int
+    schemas: Mapping[int, Schema]
+    current_schema_id: int
+    specs: Mapping[int, IcebergSpec]
+    default_spec_id: int
+    last_partition_id: int
+    properties: Mapping[str, str]
+    current_snapshot_id: int | None
+    snapshots: tuple[TableSnapshot, ...]
+    snapshot_log: tuple[tuple[int, int], ...]
+    metadata_log: tuple[tuple[int, str], ...]
+    kept: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def schema(self) -> Schema:
+        """The current schema."""
+        return self.schemas[self.current_schema_id]
+
+
+def parse_metadata(data: bytes, location: str) -> TableMetadata:
+    """Parse a metadata file, compressed or not.
+
+    Raises:
+        FormatError: It does not follow the specification.
+        UnsupportedError: It is of format version 3 or later.
+    """
+    try:
+        if data[:2] == b"\x1f\x8b":
+            data = gzip.decompress(data)
+        wire = orjson.loads(data)
+    except (ValueError, OSError, EOFError, zlib.error) as error:
+        raise FormatError(
+            f"{location} is no Iceberg metadata file ({error}); {_REPAIR}",
+            location=location,
+            section="Table Metadata",
+        ) from error
+    try:
+        return _parse(wire, location)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        if isinstance(error, FormatError):
+            raise
+        raise FormatError(
+            f"{location} does not follow the specification ({type(error).__name__}: {error}); "
+            f"{_REPAIR}",
+            location=location,
+            section="Table Metadata Fields",
+        ) from error
+
+
+def encode_metadata(table: TableMetadata) -> bytes:
+    """Encode a table's metadata as format version 2."""
+    main: dict[str, Any] = {}
+    if table.current_snapshot_id is not None:
+        main = {MAIN: {"snapshot-id": table.current_snapshot_id, "type": "branch"}}
+        old = table.kept.get("refs", {}).get(MAIN, {})
+        main[MAIN] = {**old, **main[MAIN]}
+    wire: dict[str, Any] = {
+        "format-version": 2,
+        "table-uuid": table.table_uuid,
+        "location": table.location,
+        "last-sequence-number": table.last_sequence_number,
+        "last-updated-ms": table.last_updated_ms,
+        "last-column-id": table.last_column_id,
+        "current-schema-id": table.current_schema_id,
+        "schemas": [encode_schema(schema, id_) for id_, schema in table.schemas.items()],
+        "default-spec-id": table.default_spec_id,
+        "partition-specs": [
+            {"spec-id": id_, "fields": encode_spec_fields(spec)}
+            for id_, spec in table.specs.items()
+        ],
+        "last-partition-id": table.last_partition_id,
+        "default-sort-order-id": 0,
+        "sort-orders": [{"order-id": 0, "fields": []}],
+        "properties": dict(table.properties),
+        "current-snapshot-id": -1
+        if table.current_snapshot_id is None
+        else table.current_snapshot_id,
+        "snapshots": [_encode_snapshot(snapshot) for snapshot in table.snapshots],
+        "snapshot-log": [
+            {"timestamp-ms": at_ms, "snapshot-id": id_} for at_ms, id_ in table.snapshot_log
+        ],
+        "metadata-log": [
+            {"timestamp-ms": at_ms, "metadata-file": file} for at_ms, file in table.metadata_log
+        ],
+    }
+    wire.update(table.kept)
+    wire["refs"] = {**table.kept.get("refs", {}), **main}
+    wire.setdefault("statistics", [])
+    return orjson.dumps(wire)
+
+
+def _parse(wire: Mapping[str, Any], location: str) -> TableMetadata:
+    version = wire["format-version"]
+    if version not in (1, 2):
+        raise UnsupportedError(
+            f"{location}: the table has Iceberg format version {version}; versions 1 and 2 can "
+            "be read and version 2 written",
+            feature=f"format-version {version}",
+        )
+    schemas = _parse_schemas(wire, location)
+    specs = _parse_specs(wire, location)
+    snapshots = tuple(_parse_snapshot(item) for item in wire.get("snapshots") or ())
+    refs: Mapping[str, Any] = wire.get("refs") or {}
+    current = wire.get("current-snapshot-id")
+    if MAIN in refs:
+        current = refs[MAIN]["snapshot-id"]
+    if current is not None and current < 0:
+        current = None
+    kept = {
+        key: wire[key]
+        for key in (
+            "sort-orders", "default-sort-order-id", "refs", "statistics", "partition-statistics",
+        )
+        if wire.get(key) is not None
+    }  # fmt: skip
+    return TableMetadata(
+        format_version=version,
+        table_uuid=wire.get("table-uuid") or "",
+        location=wire["location"].rstrip("/"),
+        last_sequence_number=wire.get("last-sequence-number", 0) if version > 1 else 0,
+        last_updated_ms=wire["last-updated-ms"],
+        last_column_id=wire["last-column-id"],
+        schemas=schemas,
+        current_schema_id=_checked(
+            wire.get("current-schema-id", next(iter(schemas))), schemas, "schema", location
+        ),
+        specs=specs,
+        default_spec_id=_checked(
+            wire.get("default-spec-id", next(iter(specs))), specs, "partition spec", location
+        ),
+        last_partition_id=wire.get("last-partition-id") or _last_partition_id(specs),
+        properties=wire.get("properties") or {},
+        current_snapshot_id=current,
+        snapshots=snapshots,
+        snapshot_log=tuple(
+            (item["timestamp-ms"], item["snapshot-id"]) for item in wire.get("snapshot-log") or ()
+        ),
+        metadata_log=tuple(
+            (item["timestamp-ms"], item["metadata-file"]) for item in wire.get("metadata-log") or ()
+        ),
+        kept=kept,
+    )
+
+
+def _parse_schemas(wire: Mapping[str, Any], location: str) -> dict[int, Schema]:
+    if wire.get("schemas"):
+        items = wire["schemas"]
+    else:  # format version 1 before schemas had ids
+        items = [wire["schema"]]
+    return {item.get("schema-id", 0): parse_schema(item, location) for item in items}
+
+
+def _parse_specs(wire: Mapping[str, Any], location: str) -> dict[int, IcebergSpec]:
+    if wire.get("partition-specs"):
+        return {
+            item["spec-id"]: parse_spec_fields(item["fields"], item["spec-id"], location)
+            for item in wire["partition-specs"]
+        }
+    return {0: parse_spec_fields(wire.get("partition-spec") or (), 0, location)}
+
+
+def _checked(id_: int, known: Mapping[int, object], what: str, location: str) -> int:
+    if id_ not in known:
+        raise FormatError(
+            f"{location} names {id_} as its current {what}, which it does not contain; {_REPAIR}",
+            location=location,
+            section="Table Metadata Fields",
+        )
+    return id_
+
+
+def _last_partition_id(specs: Mapping[int, IcebergSpec]) -> int:
+    ids = [id_ for spec in specs.values() for id_ in spec.field_ids]
+    return max(ids, default=FIRST_PARTITION_ID - 1)
+
+
+def _parse_snapshot(wire: Mapping[str, Any]) -> TableSnapshot:
+    return TableSnapshot(
+        snapshot_id=wire["snapshot-id"],
+        parent_id=wire.get("parent-snapshot-id"),
+        sequence_number=wire.get("sequence-number") or 0,
+        at_ms=wire["timestamp-ms"],
+        manifest_list=wire.get("manifest-list"),
+        summary=wire.get("summary") or {},
+        schema_id=wire.get("schema-id"),
+        manifests=tuple(wire.get("manifests") or ()),
+    )
+
+
+def _encode_snapshot(snapshot: TableSnapshot) -> dict[str, Any]:
+    wire: dict[str, Any] = {
+        "snapshot-id": snapshot.snapshot_id,
+        "sequence-number": snapshot.sequence_number,
+        "timestamp-ms": snapshot.at_ms,
+        "manifest-list": snapshot.manifest_list,
+        "summary": snapshot.summary,
+    }
+    if snapshot.parent_id is not None:
+        wire["parent-snapshot-id"] = snapshot.parent_id
+    if snapshot.schema_id is not None:
+        wire["schema-id"] = snapshot.schema_id
+    return wire
+
+
+def highest_column_id(table: TableMetadata) -> int:
+    """Return the highest field id that any schema of the table uses."""
+    ids = [max_id(schema) for schema in table.schemas.values()]
+    return max(table.last_column_id, *ids)
