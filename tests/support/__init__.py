@@ -1,0 +1,1 @@
+"""What tests share: reference readers, reference writers, and the comparison of rows."""
