@@ -205,7 +205,7 @@ def _find_unsupported(
             f"{where} is not supported for {'; '.join(refused)}; cast or drop these columns first",
             feature="types",
         )
-    for spec in situation.carry.specs:
+    for spec in () if target is Format.NATIVE else situation.carry.specs:
         for field in spec.fields:
             if not isinstance(field.transform, IdentityTransform | VoidTransform):
                 name = type(field.transform).__name__.removesuffix("Transform").lower()

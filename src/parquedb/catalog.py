@@ -1,1 +1,0 @@
-"""Tables as pyiceberg catalogs see them."""

@@ -1,0 +1,152 @@
+"""The plan is pure: situations in, decisions out."""
+
+import pytest
+
+from parquedb.errors import ConflictError, LossyError, UnsupportedError
+from parquedb.log.snapshot import Snapshot
+from parquedb.migrate.carry import Carry, SourceVersion
+from parquedb.migrate.options import Files, MigrationOptions, OnConflict
+from parquedb.migrate.plan import Situation, plan_migration
+from parquedb.migrate.relate import Continues, Fresh, Unrelated
+from parquedb.migrate.report import Action, Means
+from parquedb.model.files import DataFile
+from parquedb.model.format import Format
+from parquedb.model.partition import (
+    UNPARTITIONED,
+    BucketTransform,
+    PartitionField,
+    PartitionSpec,
+)
+from parquedb.model.schema import Identity, Schema
+from parquedb.model.types import Field, IntType, StringType, TimestampType, VariantType
+
+LONG = Schema((Field(1, "id", IntType(64)),), Identity.BY_ID)
+FILE = DataFile("users/data/a.parquet", 1000, 10)
+
+
+def situation(
+    *,
+    source=Format.ICEBERG,
+    relation=None,
+    schemas=(LONG,),
+    specs=(UNPARTITIONED,),
+    files=(FILE,),
+    versions=1,
+    can_link=True,
+    unfit=(),
+):
+    by_key = {file.path: file for file in files}
+    latest = Snapshot(
+        versions, 0, schemas[-1], specs[-1], {s.spec_id: s for s in specs}, by_key, {}
+    )
+    carry = Carry(
+        tuple(SourceVersion(n, n, 10) for n in range(versions)),
+        by_key,
+        schemas,
+        specs,
+        latest,
+        (),
+        (),
+    )
+    return Situation(
+        "users",
+        source,
+        "users",
+        "users",
+        relation or Fresh(),
+        carry,
+        5,
+        2,
+        can_link,
+        frozenset(unfit),
+    )
+
+
+def plan(target=Format.DELTA, *, at=None, **options):
+    return plan_migration(at or situation(), MigrationOptions(target, **options))
+
+
+def test_files_are_linked_where_the_store_can():
+    assert plan().means == {FILE.path: Means.LINKED}
+
+
+def test_files_are_shared_where_it_cannot_or_the_source_goes():
+    assert plan(at=situation(can_link=False)).means == {FILE.path: Means.SHARED}
+    assert plan(delete_source=True).means == {FILE.path: Means.SHARED}
+
+
+def test_delta_cannot_address_files_outside_its_folder():
+    far = DataFile("elsewhere/a.parquet", 1, 1)
+    assert plan(at=situation(files=(far,), can_link=False)).means == {far.path: Means.COPIED}
+    refused = plan(at=situation(files=(far,)), files=Files.SHARE)
+    assert isinstance(refused.error, UnsupportedError)
+    assert refused.action is Action.REFUSED
+
+
+def test_native_files_are_copied_unless_the_source_goes():
+    native = situation(source=Format.NATIVE)
+    assert plan(at=native).means == {FILE.path: Means.COPIED}
+    assert plan(at=native, delete_source=True).means == {FILE.path: Means.LINKED}
+
+
+def test_files_with_contradicting_ids_are_rewritten():
+    unfit = situation(source=Format.DELTA, unfit=[FILE.path])
+    assert plan(Format.ICEBERG, at=unfit).means == {FILE.path: Means.REWRITTEN}
+
+
+def test_types_that_fit_only_by_rewriting_and_losing_are_refused_unless_allowed():
+    schema = Schema((Field(1, "at", TimestampType("ns", utc=True)),))
+    native = situation(source=Format.NATIVE, schemas=(schema,))
+    refused = plan(Format.ICEBERG, at=native)
+    assert isinstance(refused.error, LossyError)
+    assert "nanoseconds" in refused.lost[0]
+    allowed = plan(Format.ICEBERG, at=native, allow_lossy=True)
+    assert allowed.means == {FILE.path: Means.REWRITTEN}
+    assert allowed.lost == refused.lost
+
+
+def test_types_without_an_equivalent_are_refused_by_name():
+    schema = Schema((Field(1, "blob", VariantType()),))
+    refused = plan(at=situation(schemas=(schema,)))
+    assert isinstance(refused.error, UnsupportedError)
+    assert "'blob': variant" in refused.reason
+
+
+def test_native_targets_lose_history():
+    refused = plan(Format.NATIVE)
+    assert isinstance(refused.error, LossyError)
+    assert any("time travel" in line for line in refused.lost)
+    assert plan(Format.NATIVE, allow_lossy=True).action is Action.MIGRATED
+
+
+@pytest.mark.parametrize("relation", [Unrelated(), Continues(1, 1, True, True)])
+def test_other_data_in_the_target_is_a_conflict(relation):
+    refused = plan(at=situation(relation=relation))
+    assert isinstance(refused.error, ConflictError)
+    assert refused.reason.startswith("Conflict with existing data")
+    assert "5 rows in 2 versions" in refused.reason
+    forced = plan(at=situation(relation=relation), on_conflict=OnConflict.FORCE)
+    assert forced.action is Action.MIGRATED
+    assert forced.replaces
+
+
+def test_a_target_that_moved_is_no_conflict_if_there_is_nothing_to_carry():
+    moved = situation(relation=Continues(1, 1, True, True), versions=0)
+    assert plan(at=moved).action is Action.SKIPPED
+
+
+def test_transforms_renames_and_readds_are_refused_by_name():
+    bucket = PartitionSpec(0, (PartitionField(1, "id_bucket", BucketTransform(4)),))
+    assert "bucket" in plan(at=situation(specs=(bucket,))).reason
+    renamed = Schema((Field(1, "key", IntType(64)),), Identity.BY_ID)
+    assert "renamed to 'key'" in plan(at=situation(schemas=(LONG, renamed))).reason
+    added_again = Schema((Field(2, "id", StringType()),), Identity.BY_ID)
+    assert "dropped and added again" in plan(at=situation(schemas=(LONG, added_again))).reason
+
+
+def test_a_plan_prints_as_the_report_of_a_dry_run():
+    shape = plan(at=situation(versions=3)).to_report().to_json()
+    assert shape["action"] == "migrated"
+    assert shape["versions"] == 3
+    assert shape["files"] == {"shared": 0, "linked": 1, "copied": 0, "footer": 0, "rewritten": 0}
+    assert (shape["bytes_written"], shape["bytes_referenced"]) == (0, 1000)

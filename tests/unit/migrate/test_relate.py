@@ -1,0 +1,51 @@
+from parquedb.log.commit import Origin
+from parquedb.log.ports import Lineage
+from parquedb.migrate.relate import Continues, Unrelated, relate
+from parquedb.model.format import Format
+
+ICE, DELTA = Format.ICEBERG, Format.DELTA
+
+
+def lineage(format_, table, version, *, at, foreign=(), completed=1):
+    return Lineage(Origin(format_, table, version), at, completed, foreign)
+
+
+def test_a_target_without_records_is_unrelated():
+    assert relate((DELTA, "d", None), (ICE, "i", None, 7)) == Unrelated()
+
+
+def test_a_target_of_another_table_is_unrelated():
+    other = lineage(DELTA, "another", 3, at=7)
+    assert relate((DELTA, "d", None), (ICE, "i", other, 7)) == Unrelated()
+
+
+def test_a_target_continues_after_its_cursor():
+    record = lineage(DELTA, "d", 3, at=70)
+    assert relate((DELTA, "d", None), (ICE, "i", record, 70)) == Continues(3, 70, False, True)
+
+
+def test_an_unfinished_migration_says_so():
+    record = lineage(DELTA, "d", 3, at=70, completed=None)
+    assert relate((DELTA, "d", None), (ICE, "i", record, 70)) == Continues(3, 70, False, False)
+
+
+def test_foreign_commits_to_the_target_are_noticed():
+    record = lineage(DELTA, "d", 3, at=70, foreign=(71,))
+    assert relate((DELTA, "d", None), (ICE, "i", record, 71)) == Continues(3, 70, True, True)
+
+
+def test_the_way_back_continues_where_the_target_was_the_source():
+    record = lineage(ICE, "i", 70, at=5, foreign=(6,))
+    assert relate((DELTA, "d", record), (ICE, "i", None, 70)) == Continues(5, 70, False, True)
+
+
+def test_the_way_back_notices_that_the_old_source_moved():
+    record = lineage(ICE, "i", 70, at=5)
+    assert relate((DELTA, "d", record), (ICE, "i", None, 71)) == Continues(5, 70, True, True)
+
+
+def test_to_and_fro_takes_the_newer_meeting_point():
+    ours = lineage(DELTA, "d", 3, at=70, foreign=(71,))  # delta 3 -> iceberg 70; 71 by others
+    theirs = lineage(ICE, "i", 71, at=4, foreign=(5,))  # iceberg 71 -> delta 4; 5 by others
+    found = relate((DELTA, "d", theirs), (ICE, "i", ours, 71))
+    assert found == Continues(4, 71, False, True)
