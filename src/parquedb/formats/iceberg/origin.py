@@ -17,6 +17,9 @@ COMPLETED = "parquedb.migration.completed-at-ms"
 FIELD_IDS = "parquedb.field-ids"
 """``source``: the table has the field ids of the table that it was migrated from."""
 
+SOURCE_IDS = "parquedb.source-field-ids"
+"""Otherwise: the table's field ids by those of that table, as a JSON object."""
+
 _OWN = "parquedb."
 _SETTINGS = (
     _OWN, "write.", "read.", "commit.", "history.", "schema.name-mapping.", "gc.", "format-version",

@@ -1,0 +1,151 @@
+"""The live files of an existing table, as a writer continues from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from parquedb.formats.iceberg.avro import encode_long
+from parquedb.formats.iceberg.entries import (
+    NULL,
+    SOME,
+    Summary,
+    column_types,
+    encode_decoded,
+    encode_summaries,
+    partition_columns,
+    partition_values,
+)
+from parquedb.formats.iceberg.live import Kind, LiveFile, LiveManifest, LiveTable, frame_of
+from parquedb.formats.iceberg.manifest import Entry, ManifestFile, Manifests, Status
+from parquedb.formats.iceberg.wire import TableMetadata, TableSnapshot
+
+
+def read_live(manifests: Manifests, snapshot: TableSnapshot | None, sync: bytes) -> LiveTable:
+    """Return the manifests of a table's current snapshot; their files are read when needed.
+
+    Raises:
+        FormatError: The manifest list is missing or damaged.
+    """
+    live = LiveTable(sync)
+    if snapshot is None:
+        return live
+    table = manifests.table
+    for listed in manifests.read_list(snapshot):
+        if listed.deletes:
+            live.delete_frames.append(_frame(sync, listed, _counts(listed, listed.record)))
+            continue
+        manifest = _read_manifest(manifests, table, listed, sync)
+        live.manifests.append(manifest)
+        live.files += manifest.count
+        live.rows += listed.live_rows if listed.live_rows is not None else _rows(manifest)
+    size = snapshot.summary.get("total-files-size", "")
+    live.size_bytes = int(size) if size.isdigit() else None
+    return live
+
+
+def _read_manifest(
+    manifests: Manifests, table: TableMetadata, listed: ManifestFile, sync: bytes
+) -> LiveManifest:
+    spec = table.specs[listed.spec_id]
+    kind = Kind(listed.spec_id, partition_columns(spec, column_types(table.schemas)))
+    load = _loader(manifests, listed, kind)
+    counts = listed.record
+    count = listed.live_files
+    if count is None or listed.live_rows is None:
+        counts = _counted(manifests.entries(listed))
+        count = counts["added_files_count"] + counts["existing_files_count"]
+    return LiveManifest(kind, _frame(sync, listed, _counts(listed, counts)), count, load)
+
+
+def _loader(
+    manifests: Manifests, listed: ManifestFile, kind: Kind
+) -> Callable[[], dict[str, LiveFile]]:
+    """Return what reads a manifest's live files.
+
+    Bytes are encoded anew, because somebody else's schema may have other members.
+    """
+
+    def load() -> dict[str, LiveFile]:
+        files: dict[str, LiveFile] = {}
+        for entry in manifests.entries(listed):
+            if entry.status != Status.DELETED:
+                record = entry.record
+                path = manifests.locations.key(record["file_path"])
+                files[path] = LiveFile(
+                    path=path,
+                    rows=record["record_count"],
+                    size_bytes=record["file_size_in_bytes"],
+                    partition=partition_values(kind.columns, record["partition"]),
+                    sequence_number=entry.sequence_number,
+                    added_by=NULL
+                    if entry.snapshot_id is None
+                    else SOME + encode_long(entry.snapshot_id),
+                    rest=b"".join(
+                        (
+                            SOME, encode_long(entry.sequence_number),
+                            SOME, encode_long(entry.file_sequence_number),
+                            encode_decoded(kind.columns, record),
+                        )
+                    ),
+                )  # fmt: skip
+        return files
+
+    return load
+
+
+def _counts(listed: ManifestFile, counts: dict[str, Any]) -> tuple[int, ...]:
+    return (
+        listed.length,
+        listed.spec_id,
+        int(listed.deletes),
+        listed.sequence_number,
+        listed.min_sequence_number,
+        listed.added_snapshot_id or 0,
+        *(
+            counts.get(name) or 0
+            for name in (
+                "added_files_count",
+                "existing_files_count",
+                "deleted_files_count",
+                "added_rows_count",
+                "existing_rows_count",
+                "deleted_rows_count",
+            )
+        ),
+    )
+
+
+def _counted(entries: list[Entry]) -> dict[str, int]:
+    """Count a manifest's files, where a version 1 list does not."""
+    counts: dict[str, int] = {}
+    names = {Status.ADDED: "added", Status.EXISTING: "existing", Status.DELETED: "deleted"}
+    for name in names.values():
+        counts[f"{name}_files_count"] = counts[f"{name}_rows_count"] = 0
+    for entry in entries:
+        name = names[Status(entry.status)]
+        counts[f"{name}_files_count"] += 1
+        counts[f"{name}_rows_count"] += entry.record["record_count"]
+    return counts
+
+
+def _frame(sync: bytes, listed: ManifestFile, numbers: tuple[int, ...]) -> bytes:
+    wire = listed.record.get("partitions")
+    summaries = NULL
+    if wire is not None:
+        summaries = encode_summaries(
+            [
+                Summary(
+                    item["contains_null"],
+                    bool(item.get("contains_nan")),
+                    item.get("lower_bound"),
+                    item.get("upper_bound"),
+                )
+                for item in wire
+            ]
+        )
+    return frame_of(sync, listed.location, numbers, summaries)
+
+
+def _rows(manifest: LiveManifest) -> int:
+    return sum(file.rows for file in manifest.files.values())

@@ -1,0 +1,171 @@
+"""What Iceberg tables can use, what of it is carried where, and how types are stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from parquedb.log.feature import Fate, Feature, TypeFit
+from parquedb.model.format import Format
+from parquedb.model.types import (
+    DecimalType,
+    Field,
+    FloatType,
+    IntType,
+    ListType,
+    MapType,
+    NullType,
+    StructType,
+    TimestampType,
+    TimeType,
+    Type,
+    VariantType,
+)
+
+
+def fit_type(type_: Type) -> TypeFit:
+    """Return how a type is stored in an Iceberg table of format version 2.
+
+    A file is left as it is only if every reader that is known reads it right under the new type.
+    """
+    match type_:
+        case IntType(bits=8 | 16) | IntType(bits=32, signed=True):
+            return TypeFit(IntType(32))
+        case IntType(bits=32) | IntType(bits=64, signed=True):
+            return TypeFit(IntType(64))
+        case IntType():
+            return TypeFit(DecimalType(20, 0), rewrite=True)
+        case FloatType(bits=16):
+            return TypeFit(FloatType(32), rewrite=True)
+        case TimestampType(unit, utc):
+            return _fit_time(TimestampType("us", utc), unit)
+        case TimeType(unit):
+            return _fit_time(TimeType("us"), unit)
+        case NullType() | VariantType():
+            return TypeFit(None)
+        case DecimalType(precision, scale) if precision > 38 or scale < 0:
+            return TypeFit(None)
+        case StructType(fields):
+            return _fit_nested(fields, StructType)
+        case ListType(element):
+            return _fit_nested((element,), lambda fitted: ListType(*fitted))
+        case MapType(key, value):
+            return _fit_nested((key, value), lambda fitted: MapType(*fitted))
+        case _:
+            return TypeFit(type_)
+
+
+def _fit_time(becomes: Type, unit: str) -> TypeFit:
+    return TypeFit(
+        becomes, rewrite=unit != "us", lost="nanoseconds" if unit == "ns" else None
+    )  # fmt: skip
+
+
+def _fit_nested(fields: tuple[Field, ...], build: Callable[[tuple[Field, ...]], Type]) -> TypeFit:
+    fitted, rewrite, lost = [], False, list[str]()
+    for field in fields:
+        fit = fit_type(field.type)
+        if fit.becomes is None:
+            return TypeFit(None)
+        fitted.append(replace(field, type=fit.becomes))
+        rewrite = rewrite or fit.rewrite
+        if fit.lost is not None and fit.lost not in lost:
+            lost.append(fit.lost)
+    return TypeFit(build(tuple(fitted)), rewrite, ", ".join(lost) or None)
+
+
+def _feature(
+    name: str,
+    section: str,
+    enabled_if: str,
+    *,
+    read: bool,
+    write: bool,
+    delta: Fate,
+    native: Fate,
+    note: str = "",
+) -> Feature:
+    towards = {Format.DELTA: delta, Format.NATIVE: native}
+    return Feature(name, Format.ICEBERG, section, enabled_if, read, write, towards, note)
+
+
+_OK, _LOST, _NO = Fate.CARRIED, Fate.LOST, Fate.REFUSED
+
+FEATURES: tuple[Feature, ...] = (
+    _feature(
+        "format-version 1", "Version 1", "format-version is 1",
+        read=True, write=False, delta=_OK, native=_OK,
+        note="A write turns the table into version 2.",
+    ),
+    _feature(
+        "format-version 2", "Version 2", "format-version is 2",
+        read=True, write=True, delta=_OK, native=_OK,
+    ),
+    _feature(
+        "format-version 3", "Version 3", "format-version is 3",
+        read=False, write=False, delta=_NO, native=_NO,
+    ),
+    _feature(
+        "snapshots", "Snapshots", "the table has more than one snapshot",
+        read=True, write=True, delta=_OK, native=_LOST,
+        note="The history of the branch main, with the original timestamps.",
+    ),
+    _feature(
+        "branches and tags", "Snapshot References", "refs has more than main",
+        read=False, write=False, delta=_LOST, native=_LOST,
+        note="They are kept in the table; only main is read and written.",
+    ),
+    _feature(
+        "schema evolution", "Schema Evolution", "schemas has more than one entry",
+        read=True, write=True, delta=_OK, native=_OK,
+        note="Columns added, reordered, made optional; int to long, float to double, wider "
+        "decimals.",
+    ),
+    _feature(
+        "identity partitions", "Partitioning", "a partition field's transform is identity",
+        read=True, write=True, delta=_OK, native=_OK,
+    ),
+    _feature(
+        "partition transforms", "Partition Transforms",
+        "a partition field's transform is bucket, truncate, year, month, day or hour",
+        read=True, write=True, delta=_NO, native=_OK,
+    ),
+    _feature(
+        "partition evolution", "Partition Evolution", "partition-specs has more than one entry",
+        read=True, write=True, delta=_NO, native=_OK,
+    ),
+    _feature(
+        "column statistics", "Data File Fields", "a manifest entry has bounds or counts",
+        read=True, write=True, delta=_OK, native=_OK,
+    ),
+    _feature(
+        "name mapping", "Name Mapping Serialization", "schema.name-mapping.default is set",
+        read=True, write=True, delta=_OK, native=_OK,
+    ),
+    _feature(
+        "sort orders", "Sorting", "sort-orders has an order with fields",
+        read=True, write=False, delta=_LOST, native=_LOST,
+        note="They are kept in the table; new files are recorded as unsorted.",
+    ),
+    _feature(
+        "position-deletes", "Position Delete Files", "a delete manifest has live files",
+        read=False, write=False, delta=_NO, native=_NO,
+    ),
+    _feature(
+        "equality-deletes", "Equality Delete Files", "a delete manifest has live files",
+        read=False, write=False, delta=_NO, native=_NO,
+    ),
+    _feature(
+        "deletion-vectors", "Deletion Vectors", "a delete manifest names Puffin files",
+        read=False, write=False, delta=_NO, native=_NO,
+    ),
+    _feature(
+        "encryption", "Encryption Keys", "a manifest or file has key_metadata",
+        read=False, write=False, delta=_NO, native=_NO,
+    ),
+    _feature(
+        "ORC and Avro data files", "Data File Fields", "file_format is not PARQUET",
+        read=False, write=False, delta=_NO, native=_NO,
+    ),
+)  # fmt: skip
+"""Every feature of Iceberg that a table is checked for."""

@@ -1,0 +1,307 @@
+"""The live files of a table that is written, in manifests, from snapshot to snapshot.
+
+Every data file's entry is kept as the bytes that a manifest holds. A snapshot writes one manifest
+for what it adds and rewrites those that hold what it removes. Small manifests that have gathered
+are merged, so that lists stay short: 32 of the smallest into one, and eight of those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from parquedb.errors import StateError
+from parquedb.formats.iceberg.avro import encode_block, encode_bytes, encode_header, encode_long
+from parquedb.formats.iceberg.avro_schemas import MANIFEST_LIST_SCHEMA, manifest_schema
+from parquedb.formats.iceberg.entries import (
+    NULL,
+    SOME,
+    PartitionColumn,
+    encode_summaries,
+    summarise,
+)
+from parquedb.model.files import Value
+
+LEVELS = ((32, 32), (256, 8))
+"""Manifests with fewer live files than the first number are merged when so many have gathered."""
+LARGEST = 10_000
+"""Files in one manifest at most."""
+CHUNK = 256
+"""Files in a manifest after a large one lost a few."""
+_BLOCK = 1_000
+
+_EXISTING, _ADDED, _DELETED = b"\x00", b"\x02", b"\x04"
+
+
+@dataclass(frozen=True, slots=True)
+class LiveFile:
+    """A live data file.
+
+    Args:
+        path: Its key.
+        rows: Row count.
+        size_bytes: Length.
+        partition: Its partition tuple, of the table's types.
+        sequence_number: Its data sequence number.
+        added_by: The snapshot that added it, encoded.
+        rest: Its manifest entry after that, encoded.
+    """
+
+    path: str
+    rows: int
+    size_bytes: int
+    partition: tuple[Value | None, ...]
+    sequence_number: int
+    added_by: bytes
+    rest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What files must have in common to be in one manifest.
+
+    Args:
+        spec_id: Their partition spec.
+        columns: The fields of their partition tuples.
+    """
+
+    spec_id: int
+    columns: tuple[PartitionColumn, ...]
+
+
+@dataclass(slots=True)
+class LiveManifest:
+    """A manifest of the newest snapshot.
+
+    Args:
+        kind: What its files have in common.
+        frame: Its entry in a manifest list, encoded as a block.
+        count: Number of live files.
+        load: Reads its live files, where it was written by somebody else or an earlier run.
+    """
+
+    kind: Kind
+    frame: bytes
+    count: int
+    load: Callable[[], dict[str, LiveFile]]
+    _files: dict[str, LiveFile] | None = None
+
+    @property
+    def files(self) -> dict[str, LiveFile]:
+        """Its live files by key."""
+        if self._files is None:
+            self._files = self.load()
+        return self._files
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotContext:
+    """What the manifests of one snapshot share.
+
+    Args:
+        snapshot_id: Its id.
+        sequence_number: Its sequence number.
+        place: Makes the key of a new manifest from its number in the snapshot.
+        locate: Makes a location of a key.
+        meta: Makes the metadata of a manifest's header from the partition spec's id.
+    """
+
+    snapshot_id: int
+    sequence_number: int
+    place: Callable[[int], str]
+    locate: Callable[[str], str]
+    meta: Callable[[int], Mapping[str, bytes]]
+
+
+@dataclass(slots=True)
+class LiveTable:
+    """The manifests of the newest snapshot.
+
+    Args:
+        sync: Sync marker of the Avro files.
+        manifests: Manifests of data files.
+        delete_frames: Entries of manifests of delete files, carried as they are.
+        files: Number of live files.
+        rows: Their rows.
+        size_bytes: Their bytes, None if not known.
+    """
+
+    sync: bytes
+    manifests: list[LiveManifest] = field(default_factory=list)
+    delete_frames: list[bytes] = field(default_factory=list)
+    files: int = 0
+    rows: int = 0
+    size_bytes: int | None = 0
+    _index: dict[str, LiveManifest] | None = None
+
+    def find(self, path: str) -> LiveFile | None:
+        """Return a live file."""
+        manifest = self._by_path().get(path)
+        return None if manifest is None else manifest.files[path]
+
+    def advance(
+        self,
+        context: SnapshotContext,
+        added: Mapping[Kind, Sequence[LiveFile]],
+        removed: Iterable[LiveFile],
+    ) -> Iterator[tuple[str, bytes]]:
+        """Make the manifests of the next snapshot and yield the new ones with their keys."""
+        writer = _Writer(self.sync, context)
+        self.manifests = [manifest for manifest in self.manifests if manifest.count]
+        yield from self._merge(writer)
+        yield from self._remove(writer, list(removed))
+        for kind, files in added.items():
+            for chunk in _chunks(files, LARGEST):
+                yield self._put(writer, kind, chunk, _ADDED)
+                self._account(chunk, 1)
+
+    def encode_list(self, meta: Mapping[str, bytes]) -> bytes:
+        """Encode the manifest list of the newest snapshot."""
+        header = encode_header(MANIFEST_LIST_SCHEMA, meta, self.sync)
+        frames = [manifest.frame for manifest in self.manifests]
+        return b"".join((header, *frames, *self.delete_frames))
+
+    def _merge(self, writer: _Writer) -> Iterator[tuple[str, bytes]]:
+        """Merge small manifests of a kind where enough have gathered."""
+        below = 0
+        for limit, fan_in in LEVELS:
+            groups: dict[Kind, list[LiveManifest]] = {}
+            for manifest in self.manifests:
+                if below <= manifest.count < limit:
+                    groups.setdefault(manifest.kind, []).append(manifest)
+            for kind, group in groups.items():
+                if len(group) >= fan_in:
+                    files = [file for manifest in group for file in manifest.files.values()]
+                    gone = set(map(id, group))
+                    self.manifests = [m for m in self.manifests if id(m) not in gone]
+                    yield self._put(writer, kind, files, _EXISTING)
+            below = limit
+
+    def _remove(self, writer: _Writer, removed: Sequence[LiveFile]) -> Iterator[tuple[str, bytes]]:
+        """Rewrite the manifests that hold removed files."""
+        if not removed:
+            return
+        index = self._by_path()
+        touched: dict[int, tuple[LiveManifest, list[LiveFile]]] = {}
+        for file in removed:
+            manifest = index.pop(file.path)
+            touched.setdefault(id(manifest), (manifest, []))[1].append(file)
+        self.manifests = [manifest for manifest in self.manifests if id(manifest) not in touched]
+        for manifest, gone in touched.values():
+            paths = {file.path for file in gone}
+            kept = [file for path, file in manifest.files.items() if path not in paths]
+            size = LARGEST if len(kept) <= 2 * CHUNK else CHUNK
+            chunks = list(_chunks(kept, size)) or [[]]
+            yield self._put(writer, manifest.kind, chunks[0], _EXISTING, gone)
+            for chunk in chunks[1:]:
+                yield self._put(writer, manifest.kind, chunk, _EXISTING)
+            self._account(gone, -1)
+
+    def _put(
+        self,
+        writer: _Writer,
+        kind: Kind,
+        files: Sequence[LiveFile],
+        status: bytes,
+        deleted: Sequence[LiveFile] = (),
+    ) -> tuple[str, bytes]:
+        by_path = {file.path: file for file in files}
+        key, data, frame = writer.write(kind, files, status, deleted)
+        manifest = LiveManifest(kind, frame, len(files), dict, by_path)
+        self.manifests.append(manifest)
+        if self._index is not None:
+            self._index.update(dict.fromkeys(by_path, manifest))
+        return key, data
+
+    def _account(self, files: Sequence[LiveFile], sign: int) -> None:
+        self.files += sign * len(files)
+        self.rows += sign * sum(file.rows for file in files)
+        if self.size_bytes is not None:
+            self.size_bytes += sign * sum(file.size_bytes for file in files)
+
+    def _by_path(self) -> dict[str, LiveManifest]:
+        if self._index is None:
+            index = {path: m for m in self.manifests for path in m.files}
+            if len(index) != sum(manifest.count for manifest in self.manifests):
+                raise StateError(
+                    "the Iceberg table lists a data file twice; rewrite its manifests first"
+                )
+            self._index = index
+        return self._index
+
+
+@dataclass(slots=True)
+class _Writer:
+    """Encodes the manifests of one snapshot."""
+
+    sync: bytes
+    context: SnapshotContext
+    written: int = 0
+
+    def write(
+        self, kind: Kind, files: Sequence[LiveFile], status: bytes, deleted: Sequence[LiveFile]
+    ) -> tuple[str, bytes, bytes]:
+        """Return a manifest's key, its bytes and its entry in a manifest list."""
+        context = self.context
+        snapshot = SOME + encode_long(context.snapshot_id)
+        entries = [part for file in deleted for part in (_DELETED, snapshot, file.rest)]
+        entries += [part for file in files for part in (status, file.added_by, file.rest)]
+        data = self._container(kind, entries)
+        key = context.place(self.written)
+        self.written += 1
+        frame = self._frame(kind, key, len(data), files, status, deleted)
+        return key, data, frame
+
+    def _container(self, kind: Kind, entries: Sequence[bytes]) -> bytes:
+        header = encode_header(
+            manifest_schema(kind.columns), self.context.meta(kind.spec_id), self.sync
+        )
+        parts = [header]
+        for start in range(0, len(entries), 3 * _BLOCK):
+            block = entries[start : start + 3 * _BLOCK]
+            parts.append(encode_block(len(block) // 3, b"".join(block), self.sync))
+        return b"".join(parts)
+
+    def _frame(
+        self,
+        kind: Kind,
+        key: str,
+        length: int,
+        files: Sequence[LiveFile],
+        status: bytes,
+        deleted: Sequence[LiveFile],
+    ) -> bytes:
+        context = self.context
+        rows = sum(file.rows for file in files)
+        added = status == _ADDED
+        lowest = min((file.sequence_number for file in files), default=context.sequence_number)
+        partitions = [file.partition for file in (*files, *deleted)] if kind.columns else []
+        counts = (len(files), 0) if added else (0, len(files))
+        row_counts = (rows, 0) if added else (0, rows)
+        return frame_of(
+            self.sync,
+            context.locate(key),
+            (
+                length, kind.spec_id, 0, context.sequence_number, lowest, context.snapshot_id,
+                *counts, len(deleted), *row_counts, sum(file.rows for file in deleted),
+            ),
+            encode_summaries(summarise(kind.columns, partitions)),
+        )  # fmt: skip
+
+
+def frame_of(sync: bytes, location: str, numbers: Iterable[int], summaries: bytes) -> bytes:
+    """Encode a manifest list entry as a block of its own.
+
+    Args:
+        sync: Sync marker of the list.
+        location: The manifest's location.
+        numbers: The members from ``manifest_length`` to ``deleted_rows_count``.
+        summaries: The member ``partitions``, encoded.
+    """
+    body = b"".join((encode_bytes(location.encode()), *map(encode_long, numbers), summaries, NULL))
+    return encode_block(1, body, sync)
+
+
+def _chunks(files: Sequence[LiveFile], size: int) -> Iterator[Sequence[LiveFile]]:
+    for start in range(0, len(files), size):
+        yield files[start : start + size]
