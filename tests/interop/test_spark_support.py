@@ -27,7 +27,7 @@ def test_iceberg(spark: SparkSession, tmp_path: Path) -> None:
     history = spark.sql(
         f"SELECT snapshot_id, committed_at FROM {catalog}.users.snapshots ORDER BY committed_at"
     )
-    first, second = rows_of(history)
+    first, _ = rows_of(history)
     assert isinstance(first["snapshot_id"], int)
     assert isinstance(first["committed_at"], datetime)
     at_ms = int(first["committed_at"].timestamp() * 1000)

@@ -18,7 +18,7 @@ EXTENSIONS = ("avro", "iceberg", "delta")
 @functools.cache
 def connection() -> duckdb.DuckDBPyConnection:
     """Return this process's connection, with avro, iceberg and delta loaded."""
-    db = duckdb.connect(config={"autoinstall_known_extensions": "false", "TimeZone": "UTC"})
+    db = duckdb.connect(config={"autoinstall_known_extensions": "false"})
     for name in EXTENSIONS:
         db.execute(f"LOAD '{_extension(name)}'")
     return db
@@ -49,10 +49,9 @@ def rows_parquet(paths: Sequence[str | Path]) -> list[dict[str, object]]:
 
 def query(sql: str) -> list[dict[str, object]]:
     """Run a query and return its rows as dicts."""
-    cursor = connection().cursor()
-    result = cursor.execute(sql)
-    names = [column[0] for column in result.description or ()]
-    return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+    table = connection().cursor().execute(sql).to_arrow_table()
+    rows: list[dict[str, object]] = table.to_pylist(maps_as_pydicts="strict")
+    return rows
 
 
 def _quoted(location: str | Path) -> str:

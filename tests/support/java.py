@@ -53,7 +53,7 @@ def _version(home: Path) -> int | None:
 def main() -> int:
     """Print where Java is; 1 if there is none."""
     home = find_java()
-    print(home if home else f"error: {ADVICE}", file=sys.stdout if home else sys.stderr)
+    print(home or f"error: {ADVICE}", file=sys.stdout if home else sys.stderr)
     return 0 if home else 1
 
 
