@@ -124,13 +124,13 @@ def carry_after(
     except NotFoundError:
         newer = [version for version in reader.history() if version.at_ms > cursor_at_ms]
         first = newer[0].version if newer else reader.latest()
-        log = _Log(reader, (base_commit(reader.snapshot(first)),), first, has_tail=True)
+        whole = _Log(reader, (base_commit(reader.snapshot(first)),), first, has_tail=True)
         lost = (
             ()
             if reader.format is Format.NATIVE
             else (f"the versions between {cursor} and {first}: the source no longer has them",)
         )
-        return _collected(store, reader, log, None, lost)
+        return _collected(store, reader, whole, None, lost)
     log: Iterable[Commit] = _Log(reader, (), cursor, has_tail=True)
     if reader.latest() == cursor:
         commits = tuple(log)
@@ -152,7 +152,7 @@ def column_kinds(schema: Schema) -> list[tuple[str, str]]:
 def base_commit(snapshot: Snapshot) -> Commit:
     """Return a snapshot as one commit that makes the whole table."""
     others = (SetPartitioning(s) for s in snapshot.specs.values() if s != snapshot.spec)
-    changes = (
+    changes: tuple[Change, ...] = (
         SetSchema(snapshot.schema),
         *others,
         SetPartitioning(snapshot.spec),

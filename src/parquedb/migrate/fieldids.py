@@ -7,14 +7,14 @@ Iceberg table they would read as wrong columns, silently.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from parquedb.log.change import AddFile
 from parquedb.log.ports import LogReader
 from parquedb.migrate.carry import Carry
 from parquedb.model.files import DataFile
 from parquedb.model.format import Format
-from parquedb.model.schema import Schema, ids_by_path, walk
+from parquedb.model.schema import Path, ids_by_path
 from parquedb.parquet.footer import Footer, read_footers
 from parquedb.storage.store import Store
 
@@ -40,20 +40,22 @@ def find_unfit_files(
     if target is not Format.ICEBERG or source.format is Format.ICEBERG:
         return frozenset()
     sample = _sample(carry)
-    if not any(footer.has_field_ids for footer in read_footers(store, sample)):
+    if not any(footer.carried_ids for footer in read_footers(store, sample)):
         return frozenset()
-    unfit = set()
+    unfit: set[str] = set()
     keys = list(carry.added)
-    schema = carry.latest.schema
+    known: dict[Path, int] = {}
+    for schema in (*carry.schemas, carry.latest.schema):
+        known.update(ids_by_path(schema))
     for start in range(0, len(keys), _FOOTERS_AT_A_TIME):
         footers = read_footers(store, keys[start : start + _FOOTERS_AT_A_TIME])
-        unfit.update(footer.key for footer in footers if _contradicts(footer, carry, schema))
+        unfit.update(footer.key for footer in footers if _contradicts(footer, known))
     return frozenset(unfit)
 
 
 def _sample(carry: Carry) -> list[str]:
     """One added file of each commit, evenly over the history; several of a single commit."""
-    firsts = []
+    firsts: list[DataFile] = []
     for commit in carry.commits:
         added = [change.file for change in commit.changes if isinstance(change, AddFile)]
         if commit.base or len(carry.versions) == 1:
@@ -68,12 +70,5 @@ def _spread(files: Sequence[DataFile]) -> Sequence[DataFile]:
     return files[::step]
 
 
-def _contradicts(footer: Footer, carry: Carry, schema: Schema) -> bool:
-    if not footer.has_field_ids:
-        return False
-    known = ids_by_path(schema)
-    for older in carry.schemas:
-        known.update(ids_by_path(older))
-    return any(
-        field.id not in (0, known.get(path, field.id)) for path, field in walk(footer.schema.fields)
-    )
+def _contradicts(footer: Footer, known: Mapping[Path, int]) -> bool:
+    return any(known.get(path, id_) != id_ for path, id_ in footer.carried_ids.items())

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -18,7 +19,7 @@ from parquedb.migrate.place import cast_batch
 from parquedb.migrate.report import MergeCounts
 from parquedb.model.files import DataFile, Value
 from parquedb.model.partition import PartitionSpec
-from parquedb.model.schema import Schema, assign_ids, ids_by_path, max_id
+from parquedb.model.schema import Identity, Schema, assign_ids, ids_by_path, max_id
 from parquedb.model.types import DecimalType, Type, describe_type
 from parquedb.model.widen import widen_fields
 from parquedb.parquet.arrow import arrow_schema_of
@@ -43,7 +44,10 @@ class Merged:
 
 
 def merge_schemas(namespace: str, target: Schema, source: Schema) -> Schema:
-    """Widen two schemas into one; the target's columns and ids come first.
+    """Widen two schemas into one; the target's columns come first.
+
+    The result is matched by name: the new files carry no field ids, and the target gives new
+    columns ids of its own.
 
     Raises:
         UnsupportedError: A column's types do not go together.
@@ -57,7 +61,8 @@ def merge_schemas(namespace: str, target: Schema, source: Schema) -> Schema:
             f"the source and {kinds[1]} in the target; evolve one of the schemas first",
             feature="schema merge",
         )
-    combined, _ = assign_ids(replace(target, fields=fields), ids_by_path(target), max_id(target))
+    named = replace(target, fields=fields, identity=Identity.BY_NAME, identifier_ids=())
+    combined, _ = assign_ids(named, ids_by_path(target), max_id(target))
     return combined
 
 
@@ -218,7 +223,7 @@ def _write(
     return files
 
 
-def _physical(scalar: pa.Scalar, type_: Type) -> Value | None:
+def _physical(scalar: pa.Scalar[Any], type_: Type) -> Value | None:
     """Return a partition value as ``model.files`` defines physical values."""
     if not scalar.is_valid:
         return None

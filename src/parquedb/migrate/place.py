@@ -217,9 +217,9 @@ def cast_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     for field in schema:
         column = batch.column(field.name)
         if column.type != field.type:
-            if isinstance(column.type, pa.ExtensionType):
+            if isinstance(column, pa.ExtensionArray):
                 column = column.storage
             options = pc.CastOptions(target_type=field.type, allow_time_truncate=True)
-            column = pc.cast(column, options=options)
+            column = pc.call_function("cast", [column], options)
         columns.append(column)
     return pa.RecordBatch.from_arrays(columns, schema=schema)

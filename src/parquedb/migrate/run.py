@@ -213,6 +213,7 @@ def _carry(
 
 def _attempt(job: _Job, options: MigrationOptions) -> NamespaceReport:
     """Execute one plan; every failure is a report that says what stands."""
+    failure: ParqueDBError
     try:
         return execute(job.namespace, job.source, job.target, job.plan, options)
     except (ConflictError, UnsupportedError, LossyError) as error:

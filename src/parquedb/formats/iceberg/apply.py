@@ -118,7 +118,6 @@ class Applier:
         spec_id: The table's default spec.
         source_specs: The commits' specs by their ids.
         spec: The commits' current spec.
-        by_name: Whether a schema came whose files are matched by name.
     """
 
     root: str
@@ -134,7 +133,6 @@ class Applier:
     spec_id: int
     source_specs: dict[int, PartitionSpec]
     spec: PartitionSpec | None
-    by_name: bool = False
     objects: list[NewObject] = field(default_factory=list)
     _encoders: dict[int, FileEncoder] = field(default_factory=dict)
 
@@ -193,7 +191,6 @@ class Applier:
                 case SetSchema(new):
                     changed = changed or new != schema or self.spec is None
                     schema = new
-                    self.by_name = self.by_name or new.identity.value == "name"
                 case SetPartitioning(new_spec):
                     changed = changed or new_spec != spec
                     spec = new_spec

@@ -173,10 +173,23 @@ class Columns:
             ) from error
 
     def _by_path(self, schema: Schema) -> Schema:
-        target, self.last_column_id = assign_ids(schema, self.known, self.last_column_id)
+        known = {**self._unused(schema), **self.known}
+        last = max(self.last_column_id, *known.values(), 0)
+        target, self.last_column_id = assign_ids(schema, known, last)
         if schema.identity is Identity.BY_ID:
             self._check_identity(schema, target)
         return target
+
+    def _unused(self, schema: Schema) -> dict[Path, int]:
+        """Return the commits' own ids of new columns where the table never used such an id.
+
+        Their files may carry these ids, and readers believe them.
+        """
+        return {
+            path: item.id
+            for path, item in walk(schema.fields)
+            if path not in self.known and item.id > self.last_column_id
+        }
 
     def _check_identity(self, schema: Schema, target: Schema) -> None:
         """Refuse what paths cannot tell: renamed columns, and new ones of an old name."""

@@ -263,7 +263,8 @@ class IcebergWriter:
     ) -> TableMetadata:
         """Return the table's metadata with new snapshots."""
         columns, properties = applier.columns, applier.properties
-        if applier.by_name or NAME_MAPPING in properties:
+        # always: files that other engines wrote to the source need not carry field ids
+        if columns.known:
             properties[NAME_MAPPING] = columns.name_mapping(properties.get(NAME_MAPPING))
         if columns.source_ids:
             ids = {str(theirs): ours for theirs, ours in columns.source_ids.items()}
