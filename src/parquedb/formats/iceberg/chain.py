@@ -192,8 +192,7 @@ class Chain:
             (
                 manifest
                 for manifest in manifests
-                if manifest.spec_id in self.table.specs
-                and manifest.record.get("added_files_count") != 0
+                if manifest.spec_id in self.table.specs and manifest.added_files != 0
             ),
             key=lambda manifest: (manifest.sequence_number, manifest.spec_id),
             default=None,
@@ -205,13 +204,14 @@ class Chain:
     ) -> tuple[tuple[DataFile, ...], tuple[DataFile, ...]]:
         added, removed = [], []
         for manifest in own:
-            entries: list[FileEntry] = self.manifests.files(manifest)
+            if manifest.added_files == 0 and manifest.removed_files == 0:
+                continue
+            entries: list[FileEntry] = self.manifests.files(manifest, snapshot.snapshot_id)
             for entry in entries:
-                if entry.snapshot_id == snapshot.snapshot_id:
-                    if entry.status == Status.ADDED:
-                        added.append(entry.file)
-                    elif entry.status == Status.DELETED:
-                        removed.append(entry.file)
+                if entry.status == Status.ADDED:
+                    added.append(entry.file)
+                else:
+                    removed.append(entry.file)
         return tuple(added), tuple(removed)
 
     def _count(self, manifest: ManifestFile) -> tuple[int, int]:

@@ -14,7 +14,8 @@ from typing import Any
 
 import orjson
 
-from parquedb.formats.iceberg.avro import Record, encode_bytes, encode_long, partition_name
+from parquedb.formats.iceberg.avro import encode_bytes, encode_long
+from parquedb.formats.iceberg.avro_decode import Record, partition_name
 from parquedb.formats.iceberg.bounds import encoder_of
 from parquedb.formats.iceberg.wire_schema import (
     IcebergSpec,
@@ -223,14 +224,12 @@ def column_types(schemas: Mapping[int, Schema]) -> dict[int, Type]:
     return types
 
 
-def _encode_items(
-    items: Sequence[Mapping[str, Any]] | None, encode: Callable[[Any], bytes]
-) -> bytes:
+def _encode_items(items: Mapping[int, Any] | None, encode: Callable[[Any], bytes]) -> bytes:
     if items is None:
         return NULL
     if not items:
         return b"\x02\x00"
-    body = b"".join([encode_long(item["key"]) + encode(item["value"]) for item in items])
+    body = b"".join([encode_long(key) + encode(value) for key, value in items.items()])
     return SOME + encode_long(len(items)) + body + b"\x00"
 
 

@@ -187,14 +187,17 @@ class LiveTable:
             manifest = index.pop(file.path)
             touched.setdefault(id(manifest), (manifest, []))[1].append(file)
         self.manifests = [manifest for manifest in self.manifests if id(manifest) not in touched]
+        deleted: dict[Kind, list[LiveFile]] = {}
         for manifest, gone in touched.values():
             paths = {file.path for file in gone}
             kept = [file for path, file in manifest.files.items() if path not in paths]
             size = LARGEST if len(kept) <= 2 * CHUNK else CHUNK
-            chunks = list(_chunks(kept, size)) or [[]]
-            yield self._put(writer, manifest.kind, chunks[0], _EXISTING, gone)
-            for chunk in chunks[1:]:
+            for chunk in _chunks(kept, size):
                 yield self._put(writer, manifest.kind, chunk, _EXISTING)
+            deleted.setdefault(manifest.kind, []).extend(gone)
+        # Apart from the files that stay, so that whoever follows the changes reads only these.
+        for kind, gone in deleted.items():
+            yield self._put(writer, kind, (), _EXISTING, gone)
             self._account(gone, -1)
 
     def _put(

@@ -6,21 +6,19 @@ manifests, so that reading a long history decodes every entry once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any
 
 from parquedb.errors import FormatError, NotFoundError, UnsupportedError
 from parquedb.formats.iceberg.avro import (
     Container,
-    Record,
     decode_pieces,
     decode_records,
     parse_container,
     partition_decimals,
-    partition_name,
 )
+from parquedb.formats.iceberg.avro_decode import Record, partition_name
 from parquedb.formats.iceberg.bounds import Decoder, decoder_of
 from parquedb.formats.iceberg.paths import Locations
 from parquedb.formats.iceberg.wire import TableMetadata, TableSnapshot
@@ -52,6 +50,7 @@ class ManifestFile:
         added_snapshot_id: The snapshot that wrote it; None where not recorded.
         live_files: How many files it adds or keeps.
         live_rows: Their rows.
+        added_files: How many files it adds.
         removed_files: How many files it records as removed.
         record: The entry as decoded.
     """
@@ -65,6 +64,7 @@ class ManifestFile:
     added_snapshot_id: int | None
     live_files: int | None
     live_rows: int | None
+    added_files: int | None
     removed_files: int | None
     record: Record
 
@@ -145,8 +145,12 @@ class Manifests:
         _, records = self._records(manifest)
         return [_inherit(record, manifest) for record in records]
 
-    def files(self, manifest: ManifestFile) -> list[FileEntry]:
-        """Return all data files of a manifest, removed ones included.
+    def files(self, manifest: ManifestFile, of: int | None = None) -> list[FileEntry]:
+        """Return the data files of a manifest, removed ones included.
+
+        Args:
+            manifest: The manifest.
+            of: Only what this snapshot added or removed; everything without it.
 
         Raises:
             FormatError: The manifest is missing or damaged.
@@ -168,6 +172,8 @@ class Manifests:
             snapshot_id = record.get("snapshot_id")
             if snapshot_id is None:
                 snapshot_id = manifest.added_snapshot_id
+            if of is not None and (snapshot_id != of or status == Status.EXISTING):
+                continue
             file = self._data_file(record["data_file"], to_partition, manifest.spec_id)
             found.append(FileEntry(status, snapshot_id, file))
         return found
@@ -202,6 +208,7 @@ class Manifests:
             added_snapshot_id=None,
             live_files=None,
             live_rows=None,
+            added_files=None,
             removed_files=None,
             record={},
         )
@@ -238,20 +245,19 @@ class Manifests:
         if not (nulls or lower or upper or sizes):
             return None
         return Stats(
-            {item["key"]: item["value"] for item in nulls} if nulls else {},
+            nulls or {},
             self._bounds(lower) if lower else {},
             self._bounds(upper) if upper else {},
-            {item["key"]: item["value"] for item in sizes} if sizes else {},
+            sizes or {},
         )
 
-    def _bounds(self, items: Sequence[Mapping[str, Any]]) -> dict[int, Value]:
+    def _bounds(self, encoded: Mapping[int, bytes]) -> dict[int, Value]:
         decoders = self._decoders
         bounds: dict[int, Value] = {}
-        for item in items:
-            column = item["key"]
+        for column, data in encoded.items():
             decoder = decoders.get(column)
             if decoder is not None:
-                value = decoder(item["value"])
+                value = decoder(data)
                 if value is not None:
                     bounds[column] = value
         return bounds
@@ -272,6 +278,7 @@ def _parse_manifest_file(record: Record, location: str) -> ManifestFile:
         added_snapshot_id=record.get("added_snapshot_id"),
         live_files=None if added is None or existing is None else added + existing,
         live_rows=None if rows is None or kept_rows is None else rows + kept_rows,
+        added_files=added,
         removed_files=record.get("deleted_files_count"),
         record=record,
     )
