@@ -1,1 +1,1 @@
-"""parquet."""
+"""Parquet files: types, footers, statistics, rows. Knows nothing of tables or logs."""

@@ -1,0 +1,233 @@
+"""Turn a column as a Parquet file holds it into the column that a schema asks for."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from parquedb.errors import FormatError, UnsupportedError
+from parquedb.model.schema import Path
+from parquedb.model.types import (
+    DecimalType,
+    Field,
+    FixedType,
+    IntType,
+    ListType,
+    MapType,
+    NestedType,
+    StructType,
+    TimestampType,
+    TimeType,
+    Type,
+    UuidType,
+    describe_type,
+)
+from parquedb.parquet.arrow import FIELD_ID, arrow_type_of
+
+_WIDEST_DECIMAL = 38
+
+
+class Adapter:
+    """Adapts columns of one file.
+
+    Args:
+        key: The file, for messages.
+        by_id: Whether nested fields are matched by field id rather than by name.
+    """
+
+    def __init__(self, key: str, *, by_id: bool) -> None:
+        self._key = key
+        self._by_id = by_id
+
+    def find(self, wanted: Field, offered: list[pa.Field]) -> int | None:
+        """Return the index of the field in a file that a wanted field is, or None."""
+        if self._by_id:
+            mark = str(wanted.id).encode()
+            matches = [i for i, f in enumerate(offered) if (f.metadata or {}).get(FIELD_ID) == mark]
+        else:
+            matches = [i for i, f in enumerate(offered) if f.name == wanted.name]
+        if len(matches) > 1:
+            raise FormatError(
+                f"{self._key!r} has {len(matches)} columns that are {wanted.name!r}; "
+                "rewrite the file with distinct columns",
+                location=self._key,
+            )
+        return matches[0] if matches else None
+
+    def adapt(self, array: pa.Array, type_: Type, path: Path) -> pa.Array:
+        """Return a column of exactly the Arrow type of ``type_`` with the same values.
+
+        Args:
+            array: The column as the file has it.
+            type_: The type wanted.
+            path: The column, for messages.
+
+        Raises:
+            FormatError: A value does not fit the type, or a required nested field is absent.
+        """
+        array = _plain(array, type_)
+        if pa.types.is_null(array.type):
+            return pa.nulls(len(array), arrow_type_of(type_, path))
+        match type_:
+            case StructType() | ListType() | MapType():
+                return self._nest(array, type_, path)
+            case UuidType():
+                return _uuids(self._cast(array, FixedType(16), path))
+            case _:
+                return self._cast(array, type_, path)
+
+    def missing(self, field: Field, rows: int, path: Path) -> pa.Array:
+        """Return the column of nulls that stands for a field that a file lacks.
+
+        Raises:
+            FormatError: The field must not be null.
+        """
+        if field.required and rows:
+            raise FormatError(
+                f"{self._key!r} lacks the required column {'.'.join(path)!r}; "
+                "make the column optional or restore the file",
+                location=self._key,
+            )
+        return pa.nulls(rows, arrow_type_of(field.type, path))
+
+    def _nest(self, array: pa.Array, type_: NestedType, path: Path) -> pa.Array:
+        arrow = arrow_type_of(type_, path)
+        match type_:
+            case StructType(fields) if pa.types.is_struct(array.type):
+                return _build(arrow, array, [], self._struct(array, fields, path))
+            case ListType(element) if _is_list(array.type):
+                lists = array.cast(pa.list_(array.type.value_field))
+                offsets, values = _span(lists)
+                inner = self.adapt(values, element.type, (*path, "element"))
+                return _build(arrow, array, [offsets], [inner])
+            case MapType(key, value) if pa.types.is_map(array.type):
+                offsets, entries = _span(array)
+                keys = self.adapt(entries.field(0), key.type, (*path, "key"))
+                items = self.adapt(entries.field(1), value.type, (*path, "value"))
+                pairs = pa.StructArray.from_arrays(
+                    [keys, items], fields=[arrow.key_field, arrow.item_field]
+                )
+                return _build(arrow, array, [offsets], [pairs])
+            case _:
+                raise self._mismatch(array, type_, path, "the shapes differ")
+
+    def _struct(self, array: pa.Array, fields: tuple[Field, ...], path: Path) -> list[pa.Array]:
+        offered = list(array.type.fields)
+        children = []
+        for field in fields:
+            inner = (*path, field.name)
+            index = self.find(field, offered)
+            if index is None:
+                present = len(array) - array.null_count
+                self.missing(field, present, inner)
+                children.append(pa.nulls(len(array), arrow_type_of(field.type, inner)))
+            else:
+                children.append(self.adapt(array.field(index), field.type, inner))
+        return children
+
+    def _cast(self, array: pa.Array, type_: Type, path: Path) -> pa.Array:
+        arrow = arrow_type_of(type_, path)
+        if array.type == arrow:
+            return array
+        if not _may_cast(array.type, type_):
+            raise self._mismatch(array, type_, path, "they do not convert")
+        try:
+            match type_:
+                case DecimalType(_, scale) if pa.types.is_integer(array.type):
+                    array = array.cast(pa.decimal128(_WIDEST_DECIMAL, scale))
+                case TimestampType() | TimeType():
+                    # what is finer than the unit is cut off, as the migration does it
+                    options = pc.CastOptions(target_type=arrow, allow_time_truncate=True)
+                    return pc.cast(array, options=options)
+                case _:
+                    pass
+            return array.cast(arrow)
+        except pa.ArrowException as error:
+            raise self._mismatch(array, type_, path, str(error)) from error
+
+    def _mismatch(self, array: pa.Array, type_: Type, path: Path, why: str) -> FormatError:
+        return FormatError(
+            f"{self._key!r}: column {'.'.join(path)!r} holds {array.type} where the table has "
+            f"{describe_type(type_)}: {why}; rewrite the file or widen the table's column",
+            location=self._key,
+        )
+
+
+def _plain(array: pa.Array, type_: Type) -> pa.Array:
+    """Undo encodings that are no part of a type."""
+    if isinstance(array.type, pa.BaseExtensionType):
+        array = array.storage
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    if pa.types.is_run_end_encoded(array.type):
+        array = pc.run_end_decode(array)
+    if pa.types.is_duration(array.type):
+        raise UnsupportedError(
+            f"a duration cannot be read as {describe_type(type_)}", feature="duration"
+        )
+    return array
+
+
+def _may_cast(found: pa.DataType, wanted: Type) -> bool:
+    """Whether a cast keeps the meaning; Arrow casts more than that, such as numbers to text."""
+    kinds = pa.types
+    name = type(wanted).__name__
+    if kinds.is_integer(found):
+        return name in ("IntType", "FloatType", "DecimalType")
+    if kinds.is_floating(found):
+        return name == "FloatType"
+    if kinds.is_decimal(found):
+        return name == "DecimalType" or wanted in (IntType(32), IntType(64))
+    if kinds.is_date(found):
+        return name in ("DateType", "TimestampType")
+    if kinds.is_timestamp(found):
+        return name == "TimestampType"
+    if kinds.is_time(found):
+        return name == "TimeType"
+    return name in ("StringType", "BinaryType", "FixedType") and (
+        kinds.is_string(found)
+        or kinds.is_large_string(found)
+        or kinds.is_string_view(found)
+        or kinds.is_binary(found)
+        or kinds.is_large_binary(found)
+        or kinds.is_binary_view(found)
+        or kinds.is_fixed_size_binary(found)
+    )
+
+
+def _is_list(type_: pa.DataType) -> bool:
+    kinds = pa.types
+    return bool(
+        kinds.is_list(type_)
+        or kinds.is_large_list(type_)
+        or kinds.is_fixed_size_list(type_)
+        or kinds.is_list_view(type_)
+        or kinds.is_large_list_view(type_)
+    )
+
+
+def _span(lists: pa.Array) -> tuple[pa.Buffer, pa.Array]:
+    """Return offsets that begin at 0, and the values (of a map: the entries) they refer to."""
+    offsets = lists.offsets
+    first, last = (offsets[0].as_py(), offsets[-1].as_py()) if len(lists) else (0, 0)
+    shifted = pc.subtract(offsets, pa.scalar(first, pa.int32()))
+    if pa.types.is_map(lists.type):
+        entries = pa.StructArray.from_arrays(
+            [lists.keys, lists.items], fields=[lists.type.key_field, lists.type.item_field]
+        )
+        return shifted.buffers()[1], entries.slice(first, last - first)
+    return shifted.buffers()[1], lists.values.slice(first, last - first)
+
+
+def _build(
+    arrow: pa.DataType, like: pa.Array, buffers: list[pa.Buffer], children: list[pa.Array]
+) -> pa.Array:
+    """Make a nested array whose nulls are those of another."""
+    valid = like.is_valid().buffers()[1] if like.null_count else None
+    return pa.Array.from_buffers(
+        arrow, len(like), [valid, *buffers], null_count=like.null_count, children=children
+    )
+
+
+def _uuids(array: pa.Array) -> pa.Array:
+    return pa.ExtensionArray.from_storage(pa.uuid(), array)

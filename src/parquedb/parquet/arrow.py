@@ -1,0 +1,323 @@
+"""Schemas and values between the model and Arrow.
+
+Field ids travel as Arrow does it for Parquet: in a field's metadata under ``PARQUET:field_id``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from decimal import Decimal
+from typing import assert_never
+
+import pyarrow as pa
+
+from parquedb.errors import UnsupportedError
+from parquedb.model.files import Value
+from parquedb.model.schema import Identity, Path, Schema, assign_ids, map_fields, walk
+from parquedb.model.types import (
+    BinaryType,
+    BooleanType,
+    DateType,
+    DecimalType,
+    Field,
+    FixedType,
+    FloatType,
+    IntType,
+    ListType,
+    MapType,
+    NullType,
+    StringType,
+    StructType,
+    TimestampType,
+    TimeType,
+    Type,
+    UuidType,
+    VariantType,
+)
+
+FIELD_ID = b"PARQUET:field_id"
+_DOC = b"comment"
+_MAX_DECIMAL = 76
+_NO_ID = 0
+"""The id of a field that carries none, see :class:`~parquedb.model.types.Field`."""
+
+_SIMPLE: dict[pa.DataType, Type] = {
+    pa.bool_(): BooleanType(),
+    pa.int8(): IntType(8),
+    pa.int16(): IntType(16),
+    pa.int32(): IntType(32),
+    pa.int64(): IntType(64),
+    pa.uint8(): IntType(8, signed=False),
+    pa.uint16(): IntType(16, signed=False),
+    pa.uint32(): IntType(32, signed=False),
+    pa.uint64(): IntType(64, signed=False),
+    pa.float16(): FloatType(16),
+    pa.float32(): FloatType(32),
+    pa.float64(): FloatType(64),
+    pa.date32(): DateType(),
+    pa.date64(): DateType(),
+    pa.time32("s"): TimeType("s"),
+    pa.time32("ms"): TimeType("ms"),
+    pa.time64("us"): TimeType("us"),
+    pa.time64("ns"): TimeType("ns"),
+    pa.string(): StringType(),
+    pa.large_string(): StringType(),
+    pa.string_view(): StringType(),
+    pa.binary(): BinaryType(),
+    pa.large_binary(): BinaryType(),
+    pa.binary_view(): BinaryType(),
+    pa.null(): NullType(),
+}
+_INTS = {
+    (8, True): pa.int8(),
+    (16, True): pa.int16(),
+    (32, True): pa.int32(),
+    (64, True): pa.int64(),
+    (8, False): pa.uint8(),
+    (16, False): pa.uint16(),
+    (32, False): pa.uint32(),
+    (64, False): pa.uint64(),
+}
+_FLOATS = {16: pa.float16(), 32: pa.float32(), 64: pa.float64()}
+
+
+def arrow_schema_of(schema: Schema, *, with_ids: bool = True) -> pa.Schema:
+    """Return the Arrow schema of a schema.
+
+    Args:
+        schema: The columns.
+        with_ids: Whether fields carry their id as metadata; those without one never do.
+
+    Raises:
+        UnsupportedError: A column's type has no Arrow type.
+    """
+    return pa.schema([_arrow_field(field, (field.name,), with_ids) for field in schema.fields])
+
+
+def arrow_type_of(type_: Type, path: Path = (), *, with_ids: bool = True) -> pa.DataType:
+    """Return the Arrow type of a type; ``path`` is the column that messages name.
+
+    Raises:
+        UnsupportedError: There is none.
+    """
+    match type_:
+        case BooleanType():
+            return pa.bool_()
+        case IntType(bits, signed):
+            return _INTS[bits, signed]
+        case FloatType(bits):
+            return _FLOATS[bits]
+        case DecimalType(precision, scale):
+            return _arrow_decimal(precision, scale, path)
+        case DateType():
+            return pa.date32()
+        case TimeType(unit):
+            return pa.time32(unit) if unit in ("s", "ms") else pa.time64(unit)
+        case TimestampType(unit, utc):
+            return pa.timestamp(unit, "UTC" if utc else None)
+        case StringType():
+            return pa.string()
+        case BinaryType():
+            return pa.binary()
+        case FixedType(length):
+            return pa.binary(length)
+        case UuidType():
+            return pa.uuid()
+        case NullType():
+            return pa.null()
+        case VariantType():
+            raise _unsupported(path, "Variant values cannot be read or written yet", "variant")
+        case StructType(fields):
+            return pa.struct([_arrow_field(f, (*path, f.name), with_ids) for f in fields])
+        case ListType(element):
+            return pa.list_(_arrow_field(element, (*path, "element"), with_ids))
+        case MapType(key, value):
+            return pa.map_(
+                _arrow_field(replace(key, required=True), (*path, "key"), with_ids),
+                _arrow_field(value, (*path, "value"), with_ids),
+            )
+        case _:
+            assert_never(type_)
+
+
+def schema_of_arrow(arrow: pa.Schema) -> Schema:
+    """Return the schema of an Arrow schema.
+
+    Its identity is ``BY_ID`` if every field, nested ones included, carries an id of its own;
+    otherwise it is ``BY_NAME`` and ids are given out anew.
+
+    Raises:
+        UnsupportedError: A column's type cannot be carried right.
+    """
+    schema = carried_schema(arrow)
+    ids = [field.id for _, field in walk(schema.fields)]
+    if ids and _NO_ID not in ids and len(set(ids)) == len(ids):
+        return replace(schema, identity=Identity.BY_ID)
+    return assign_ids(schema, {}, 0)[0]
+
+
+def carried_schema(arrow: pa.Schema) -> Schema:
+    """Return the schema of an Arrow schema with the ids that it carries, 0 where it has none.
+
+    Raises:
+        UnsupportedError: A column's type cannot be carried right.
+    """
+    return Schema(tuple(_model_field(field, (field.name,)) for field in arrow))
+
+
+def type_of_arrow(arrow: pa.DataType, path: Path = ()) -> Type:
+    """Return the type of an Arrow type; ``path`` is the column that messages name.
+
+    Dictionaries and run-ends count as the values they encode.
+
+    Raises:
+        UnsupportedError: It has no equivalent.
+    """
+    if (simple := _SIMPLE.get(arrow)) is not None:
+        return simple
+    kinds = pa.types
+    if kinds.is_dictionary(arrow) or kinds.is_run_end_encoded(arrow):
+        return type_of_arrow(arrow.value_type, path)
+    if kinds.is_timestamp(arrow):
+        return TimestampType(arrow.unit, arrow.tz is not None)
+    if kinds.is_decimal(arrow):
+        return DecimalType(arrow.precision, arrow.scale)
+    if kinds.is_fixed_size_binary(arrow):
+        return FixedType(arrow.byte_width)
+    if isinstance(arrow, pa.BaseExtensionType):
+        return _extension(arrow, path)
+    return _nested(arrow, path)
+
+
+def constant(value: Value | None, type_: Type, rows: int) -> pa.Array:
+    """Return a column of one physical value (see :mod:`parquedb.model.files`) repeated.
+
+    Raises:
+        pa.ArrowInvalid: The value does not fit the type.
+    """
+    arrow = arrow_type_of(type_)
+    if value is None:
+        return pa.nulls(rows, arrow)
+    match type_:
+        case DecimalType(_, scale):
+            one = pa.array([Decimal(value).scaleb(-scale)], arrow)  # type: ignore[arg-type]
+        case DateType() | TimeType() | TimestampType():
+            width = pa.int32() if arrow.bit_width == 32 else pa.int64()
+            one = pa.array([value], width).view(arrow)
+        case UuidType():
+            one = pa.ExtensionArray.from_storage(arrow, pa.array([value], arrow.storage_type))
+        case _:
+            one = pa.array([value], arrow)
+    if isinstance(arrow, pa.BaseExtensionType):
+        return pa.ExtensionArray.from_storage(arrow, pa.repeat(one.storage[0], rows))
+    return pa.repeat(one[0], rows)
+
+
+def leaves(fields: tuple[Field, ...]) -> Iterator[tuple[Field, bool]]:
+    """Yield the primitive fields in the order of Parquet's columns.
+
+    Each comes with whether it lies inside a list or map, where one row has any number of values.
+    """
+    for field in fields:
+        yield from _leaves(field, repeated=False)
+
+
+def _leaves(field: Field, *, repeated: bool) -> Iterator[tuple[Field, bool]]:
+    match field.type:
+        case StructType(fields):
+            for inner in fields:
+                yield from _leaves(inner, repeated=repeated)
+        case ListType(element):
+            yield from _leaves(element, repeated=True)
+        case MapType(key, value):
+            yield from _leaves(key, repeated=True)
+            yield from _leaves(value, repeated=True)
+        case _:
+            yield field, repeated
+
+
+def with_leaf_types(schema: Schema, types: Sequence[Type | None]) -> Schema:
+    """Give leaf fields other types.
+
+    Args:
+        schema: The schema.
+        types: For each leaf in order its type, or None to leave it.
+    """
+    given = iter(types)
+
+    def change(_: Path, field: Field) -> Field:
+        if isinstance(field.type, StructType | ListType | MapType):
+            return field
+        type_ = next(given)
+        return field if type_ is None else replace(field, type=type_)
+
+    return replace(schema, fields=map_fields(schema.fields, change))
+
+
+def _arrow_field(field: Field, path: Path, with_ids: bool) -> pa.Field:  # noqa: FBT001
+    metadata = {}
+    if with_ids and field.id != _NO_ID:
+        metadata[FIELD_ID] = str(field.id).encode()
+    if field.doc is not None:
+        metadata[_DOC] = field.doc.encode()
+    type_ = arrow_type_of(field.type, path, with_ids=with_ids)
+    return pa.field(field.name, type_, nullable=not field.required, metadata=metadata or None)
+
+
+def _model_field(field: pa.Field, path: Path, name: str | None = None) -> Field:
+    metadata = field.metadata or {}
+    text = metadata.get(FIELD_ID, b"")
+    doc = metadata.get(_DOC)
+    return Field(
+        int(text) if text.isdigit() else _NO_ID,
+        field.name if name is None else name,
+        type_of_arrow(field.type, path),
+        required=not field.nullable,
+        doc=None if doc is None else doc.decode("utf-8", "replace"),
+    )
+
+
+def _arrow_decimal(precision: int, scale: int, path: Path) -> pa.DataType:
+    if not 0 < precision <= _MAX_DECIMAL:
+        raise _unsupported(path, f"a decimal of {precision} digits is too wide", "decimal")
+    return pa.decimal128(precision, scale) if precision <= 38 else pa.decimal256(precision, scale)
+
+
+def _nested(arrow: pa.DataType, path: Path) -> Type:
+    kinds = pa.types
+    if kinds.is_struct(arrow):
+        return StructType(tuple(_model_field(f, (*path, f.name)) for f in arrow.fields))
+    if kinds.is_map(arrow):
+        return MapType(
+            replace(_model_field(arrow.key_field, (*path, "key"), "key"), required=True),
+            _model_field(arrow.item_field, (*path, "value"), "value"),
+        )
+    if (
+        kinds.is_list(arrow)
+        or kinds.is_large_list(arrow)
+        or kinds.is_fixed_size_list(arrow)
+        or kinds.is_list_view(arrow)
+        or kinds.is_large_list_view(arrow)
+    ):
+        return ListType(_model_field(arrow.value_field, (*path, "element"), "element"))
+    raise _unsupported(path, f"the Arrow type {arrow} has no equivalent", str(arrow))
+
+
+def _extension(arrow: pa.BaseExtensionType, path: Path) -> Type:
+    match arrow.extension_name:
+        case "arrow.uuid":
+            return UuidType()
+        case "arrow.json":
+            return StringType()
+        case "arrow.parquet.variant":
+            raise _unsupported(path, "Variant values cannot be read or written yet", "variant")
+        case name:
+            raise _unsupported(path, f"the Arrow extension type {name!r} is not known", name)
+
+
+def _unsupported(path: Path, reason: str, feature: str) -> UnsupportedError:
+    column = ".".join(path) or "(no name)"
+    return UnsupportedError(
+        f"column {column!r}: {reason}; convert or drop the column first", feature=feature
+    )

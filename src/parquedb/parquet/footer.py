@@ -1,0 +1,272 @@
+"""Read Parquet footers: schema, row counts and statistics, no page.
+
+https://parquet.apache.org/docs/file-format/: a file ends with the footer, its length as four
+bytes little-endian, and the magic ``PAR1`` (``PARE`` where the footer is encrypted).
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from parquedb.errors import FormatError, UnsupportedError
+from parquedb.model.files import Stats
+from parquedb.model.schema import Identity, Path, Schema, walk
+from parquedb.model.types import Field, TimestampType, Type, UuidType
+from parquedb.parquet.arrow import carried_schema, leaves, schema_of_arrow, with_leaf_types
+from parquedb.parquet.bounds import gather_stats
+from parquedb.storage.store import LocalPaths, Store
+
+_TAIL_BYTES = 65_536
+_TRAILER_BYTES = 8
+_SIGNATURE_BYTES = 28
+"""Nonce and tag after a readable footer of a file whose columns are encrypted."""
+_LOCAL_THREADS = 2
+"""More only wait for one another where reading takes no time."""
+_SECTION = "https://parquet.apache.org/docs/file-format/"
+
+
+@dataclass(frozen=True, slots=True)
+class Footer:
+    """What the footer of a Parquet file says.
+
+    Args:
+        key: The file's key.
+        size_bytes: Its exact length.
+        rows: Its row count.
+        schema: Its columns; ids are the file's own if ``has_field_ids``, else given out anew.
+        has_field_ids: Whether every field carries an id of its own.
+        carried_ids: The ids that the file carries, also where they are not complete, by path.
+        row_groups: How many row groups it has.
+        key_values: Its key-value metadata, without Arrow's own schema.
+        stats: Column statistics by the ids of ``schema``.
+        uses_int96: Whether a column is stored as INT96, an old form of timestamp. Such a column
+            counts as ``timestamp(us, UTC)`` and has no statistics.
+        created_by: Which program wrote it, or "".
+    """
+
+    key: str
+    size_bytes: int
+    rows: int
+    schema: Schema
+    has_field_ids: bool
+    carried_ids: Mapping[Path, int]
+    row_groups: int
+    key_values: Mapping[str, str]
+    stats: Stats
+    uses_int96: bool
+    created_by: str
+
+
+def read_footer(store: Store, key: str) -> Footer:
+    """Read the footer of a Parquet file.
+
+    Raises:
+        NotFoundError: There is no such file.
+        FormatError: It is no Parquet file, is cut short or damaged.
+        UnsupportedError: It is encrypted, or has a column of a type that is not carried.
+    """
+    with store.open_read(key) as file:
+        size_bytes = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size_bytes - _TAIL_BYTES))
+        tail = file.read(_TAIL_BYTES)
+        length = check_trailer(key, size_bytes, tail[-_TRAILER_BYTES:])
+        if length + _TRAILER_BYTES > len(tail):
+            file.seek(size_bytes - length - _TRAILER_BYTES)
+            tail = file.read(length + _TRAILER_BYTES)
+    metadata = _parse_metadata(key, tail[-length - _TRAILER_BYTES :], length)
+    return footer_of(key, size_bytes, metadata)
+
+
+def read_footers(store: Store, keys: Sequence[str], *, threads: int = 8) -> list[Footer]:
+    """Read many footers in parallel, in the order of ``keys``.
+
+    Args:
+        store: The store.
+        keys: Keys of Parquet files.
+        threads: How many at a time.
+
+    Raises:
+        FormatError: Some are no Parquet files; all are listed.
+        NotFoundError: One does not exist.
+    """
+    if len(keys) < 4:
+        found: list[Footer | FormatError] = [_try_footer(store, key) for key in keys]
+    else:
+        workers = min(threads, _LOCAL_THREADS) if isinstance(store, LocalPaths) else threads
+        with ThreadPoolExecutor(workers) as pool:
+            found = list(pool.map(lambda key: _try_footer(store, key), keys))
+    errors = [item for item in found if isinstance(item, FormatError)]
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        problems = tuple(str(error) for error in errors)
+        raise FormatError(
+            f"{len(errors)} of {len(keys)} files are not readable Parquet files:\n"
+            + "\n".join(problems[:20]),
+            location=errors[0].location,
+            section=_SECTION,
+            problems=problems,
+        )
+    return [item for item in found if isinstance(item, Footer)]
+
+
+def footer_of(key: str, size_bytes: int, metadata: pq.FileMetaData) -> Footer:
+    """Return what a parsed footer says.
+
+    Raises:
+        FormatError: Its columns do not agree with its schema.
+        UnsupportedError: A column's type is not carried.
+    """
+    try:
+        arrow = metadata.schema.to_arrow_schema()
+        columns = _columns(arrow.serialize().to_pybytes(), _storages(metadata.schema))
+    except UnsupportedError as error:
+        raise UnsupportedError(f"{key!r}: {error}", feature=error.feature) from error
+    except (pa.ArrowException, OSError) as error:
+        raise not_parquet(key, f"its schema cannot be read ({error})") from error
+    if columns.problem is not None:
+        raise not_parquet(key, columns.problem)
+    return Footer(
+        key,
+        size_bytes,
+        metadata.num_rows,
+        columns.schema,
+        columns.schema.identity is Identity.BY_ID,
+        columns.carried_ids,
+        metadata.num_row_groups,
+        _key_values(metadata),
+        gather_stats(metadata, columns.leaves),
+        columns.uses_int96,
+        metadata.created_by or "",
+    )
+
+
+def check_trailer(key: str, size_bytes: int, trailer: bytes) -> int:
+    """Check a file's last eight bytes and return its footer's length.
+
+    Raises:
+        FormatError: It is no Parquet file or cut short.
+        UnsupportedError: It is encrypted.
+    """
+    magic = trailer[-4:]
+    if magic == b"PARE":
+        raise encrypted(key)
+    if size_bytes < _TRAILER_BYTES + 4 or magic != b"PAR1":
+        reason = "it is empty" if size_bytes == 0 else "it does not end with the magic PAR1"
+        raise not_parquet(key, reason)
+    length = int.from_bytes(trailer[:4], "little")
+    if length == 0 or length > size_bytes - _TRAILER_BYTES - 4:
+        raise not_parquet(key, f"its footer claims {length} bytes of {size_bytes}")
+    return length
+
+
+def not_parquet(key: str, reason: str) -> FormatError:
+    """Make the error for a file that cannot be read as Parquet."""
+    return FormatError(
+        f"{key!r} is not a readable Parquet file: {reason}; restore it from a good copy, or move "
+        "it out of the folder",
+        location=key,
+        section=_SECTION,
+    )
+
+
+def encrypted(key: str) -> UnsupportedError:
+    """Make the error for an encrypted file."""
+    return UnsupportedError(
+        f"{key!r} is an encrypted Parquet file; write it again without encryption first",
+        feature="Parquet modular encryption",
+    )
+
+
+def _try_footer(store: Store, key: str) -> Footer | FormatError:
+    try:
+        return read_footer(store, key)
+    except FormatError as error:
+        return error
+
+
+def _parse_metadata(key: str, tail: bytes, length: int) -> pq.FileMetaData:
+    try:
+        metadata = pq.read_metadata(pa.BufferReader(b"PAR1" + tail))
+    except (pa.ArrowException, OSError) as error:
+        raise not_parquet(key, f"its footer is damaged ({error})") from error
+    if length - metadata.serialized_size == _SIGNATURE_BYTES:
+        raise encrypted(key)
+    return metadata
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """What follows from a file's columns alone, the same for all files of a writer."""
+
+    schema: Schema
+    carried_ids: Mapping[Path, int]
+    leaves: tuple[tuple[Field, bool], ...]
+    uses_int96: bool
+    problem: str | None
+
+
+_Storage = tuple[str, bool]
+"""A column's physical type, and whether it is annotated as a UUID."""
+
+
+def _storages(parquet: pq.ParquetSchema) -> tuple[_Storage, ...]:
+    found = []
+    for index in range(len(parquet)):
+        column = parquet.column(index)
+        physical = column.physical_type
+        is_fixed = physical == "FIXED_LEN_BYTE_ARRAY"
+        found.append((physical, is_fixed and column.logical_type.type == "UUID"))
+    return tuple(found)
+
+
+@functools.lru_cache(maxsize=256)
+def _columns(serialized: bytes, storages: tuple[_Storage, ...]) -> _Columns:
+    arrow = pa.ipc.read_schema(pa.BufferReader(serialized))
+    schema = schema_of_arrow(arrow)
+    count = sum(1 for _ in leaves(schema.fields))
+    paths = [path for path, _ in walk(schema.fields)]
+    problem = None
+    if count != len(storages):
+        problem = f"its schema has {count} columns, its data {len(storages)}"
+    elif len(set(paths)) < len(paths):
+        twice = next(path for path in paths if paths.count(path) > 1)
+        problem = f"it has two columns named {'.'.join(twice)!r}"
+    else:
+        schema = with_leaf_types(schema, [_meaning(storage) for storage in storages])
+    return _Columns(
+        schema,
+        MappingProxyType(
+            {path: f.id for path, f in walk(carried_schema(arrow).fields) if f.id != 0}
+        ),
+        tuple(leaves(schema.fields)),
+        any(physical == "INT96" for physical, _ in storages),
+        problem,
+    )
+
+
+def _meaning(storage: _Storage) -> Type | None:
+    """Return the type of a column where Arrow's schema does not say it."""
+    match storage:
+        case ("INT96", _):
+            return TimestampType("us", utc=True)
+        case (_, True):
+            return UuidType()
+        case _:
+            return None
+
+
+def _key_values(metadata: pq.FileMetaData) -> dict[str, str]:
+    return {
+        name.decode("utf-8", "replace"): value.decode("utf-8", "replace")
+        for name, value in (metadata.metadata or {}).items()
+        if name != b"ARROW:schema"
+    }

@@ -1,0 +1,211 @@
+"""The rows of a data file as a table's schema sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from parquedb.errors import FormatError, InvalidInputError, StorageError, UnsupportedError
+from parquedb.model.files import DataFile, Value
+from parquedb.model.partition import IdentityTransform, PartitionSpec
+from parquedb.model.schema import Identity, Schema
+from parquedb.model.types import Field
+from parquedb.parquet.adapt import Adapter
+from parquedb.parquet.arrow import FIELD_ID, arrow_schema_of, constant
+from parquedb.parquet.footer import encrypted, not_parquet
+from parquedb.storage.store import LocalPaths, Store
+
+__all__ = ["read_batches"]
+
+BATCH_ROWS = 65_536
+_BUFFER_BYTES = 1 << 20
+
+
+def read_batches(
+    store: Store,
+    file: DataFile,
+    schema: Schema,
+    spec: PartitionSpec,
+    *,
+    columns: Sequence[str] | None = None,
+    batch_rows: int = BATCH_ROWS,
+) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of a data file in the columns and types of a table's schema.
+
+    Columns are matched by field id if the schema's identity is ``BY_ID`` and the file carries
+    ids, else by name. A column that the file lacks is the constant of its identity partition, or
+    null. Values of narrower types are widened. Memory is bounded by a batch and a row group's
+    dictionaries.
+
+    Args:
+        store: The store.
+        file: The data file.
+        schema: The table's columns.
+        spec: The partition spec that ``file.partition`` belongs to.
+        columns: Names of the columns wanted, all by default; they come in the schema's order.
+        batch_rows: Rows of a batch, at most.
+
+    Yields:
+        Batches with exactly the Arrow schema of ``schema``, cut to ``columns``.
+
+    Raises:
+        NotFoundError: There is no such file.
+        FormatError: It is no Parquet file, or its columns do not fit the schema.
+        UnsupportedError: Rows of it are deleted, or it is encrypted.
+        InvalidInputError: A column is not in the schema.
+    """
+    if file.deletes:
+        raise UnsupportedError(
+            f"{file.path!r} has deleted rows, which cannot be read yet; compact the table first",
+            feature="row-level deletes",
+        )
+    wanted = _project(schema, columns)
+    arrow = arrow_schema_of(wanted)
+    constants = _constants(file, schema, spec)
+    with _open(store, file.path) as parquet:
+        layout = _Layout.of(file.path, parquet, wanted)
+        for rows, batch in _raw_batches(parquet, file.path, layout, batch_rows):
+            arrays = [
+                _column(field, rows, batch, layout, constants.get(field.id, _ABSENT))
+                for field in wanted.fields
+            ]
+            try:
+                yield pa.RecordBatch.from_arrays(arrays, schema=arrow)
+            except pa.ArrowException as error:
+                raise not_parquet(file.path, f"its columns are inconsistent ({error})") from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Absent:
+    """No partition constant."""
+
+
+_ABSENT = _Absent()
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Which columns of a file are which of the schema's.
+
+    Args:
+        adapter: Adapts the columns.
+        names: Names of the file's columns that are read.
+        found: Index in ``offered`` of each field id that the file has.
+        offered: The file's own top-level fields.
+    """
+
+    adapter: Adapter
+    names: tuple[str, ...]
+    found: dict[int, int]
+    offered: list[pa.Field]
+
+    @classmethod
+    def of(cls, key: str, parquet: pq.ParquetFile, schema: Schema) -> _Layout:
+        offered = list(parquet.schema_arrow)
+        by_id = schema.identity is Identity.BY_ID and any(map(_has_id, offered))
+        adapter = Adapter(key, by_id=by_id)
+        found = {}
+        for field in schema.fields:
+            index = adapter.find(field, offered)
+            if index is not None:
+                found[field.id] = index
+        names = tuple(offered[index].name for index in found.values())
+        every = [field.name for field in offered]
+        if any(every.count(name) > 1 for name in names):
+            raise not_parquet(key, "two of its columns have one name")
+        return cls(adapter, names, found, offered)
+
+
+def _column(
+    field: Field,
+    rows: int,
+    batch: pa.RecordBatch | None,
+    layout: _Layout,
+    partition: Value | _Absent | None,
+) -> pa.Array:
+    path = (field.name,)
+    index = layout.found.get(field.id)
+    if index is not None and batch is not None:
+        return layout.adapter.adapt(batch.column(layout.offered[index].name), field.type, path)
+    if isinstance(partition, _Absent):
+        return layout.adapter.missing(field, rows, path)
+    return constant(partition, field.type, rows)
+
+
+def _project(schema: Schema, columns: Sequence[str] | None) -> Schema:
+    if len({field.id for field in schema.fields}) < len(schema.fields):
+        raise InvalidInputError("a schema without field ids cannot be read with: assign them first")
+    if columns is None:
+        return schema
+    if unknown := [name for name in columns if schema.find(name) is None]:
+        raise InvalidInputError(
+            f"no column {unknown[0]!r}; the table has {', '.join(map(repr, schema.names))}"
+        )
+    return replace(schema, fields=tuple(f for f in schema.fields if f.name in columns))
+
+
+def _constants(file: DataFile, schema: Schema, spec: PartitionSpec) -> dict[int, Value | None]:
+    """Return the values of identity partitions by the id of their column."""
+    if len(file.partition) != len(spec.fields):
+        raise FormatError(
+            f"{file.path!r} has {len(file.partition)} partition values where the table is "
+            f"partitioned by {len(spec.fields)} columns; the table's metadata is damaged",
+            location=file.path,
+        )
+    return {
+        field.source_id: value
+        for field, value in zip(spec.fields, file.partition, strict=True)
+        if isinstance(field.transform, IdentityTransform)
+    }
+
+
+def _open(store: Store, key: str) -> pq.ParquetFile:
+    """Open a file so that its pages are read as they are needed."""
+    source = store.local_path(key) if isinstance(store, LocalPaths) else store.open_read(key)
+    try:
+        return pq.ParquetFile(
+            source,
+            buffer_size=_BUFFER_BYTES,
+            pre_buffer=False,
+            coerce_int96_timestamp_unit="us",
+        )
+    except FileNotFoundError:
+        store.open_read(key).close()  # says what is wrong in the store's own words
+        raise
+    except (pa.ArrowException, OSError) as error:
+        raise _translate(key, error) from error
+
+
+def _raw_batches(
+    parquet: pq.ParquetFile, key: str, layout: _Layout, batch_rows: int
+) -> Iterator[tuple[int, pa.RecordBatch | None]]:
+    """Yield row counts and the file's own columns; None where none of them is wanted."""
+    if not layout.names:
+        rows = parquet.metadata.num_rows
+        for start in range(0, rows, batch_rows):
+            yield min(batch_rows, rows - start), None
+        return
+    batches = parquet.iter_batches(batch_rows, columns=list(layout.names))
+    while True:
+        try:
+            batch = next(batches, None)
+        except (pa.ArrowException, OSError) as error:
+            raise _translate(key, error) from error
+        if batch is None:
+            return
+        yield batch.num_rows, batch
+
+
+def _has_id(field: pa.Field) -> bool:
+    return FIELD_ID in (field.metadata or {})
+
+
+def _translate(key: str, error: Exception) -> Exception:
+    if isinstance(error, OSError) and error.errno is not None:
+        return StorageError(f"{key!r}: {error.strerror or error}")
+    if "ncrypt" in str(error):
+        return encrypted(key)
+    return not_parquet(key, str(error))
