@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -106,31 +106,29 @@ def parse_container(raw: bytes, location: str) -> Container:
     return Container(metadata, schema, codec, pieces)
 
 
-def decode_pieces(container: Container, pieces: Sequence[bytes], location: str) -> list[Record]:
-    """Decode the records of some of a container's blocks, in order.
+def decode_pieces(container: Container, pieces: Sequence[bytes], location: str) -> Iterator[Record]:
+    """Yield the records of some of a container's blocks, in order.
 
     Raises:
         FormatError: The blocks do not hold what they should.
         UnsupportedError: They are compressed in a way that is not known.
     """
     read = compile_schema(container.schema).read
-    records: list[Record] = []
     for piece in pieces:
         block = _parse_piece(piece, location)
         data, at = _decompress(block.data, container.codec, location), 0
-        try:
-            for _ in range(block.count):
+        for _ in range(block.count):
+            try:
                 record, at = read(data, at)
-                records.append(record)
-        except (DecodeError, IndexError, struct.error, UnicodeDecodeError) as error:
-            raise _broken(location, f"its records cannot be decoded ({error!r})") from error
+            except (DecodeError, IndexError, struct.error, UnicodeDecodeError) as error:
+                raise _broken(location, f"its records cannot be decoded ({error!r})") from error
+            yield record
         if at != len(data):
             raise _broken(location, "a block holds more than the records it counts")
-    return records
 
 
-def decode_records(container: Container, location: str) -> list[Record]:
-    """Decode all records of a container."""
+def decode_records(container: Container, location: str) -> Iterator[Record]:
+    """Yield all records of a container."""
     return decode_pieces(container, container.pieces, location)
 
 

@@ -6,7 +6,7 @@ manifests, so that reading a long history decodes every entry once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -178,7 +178,7 @@ class Manifests:
             found.append(FileEntry(status, snapshot_id, file))
         return found
 
-    def _records(self, manifest: ManifestFile) -> tuple[Container, list[Record]]:
+    def _records(self, manifest: ManifestFile) -> tuple[Container, Iterator[Record]]:
         container = self._container(manifest.location)
         return container, decode_records(container, manifest.location)
 
