@@ -17,6 +17,7 @@ from pyiceberg.io import load_file_io
 from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC, PartitionSpec
 from pyiceberg.table import CommitTableResponse, StagedTable, Table
 from pyiceberg.table.metadata import TableMetadata, TableMetadataUtil, new_table_metadata
+from pyiceberg.table.snapshots import MetadataLogEntry
 from pyiceberg.table.sorting import UNSORTED_SORT_ORDER, SortOrder
 from pyiceberg.table.update import TableRequirement, TableUpdate, update_table_metadata
 from pyiceberg.typedef import EMPTY_DICT, Identifier, Properties
@@ -109,10 +110,11 @@ class FilesystemCatalog(FolderNamespaces):
         if names and not overwrite:
             raise TableAlreadyExistsError(f"{self._uri(key)!r} is a file system table already")
         # readers that list the folder see by the log that this file came after that one
-        entry = {"metadata-file": metadata_location, "timestamp-ms": metadata.last_updated_ms}
-        logged = metadata.model_dump()
-        logged["metadata_log"] = [*logged.get("metadata_log", ()), entry]
-        self._write(key, _number(names) + 1, type(metadata)(**logged))
+        entry = MetadataLogEntry.model_construct(
+            metadata_file=metadata_location, timestamp_ms=metadata.last_updated_ms
+        )
+        logged = metadata.model_copy(update={"metadata_log": [*metadata.metadata_log, entry]})
+        self._write(key, _number(names) + 1, logged)
         return self.load_table(identifier)
 
     @override

@@ -6,12 +6,15 @@ a key here, or refused because it points elsewhere.
 
 from __future__ import annotations
 
+import functools
+import os
 import re
 from urllib.parse import quote, unquote
 
 from parquedb.errors import InvalidInputError
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_SLASHES = re.compile(r"//+")
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:")
 
 
@@ -43,19 +46,39 @@ def uri_of(root: str, key: str) -> str:
 def key_of(root: str, location: str, *, encoded: bool = False) -> str | None:
     """Return the key of a location found in metadata, or None if it lies outside the root.
 
+    A local location may reach the root through symbolic links (``/tmp`` where the root is
+    ``/private/tmp``); links below the root are part of the key.
+
     Args:
         root: The store's root URI.
         location: An absolute URI or an absolute local path (``file:/x``, ``file:///x``, ``/x``).
         encoded: Whether ``location`` is percent-encoded (Delta is, Iceberg is not).
     """
     base, path = _canonical(root), _canonical(unquote(location) if encoded else location)
-    if not path.startswith(base + "/"):
+    if path.startswith(base + "/"):
+        key: str | None = path[len(base) + 1 :]
+    elif base.startswith("/") and path.startswith("/"):
+        folder, _, name = path.rpartition("/")
+        below = _below(base, folder)
+        key = None if below is None else join(below, name)
+    else:
         return None
-    key = path[len(base) + 1 :]
     try:
-        return check_key(key)
+        return None if key is None else check_key(key)
     except InvalidInputError:
         return None
+
+
+def local_path_of(location: str) -> str | None:
+    """Return the path of a ``file:`` URI, None for anything else. Literal, not decoded.
+
+    ``file:/x``, ``file:///x`` and ``file://localhost/x`` are the same; another host, or a path
+    that is not absolute, is nobody's path here.
+    """
+    if not location.startswith("file:"):
+        return None
+    path = location.removeprefix("file:").removeprefix("//localhost").removeprefix("//")
+    return "/" + path.lstrip("/") if path.startswith("/") else None
 
 
 def has_scheme(location: str) -> bool:
@@ -73,10 +96,21 @@ def encode_path(path: str) -> str:
 
 def _canonical(location: str) -> str:
     """Reduce the ways to write a local location (``/x``, ``file:/x``, ``file:///x``) to one."""
-    if location.startswith("/"):
-        return location.rstrip("/")
-    if location.startswith("file:"):
-        return "/" + location[len("file:") :].lstrip("/").rstrip("/")
+    path = location if location.startswith("/") else local_path_of(location)
+    if path is not None:
+        return _SLASHES.sub("/", path).rstrip("/")
     if location.startswith(("s3a://", "s3n://")):
         location = "s3" + location[3:]
     return location.rstrip("/")
+
+
+@functools.lru_cache(maxsize=1024)
+def _below(base: str, folder: str) -> str | None:
+    """Return what follows the part of a local path that is another name of the root."""
+    above, rest = folder, ""
+    while above:
+        if os.path.realpath(above) == base:
+            return rest
+        above, _, name = above.rpartition("/")
+        rest = join(name, rest)
+    return None

@@ -2,29 +2,42 @@
 
 Creation is a temporary file, ``fsync``, then ``link`` to the final name: the name appears with all
 its bytes, durable, for exactly one creator. Temporary files are named ``.pqdb-tmp-*``, are never
-listed, and a crash leaves nothing else behind.
+listed, and a crash leaves nothing else behind. Names made in one folder become durable in the order
+in which they were made (the journalling file systems keep it); one ``fsync`` of the folder at the
+end of a batch settles them all.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
+import io
 import os
-import shutil
+import stat
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import BinaryIO
+from functools import partial
+from typing import BinaryIO, cast
 
 from parquedb.ambient import SYSTEM, Ambient
-from parquedb.errors import AlreadyExistsError, NotFoundError, StorageError
+from parquedb.errors import AlreadyExistsError, CommitUnknownError, StorageError
+from parquedb.storage.files import (
+    NO_LINK,
+    NewFile,
+    copy_file,
+    fsync_all,
+    fsync_path,
+    info_of,
+    link_new,
+    read_error,
+    same_file,
+    write_error,
+    write_file,
+)
 from parquedb.storage.keys import check_key
 from parquedb.storage.store import NewObject, ObjectInfo
 
 _TEMPORARY = ".pqdb-tmp-"
-_FSYNC_THREADS = 16
 _BATCH = 512
-_NO_LINK = {errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS}
-_FICLONE = 0x40049409
+_ATTEMPTS = 5
 
 
 class LocalStore:
@@ -56,7 +69,7 @@ class LocalStore:
     @property
     def root(self) -> str:
         """``file://`` and the absolute path, links resolved, nothing percent-encoded."""
-        return f"file://{self._root}"
+        return f"file://{self._root.rstrip('/')}"
 
     def local_path(self, key: str) -> str:
         """Return the absolute path of a key, whether or not it exists."""
@@ -64,14 +77,14 @@ class LocalStore:
 
     def head(self, key: str) -> ObjectInfo | None:
         """Return size, modification time and etag of a file, or None."""
-        path = self.local_path(key)
+        path = self._path(key)
         try:
-            stat = os.stat(path)
+            found = os.stat(path)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            raise _translate(error, path) from error
-        return None if os.path.isdir(path) else _info(key, stat)
+            raise read_error(error, path) from error
+        return None if stat.S_ISDIR(found.st_mode) else info_of(key, found)
 
     def get(self, key: str) -> bytes:
         """Return a file's bytes."""
@@ -86,16 +99,16 @@ class LocalStore:
 
     def open_read(self, key: str) -> BinaryIO:
         """Open a file for reading."""
-        path = self.local_path(key)
+        path = self._path(key)
         try:
             return open(path, "rb")
         except OSError as error:
-            raise _translate(error, path) from error
+            raise read_error(error, path) from error
 
     def create(self, item: NewObject) -> None:
         """Create a file if absent: temporary file, fsync, link, fsync of the folder."""
         if self.create_many([item]) == 0:
-            raise AlreadyExistsError(f"{self.local_path(item.key)!r} exists already")
+            raise AlreadyExistsError(f"{self._path(item.key)!r} exists already")
 
     def create_many(self, items: Sequence[NewObject]) -> int:
         """Create files in order, ``fsync``-ed in parallel, until one exists."""
@@ -112,9 +125,7 @@ class LocalStore:
             batch = items[start : start + _BATCH]
             with self._temporaries([item.key for item in batch]) as temporaries:
                 self._write_all(batch, temporaries)
-                for item, temporary in zip(batch, temporaries, strict=True):
-                    _call(os.replace, temporary, self.local_path(item.key))
-            self._sync_folders(item.key for item in batch)
+                self._rename([item.key for item in batch], temporaries)
 
     def replace(self, key: str, data: bytes) -> None:
         """Overwrite a file by renaming a new one over it."""
@@ -123,46 +134,40 @@ class LocalStore:
     @contextlib.contextmanager
     def open_create(self, key: str) -> Iterator[BinaryIO]:
         """Stream into a temporary file that gets its name when the context ends well."""
-        path = self.local_path(key)
-        temporary = self._temporary_beside(path)
-        try:
-            try:
-                with open(temporary, "xb", buffering=1 << 20) as file:
-                    yield file
-                    file.flush()
-                    if self._durable:
-                        os.fsync(file.fileno())
-                os.link(temporary, path)
-            except FileExistsError as error:
-                raise AlreadyExistsError(f"{path!r} exists already") from error
-            except OSError as error:
-                raise _translate(error, path) from error
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
+        with self._temporaries([key]) as (temporary,):
+            with self._open_temporary(temporary, self._path(key)) as file:
+                yield file
+                file.flush()
+            self._sync([temporary])
+            link_new(temporary, self._path(key))
         self._sync_folders([key])
 
     def copy_many(self, pairs: Sequence[tuple[str, str]]) -> None:
         """Copy files: a reflink where the file system can, else inside the kernel."""
         for start in range(0, len(pairs), _BATCH):
             batch = pairs[start : start + _BATCH]
-            with self._temporaries([target for _, target in batch]) as temporaries:
-                for (source, _), temporary in zip(batch, temporaries, strict=True):
-                    _call(_copy_file, self.local_path(source), temporary)
+            targets = [target for _, target in batch]
+            with self._temporaries(targets) as temporaries:
+                for (key, _), temporary in zip(batch, temporaries, strict=True):
+                    source = self._path(key)
+                    try:
+                        self._in_its_folder(temporary, partial(copy_file, source))
+                    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+                        raise read_error(error, source) from error
+                    except OSError as error:
+                        raise write_error(error, self._path(targets[0])) from error
                 self._sync(temporaries)
-                for (_, target), temporary in zip(batch, temporaries, strict=True):
-                    _call(os.replace, temporary, self.local_path(target))
-            self._sync_folders(target for _, target in batch)
+                self._rename(targets, temporaries)
 
     def delete(self, key: str) -> None:
         """Delete a file, and the folders that it leaves empty."""
-        path = self.local_path(key)
+        path = self._path(key)
         try:
             os.unlink(path)
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:
-            raise _translate(error, path) from error
+            raise write_error(error, path) from error
         folder = os.path.dirname(path)
         while folder != self._root:
             try:
@@ -196,83 +201,124 @@ class LocalStore:
                     elif not entry.name.startswith(_TEMPORARY):
                         key = f"{prefix}/{entry.name}" if prefix else entry.name
                         with contextlib.suppress(FileNotFoundError):  # deleted since: not listed
-                            objects.append(_info(key, entry.stat()))
+                            objects.append(info_of(key, entry.stat()))
         except (FileNotFoundError, NotADirectoryError):
             return [], []
         except OSError as error:
-            raise _translate(error, path) from error
+            raise read_error(error, path) from error
         return sorted(objects, key=lambda o: o.key), sorted(folders)
 
     def link_many(self, pairs: Sequence[tuple[str, str]]) -> bool:
         """Hard-link each pair; what was linked before stays harmlessly if one cannot be."""
         made: list[str] = []
         for source, target in pairs:
-            origin, path = self.local_path(source), self.local_path(target)
-            self._make_folder(os.path.dirname(path))
+            origin, path = self._path(source), self._path(target)
             try:
-                os.link(origin, path)
+                self._in_its_folder(path, partial(os.link, origin))
                 made.append(path)
             except FileExistsError as error:
                 if not self.same_object(source, target):
                     raise AlreadyExistsError(
                         f"{path!r} exists already with other bytes than {origin!r}"
                     ) from error
+            except (FileNotFoundError, NotADirectoryError) as error:
+                raise read_error(error, origin) from error
             except OSError as error:
-                if error.errno not in _NO_LINK:
-                    raise _translate(error, origin) from error
+                if error.errno not in NO_LINK or os.path.isdir(origin):
+                    raise write_error(error, path) from error
                 for done in made:
-                    _call(os.unlink, done)
+                    os.unlink(done)
                 return False
         self._sync_folders(target for _, target in pairs)
         return True
 
     def same_object(self, a: str, b: str) -> bool:
         """Whether both keys name the same inode."""
-        try:
-            return os.path.samefile(self.local_path(a), self.local_path(b))
-        except OSError:
-            return False
+        return same_file(self._path(a), self._path(b))
+
+    def _path(self, key: str) -> str:
+        return os.path.join(self._root, check_key(key))
 
     def _create_batch(self, items: Sequence[NewObject]) -> int:
         created = 0
         with self._temporaries([item.key for item in items]) as temporaries:
             self._write_all(items, temporaries)
-            for item, temporary in zip(items, temporaries, strict=True):
-                path = self.local_path(item.key)
-                try:
-                    os.link(temporary, path)
-                except FileExistsError:
-                    break
-                except OSError as error:
-                    raise _translate(error, path) from error
-                created += 1
-        self._sync_folders(item.key for item in items[:created])
+            try:
+                for item, temporary in zip(items, temporaries, strict=True):
+                    link_new(temporary, self._path(item.key))
+                    created += 1
+            except AlreadyExistsError:
+                pass  # said by the number returned
+            finally:
+                self._settle([item.key for item in items[:created]])
         return created
+
+    def _settle(self, keys: Sequence[str]) -> None:
+        """Make new names durable, or say that nobody knows whether they are."""
+        try:
+            self._sync_folders(keys)
+        except StorageError as error:
+            raise CommitUnknownError(
+                f"{self._path(keys[-1])!r} was created, but may not outlive a power failure "
+                f"({error}); read the table again before the next write"
+            ) from error
 
     @contextlib.contextmanager
     def _temporaries(self, keys: Sequence[str]) -> Iterator[Sequence[str]]:
         """Name a temporary file beside each key; remove what is left of them at the end."""
-        names = [self._temporary_beside(self.local_path(key)) for key in keys]
+        folders = [os.path.dirname(self._path(key)) for key in keys]
+        names = [f"{f}/{_TEMPORARY}{self._ambient.random_bits(64):016x}" for f in folders]
         try:
             yield names
         finally:
             for name in names:
-                with contextlib.suppress(FileNotFoundError):
+                with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                     os.unlink(name)
 
     def _write_all(self, items: Sequence[NewObject], temporaries: Sequence[str]) -> None:
         for item, temporary in zip(items, temporaries, strict=True):
-            _call(_write_file, temporary, item)
+            try:
+                self._in_its_folder(temporary, partial(write_file, item))
+            except OSError as error:
+                raise write_error(error, self._path(item.key)) from error
         self._sync(temporaries)
+
+    def _rename(self, keys: Sequence[str], temporaries: Sequence[str]) -> None:
+        for key, temporary in zip(keys, temporaries, strict=True):
+            try:
+                os.replace(temporary, self._path(key))
+            except OSError as error:
+                raise write_error(error, self._path(key)) from error
+        self._sync_folders(keys)
+
+    def _open_temporary(self, temporary: str, path: str) -> BinaryIO:
+        opened: list[NewFile] = []
+        try:
+            self._in_its_folder(temporary, lambda new: opened.append(NewFile(new, path)))
+        except OSError as error:
+            raise write_error(error, path) from error
+        return cast("BinaryIO", io.BufferedWriter(opened[0], buffer_size=1 << 20))
+
+    def _in_its_folder(self, path: str, make: Callable[[str], object]) -> None:
+        """Make a file, and its folder again as often as :meth:`delete` finds it empty before.
+
+        Raises:
+            OSError: As the operating system says it.
+        """
+        folder = os.path.dirname(path)
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                self._make_folder(folder)
+                make(path)
+            except FileNotFoundError:
+                if attempt == _ATTEMPTS or os.path.isdir(folder):
+                    raise
+            else:
+                return
 
     def _sync(self, paths: Sequence[str]) -> None:
         if self._durable:
-            _fsync_all(paths)
-
-    def _temporary_beside(self, path: str) -> str:
-        folder = os.path.dirname(path)
-        self._make_folder(folder)
-        return f"{folder}/{_TEMPORARY}{self._ambient.random_bits(64):016x}"
+            fsync_all(paths)
 
     def _make_folder(self, folder: str) -> None:
         if os.path.isdir(folder):
@@ -286,107 +332,9 @@ class LocalStore:
                 raise StorageError(
                     f"{folder!r} is a file where a folder is needed; move it away"
                 ) from None
-        except OSError as error:
-            raise _translate(error, folder) from error
         if self._durable:
-            _call(_fsync_path, parent)
+            fsync_path(parent)
 
     def _sync_folders(self, keys: Iterator[str] | Sequence[str]) -> None:
         if self._durable:
-            for folder in {os.path.dirname(self.local_path(key)) for key in keys}:
-                _call(_fsync_path, folder)
-
-
-def _info(key: str, stat: os.stat_result) -> ObjectInfo:
-    etag = f"{stat.st_ino:x}-{stat.st_mtime_ns:x}-{stat.st_size:x}"
-    return ObjectInfo(key, stat.st_size, stat.st_mtime_ns // 1000, etag)
-
-
-def _write_file(path: str, item: NewObject) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-    try:
-        view = memoryview(item.data)
-        while view:
-            view = view[os.write(fd, view) :]
-    finally:
-        os.close(fd)
-    if item.modified_at_ms is not None:
-        at_ns = item.modified_at_ms * 1_000_000
-        os.utime(path, ns=(at_ns, at_ns))
-
-
-def _fsync_path(path: str) -> None:
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def _fsync_all(paths: Sequence[str]) -> None:
-    if len(paths) < 4:
-        for path in paths:
-            _call(_fsync_path, path)
-        return
-    with ThreadPoolExecutor(_FSYNC_THREADS) as pool:
-        for _ in pool.map(lambda path: _call(_fsync_path, path), paths):
-            pass
-
-
-def _reflink(source: int, target: int) -> bool:
-    """Share the source's extents with the target (Linux ``FICLONE``: btrfs, xfs, …)."""
-    try:
-        import fcntl  # noqa: PLC0415  (absent on Windows)
-
-        fcntl.ioctl(target, _FICLONE, source)
-    except (ImportError, OSError):
-        return False
-    return True
-
-
-def _copy_file(source: str, target: str) -> None:
-    with open(source, "rb") as file, open(target, "xb") as out:
-        whole = _reflink(file.fileno(), out.fileno()) or _copy_range(file.fileno(), out.fileno())
-        if not whole:
-            shutil.copyfileobj(file, out, 1 << 24)
-
-
-def _copy_range(source: int, target: int) -> bool:
-    """Copy inside the kernel. False where it cannot, with nothing written."""
-    if not hasattr(os, "copy_file_range"):
-        return False
-    left = os.fstat(source).st_size
-    begun = False
-    while left > 0:
-        try:
-            done = os.copy_file_range(source, target, min(left, 1 << 30))
-        except OSError as error:
-            if begun or error.errno not in _NO_LINK | {errno.EINVAL}:
-                raise
-            return False
-        if done == 0:
-            raise OSError(errno.EIO, "the file became shorter while it was copied")
-        begun = True
-        left -= done
-    return True
-
-
-def _call(function: Callable[..., object], *arguments: object) -> None:
-    """Run a system call on paths and translate its failure, naming the first path."""
-    try:
-        function(*arguments)
-    except OSError as error:
-        raise _translate(error, str(arguments[0])) from error
-
-
-def _translate(error: OSError, path: str) -> Exception:
-    reason = error.strerror or str(error)
-    match error.errno:
-        case errno.ENOENT | errno.ENOTDIR | errno.EISDIR:
-            return NotFoundError(f"{path!r} does not exist")
-        case errno.ENOSPC | errno.EDQUOT:
-            return StorageError(f"{path!r}: {reason}; free space and run the same command again")
-        case errno.EACCES | errno.EPERM | errno.EROFS:
-            return StorageError(f"{path!r}: {reason}; make the folder writable and try again")
-        case _:
-            return StorageError(f"{path!r}: {reason}")
+            fsync_all({os.path.dirname(self._path(key)) for key in keys})

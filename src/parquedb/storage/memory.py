@@ -101,6 +101,7 @@ class MemoryStore:
     @contextlib.contextmanager
     def open_create(self, key: str) -> Iterator[BinaryIO]:
         """Gather the bytes and create the object when the context ends well."""
+        check_key(key)
         buffer = io.BytesIO()
         yield buffer
         self.create(NewObject(key, buffer.getvalue()))
@@ -117,7 +118,7 @@ class MemoryStore:
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """Yield the objects below a prefix by key."""
-        start = f"{prefix}/" if prefix else ""
+        start = f"{check_key(prefix)}/" if prefix else ""
         with self._lock:
             found = [(k, b) for k, b in self._blobs.items() if k.startswith(start)]
         for key, blob in sorted(found, key=lambda item: item[0]):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from parquedb.errors import UnsupportedError
-from parquedb.storage.keys import has_scheme
+from parquedb.errors import InvalidInputError, UnsupportedError
+from parquedb.storage.keys import has_scheme, local_path_of
 from parquedb.storage.local import LocalStore
 from parquedb.storage.memory import MemoryStore
 from parquedb.storage.store import Store
@@ -16,8 +16,10 @@ def open_store(storage: str | os.PathLike[str] | Store) -> Store:
 
     Args:
         storage: ``./lake``, ``/srv/lake``, ``file:///srv/lake``, ``memory://name``, or a store.
+            Taken literally: ``%20`` is three characters, not a space.
 
     Raises:
+        InvalidInputError: A ``file:`` URI names another host or no absolute path.
         UnsupportedError: The URI's scheme is not known.
         StorageError: The path exists and is no folder.
     """
@@ -27,7 +29,13 @@ def open_store(storage: str | os.PathLike[str] | Store) -> Store:
     if text.startswith("memory:"):
         return MemoryStore.named(text.removeprefix("memory:").strip("/"))
     if text.startswith("file:"):
-        return LocalStore("/" + text.removeprefix("file:").lstrip("/"))
+        path = local_path_of(text)
+        if path is None:
+            raise InvalidInputError(
+                f"storage {text!r} is not an absolute path of this machine; write it as "
+                "file:///srv/lake, or as a plain path"
+            )
+        return LocalStore(path)
     if has_scheme(text) and "://" in text:
         scheme = text.split(":", 1)[0]
         raise UnsupportedError(
