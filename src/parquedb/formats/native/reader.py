@@ -1,0 +1,251 @@
+"""Read native Parquet as a neutral log of exactly one version."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+
+from parquedb.errors import NotFoundError, StateError
+from parquedb.formats.native.hive import guess_type, parse_partitions
+from parquedb.formats.native.merge import add_fields, merge_schemas, rekey_stats
+from parquedb.formats.native.origin import OriginEntry, digest_tail, read_origins
+from parquedb.formats.native.paths import Layout, find_layout, origin_key, written_key
+from parquedb.log.change import AddFile, Change, SetPartitioning, SetSchema
+from parquedb.log.commit import Commit, Operation
+from parquedb.log.ports import Lineage, Version
+from parquedb.log.snapshot import Snapshot
+from parquedb.model.files import DataFile
+from parquedb.model.format import Format
+from parquedb.model.partition import UNPARTITIONED, PartitionField, PartitionSpec
+from parquedb.model.schema import Schema
+from parquedb.model.types import Field
+from parquedb.parquet.footer import Footer, read_footers
+from parquedb.storage.store import Store
+
+_VERSION_BITS = 53
+"""JSON numbers are exact up to here in every reader."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """What the footers say."""
+
+    schema: Schema
+    spec: PartitionSpec
+    files: tuple[DataFile, ...]
+    conflicting_ids: tuple[str, ...]
+
+
+class NativeReader:
+    """A native namespace as a :class:`~parquedb.log.ports.LogReader`.
+
+    Args:
+        store: The store.
+        namespace: The namespace.
+        owned: Keys that an Iceberg or Delta table in the same folder refers to.
+
+    Raises:
+        NotFoundError: There is no native data.
+        StateError: There is more than one layout.
+        FormatError: Hive folders are mixed.
+    """
+
+    def __init__(
+        self, store: Store, namespace: str, *, owned: frozenset[str] = frozenset()
+    ) -> None:
+        layout = find_layout(store, namespace, owned=owned)
+        if layout is None:
+            raise NotFoundError(
+                f"No data found for namespace {namespace!r} in {store.root!r}: looked for "
+                f"'{written_key(namespace)}', '{namespace}.parquet' and Parquet files in "
+                f"'data/{namespace}/' and '{namespace}/'; check the storage and the name"
+            )
+        self._store = store
+        self._namespace = namespace
+        self._layout = layout
+        self._version = version_of(layout)
+        self._at_ms = max(file.info.modified_at_us for file in layout.files) // 1000
+
+    @property
+    def format(self) -> Format:
+        """Native."""
+        return Format.NATIVE
+
+    @property
+    def table_id(self) -> str:
+        """``native:`` and the namespace."""
+        return f"native:{self._namespace}"
+
+    @property
+    def layout(self) -> Layout:
+        """Where the files lie."""
+        return self._layout
+
+    @property
+    def conflicting_ids(self) -> tuple[str, ...]:
+        """Keys of files whose own field ids are not the ids of the table's schema.
+
+        Iceberg readers resolve columns by a file's ids where it has any, so that these files
+        must be written again before an Iceberg table may refer to them.
+        """
+        return self._table.conflicting_ids
+
+    def latest(self) -> int:
+        """Return the one version, a number made from the files' names, sizes and times."""
+        return self._version
+
+    def history(self) -> Sequence[Version]:
+        """Return the one version."""
+        rows = sum(file.rows or 0 for file in self._table.files)
+        commit = self._commit()
+        return (
+            Version(self._version, self._at_ms, commit.operation.value, rows, commit.origin),
+        )  # fmt: skip
+
+    def snapshot(self, version: int | None = None) -> Snapshot:
+        """Return the table; ``version`` can only be the latest."""
+        self._check_version(version)
+        table = self._table
+        return Snapshot(
+            self._version,
+            self._at_ms,
+            table.schema,
+            table.spec,
+            {table.spec.spec_id: table.spec},
+            {file.path: file for file in table.files},
+            {},
+        )
+
+    def version_at(self, at_ms: int) -> int:
+        """Return the version if no file was modified after ``at_ms``."""
+        if at_ms < self._at_ms:
+            raise NotFoundError(
+                f"namespace {self._namespace!r} had no version at {at_ms} ms since the epoch: its "
+                f"files were modified at {self._at_ms}, and native Parquet keeps no history"
+            )
+        return self._version
+
+    def commits(self, after: int | None = None) -> Iterator[Commit]:
+        """Yield the one commit, or nothing after it."""
+        self._check_version(after)
+        if after is None:
+            yield self._commit()
+
+    def lineage(self) -> Lineage | None:
+        """Return the migration that wrote the file, if one did.
+
+        If the file has been changed since, the version it has now is ``foreign``.
+        """
+        if self._layout.location != written_key(self._namespace):
+            return None
+        entries = read_origins(self._store, self._namespace)
+        for entry in reversed(entries):
+            if self._is_written_by(entry):
+                return Lineage(entry.origin, self._version, entry.completed_at_ms)
+        for entry in reversed(entries):
+            if entry.version is not None:
+                return Lineage(entry.origin, entry.version, entry.completed_at_ms, (self._version,))
+        return None
+
+    def referenced(self) -> frozenset[str]:
+        """Return the keys of the data files and of the record of their origin."""
+        keys = {file.info.key for file in self._layout.files}
+        origin = origin_key(self._namespace)
+        is_ours = self._layout.location == written_key(self._namespace)
+        if is_ours and self._store.head(origin) is not None:
+            keys.add(origin)
+        return frozenset(keys)
+
+    def _is_written_by(self, entry: OriginEntry) -> bool:
+        if entry.version is not None:
+            return entry.version == self._version
+        info = self._layout.files[0].info
+        return entry.size_bytes == info.size_bytes and entry.tail == digest_tail(
+            self._store, info.key, info.size_bytes
+        )
+
+    def _check_version(self, version: int | None) -> None:
+        if version not in (None, self._version):
+            raise NotFoundError(
+                f"namespace {self._namespace!r} has no version {version}: native Parquet has only "
+                f"the present one, {self._version}"
+            )
+
+    def _commit(self) -> Commit:
+        table = self._table
+        lineage = self.lineage()
+        changes: tuple[Change, ...] = (
+            SetSchema(table.schema),
+            SetPartitioning(table.spec),
+            *(AddFile(file) for file in table.files),
+        )
+        return Commit(
+            self._version,
+            self._at_ms,
+            Operation.CREATE,
+            changes,
+            base=True,
+            origin=None if lineage is None or lineage.foreign else lineage.origin,
+        )
+
+    @functools.cached_property
+    def _table(self) -> _Table:
+        footers = read_footers(self._store, [file.info.key for file in self._layout.files])
+        self._check_unchanged(footers)
+        merged = merge_schemas(self._namespace, footers)
+        schema, spec = _partitioned(merged.schema, self._layout)
+        by_id = {field.id: field for field in schema.fields}
+        types = [by_id[field.source_id].type for field in spec.fields]
+        partitions = parse_partitions(self._layout, types)
+        files = tuple(
+            DataFile(
+                file.info.key,
+                file.info.size_bytes,
+                footer.rows,
+                partition,
+                spec.spec_id,
+                rekey_stats(footer.stats, footer.schema, schema),
+                file.info.modified_at_us // 1000,
+            )
+            for file, footer, partition in zip(self._layout.files, footers, partitions, strict=True)
+        )
+        return _Table(schema, spec, files, merged.conflicting_ids)
+
+    def _check_unchanged(self, footers: Sequence[Footer]) -> None:
+        for file, footer in zip(self._layout.files, footers, strict=True):
+            if file.info.size_bytes != footer.size_bytes:
+                raise StateError(
+                    f"{file.info.key!r} was overwritten while namespace {self._namespace!r} was "
+                    "read; run the same command again once nobody writes to it"
+                )
+
+
+def version_of(layout: Layout) -> int:
+    """Return the version of native data: a number that is the same if and only if nothing changed.
+
+    It is made from the files' names below their folder, sizes and modification times.
+    """
+    digest = blake2b(digest_size=8)
+    for file in layout.files:
+        info = file.info
+        name = info.key.removeprefix(layout.location)
+        digest.update(f"{name}\0{info.size_bytes}\0{info.modified_at_us}\n".encode())
+    return int.from_bytes(digest.digest(), "big") >> (64 - _VERSION_BITS)
+
+
+def _partitioned(schema: Schema, layout: Layout) -> tuple[Schema, PartitionSpec]:
+    """Add the partition columns that the files do not hold."""
+    if not layout.partition_columns:
+        return schema, UNPARTITIONED
+    new = [
+        Field(0, name, guess_type(file.partition[index] for file in layout.files))
+        for index, name in enumerate(layout.partition_columns)
+        if schema.find(name) is None
+    ]
+    schema = add_fields(schema, new)
+    ids = {field.name: field.id for field in schema.fields}
+    return schema, PartitionSpec(
+        fields=tuple(PartitionField(ids[name], name) for name in layout.partition_columns)
+    )
