@@ -106,7 +106,9 @@ def _read_null(_: bytes, at: int) -> tuple[None, int]:
 
 
 def _read_boolean(data: bytes, at: int) -> tuple[bool, int]:
-    return data[at] != 0, at + 1
+    if data[at] > 1:
+        raise DecodeError("a boolean is neither true nor false")
+    return data[at] == 1, at + 1
 
 
 def _read_float(data: bytes, at: int) -> tuple[float, int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from parquedb.errors import NotFoundError
+from parquedb.errors import FormatError, NotFoundError
 from parquedb.formats.iceberg.chain import Chain, Contents, Difference, ancestors
 from parquedb.formats.iceberg.load import exists, load_existing
 from parquedb.formats.iceberg.manifest import Manifests
@@ -192,6 +192,7 @@ class IcebergReader:
         for snapshot in self._snapshots[start:]:
             contents = self._chain.contents(snapshot)
             difference = self._chain.difference(snapshot, contents, before)
+            told.note(snapshot, difference)
             schema = self._chain.schema(snapshot, contents)
             changes = self._news(told, schema, self._spec(told.spec, contents), difference.added)
             if whole and snapshot is self._snapshots[0]:
@@ -257,12 +258,33 @@ class IcebergReader:
 
 @dataclass(slots=True)
 class _Told:
-    """What the commits yielded so far have said, or what was so before the first of them."""
+    """What the commits yielded so far have said, or what was so before the first of them.
+
+    ``live`` begins empty, also where older commits are not read: it holds what was seen.
+    """
 
     nothing: bool = True
     schema: Schema | None = None
     spec: PartitionSpec | None = None
     specs: set[int] = field(default_factory=set)
+    live: set[str] = field(default_factory=set)
+
+    def note(self, snapshot: TableSnapshot, difference: Difference) -> None:
+        """Follow which files are live.
+
+        Raises:
+            FormatError: A file is added that is live already: its rows would count twice.
+        """
+        self.live.difference_update(file.path for file in difference.removed)
+        for file in difference.added:
+            if file.path in self.live:
+                raise FormatError(
+                    f"the snapshot {snapshot.snapshot_id} adds {file.path}, which an earlier one "
+                    "added; data files must not be listed twice: remove one of the entries",
+                    location=snapshot.manifest_list,
+                    section="Manifests",
+                )
+            self.live.add(file.path)
 
 
 def _commit(snapshot: TableSnapshot, changes: list[Change], difference: Difference) -> Commit:
