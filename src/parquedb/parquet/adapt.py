@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -23,8 +25,11 @@ from parquedb.model.types import (
     describe_type,
 )
 from parquedb.parquet.arrow import FIELD_ID, arrow_type_of
+from parquedb.parquet.dynamic import AnyArray, AnyField, AnyType
 
 _WIDEST_DECIMAL = 38
+_DECODE_RUNS: Callable[[AnyArray], AnyArray] = getattr(pc, "run_end_decode")  # noqa: B009
+_CAST: Callable[..., AnyArray] = pc.cast
 
 
 class Adapter:
@@ -39,7 +44,7 @@ class Adapter:
         self._key = key
         self._by_id = by_id
 
-    def find(self, wanted: Field, offered: list[pa.Field]) -> int | None:
+    def find(self, wanted: Field, offered: list[AnyField]) -> int | None:
         """Return the index of the field in a file that a wanted field is, or None."""
         if self._by_id:
             mark = str(wanted.id).encode()
@@ -54,7 +59,7 @@ class Adapter:
             )
         return matches[0] if matches else None
 
-    def adapt(self, array: pa.Array, type_: Type, path: Path) -> pa.Array:
+    def adapt(self, array: AnyArray, type_: Type, path: Path) -> AnyArray:
         """Return a column of exactly the Arrow type of ``type_`` with the same values.
 
         Args:
@@ -76,7 +81,7 @@ class Adapter:
             case _:
                 return self._cast(array, type_, path)
 
-    def missing(self, field: Field, rows: int, path: Path) -> pa.Array:
+    def missing(self, field: Field, rows: int, path: Path) -> AnyArray:
         """Return the column of nulls that stands for a field that a file lacks.
 
         Raises:
@@ -90,13 +95,13 @@ class Adapter:
             )
         return pa.nulls(rows, arrow_type_of(field.type, path))
 
-    def _nest(self, array: pa.Array, type_: NestedType, path: Path) -> pa.Array:
+    def _nest(self, array: AnyArray, type_: NestedType, path: Path) -> AnyArray:
         arrow = arrow_type_of(type_, path)
         match type_:
             case StructType(fields) if pa.types.is_struct(array.type):
                 return _build(arrow, array, [], self._struct(array, fields, path))
             case ListType(element) if _is_list(array.type):
-                lists = array.cast(pa.list_(array.type.value_field))
+                lists: AnyArray = array.cast(pa.list_(array.type.value_field))
                 offsets, values = _span(lists)
                 inner = self.adapt(values, element.type, (*path, "element"))
                 return _build(arrow, array, [offsets], [inner])
@@ -111,7 +116,7 @@ class Adapter:
             case _:
                 raise self._mismatch(array, type_, path, "the shapes differ")
 
-    def _struct(self, array: pa.Array, fields: tuple[Field, ...], path: Path) -> list[pa.Array]:
+    def _struct(self, array: AnyArray, fields: tuple[Field, ...], path: Path) -> list[AnyArray]:
         offered = list(array.type.fields)
         children = []
         for field in fields:
@@ -125,7 +130,7 @@ class Adapter:
                 children.append(self.adapt(array.field(index), field.type, inner))
         return children
 
-    def _cast(self, array: pa.Array, type_: Type, path: Path) -> pa.Array:
+    def _cast(self, array: AnyArray, type_: Type, path: Path) -> AnyArray:
         arrow = arrow_type_of(type_, path)
         if array.type == arrow:
             return array
@@ -138,14 +143,14 @@ class Adapter:
                 case TimestampType() | TimeType():
                     # what is finer than the unit is cut off, as the migration does it
                     options = pc.CastOptions(target_type=arrow, allow_time_truncate=True)
-                    return pc.cast(array, options=options)
+                    return _CAST(array, options=options)
                 case _:
                     pass
             return array.cast(arrow)
         except pa.ArrowException as error:
             raise self._mismatch(array, type_, path, str(error)) from error
 
-    def _mismatch(self, array: pa.Array, type_: Type, path: Path, why: str) -> FormatError:
+    def _mismatch(self, array: AnyArray, type_: Type, path: Path, why: str) -> FormatError:
         return FormatError(
             f"{self._key!r}: column {'.'.join(path)!r} holds {array.type} where the table has "
             f"{describe_type(type_)}: {why}; rewrite the file or widen the table's column",
@@ -153,14 +158,14 @@ class Adapter:
         )
 
 
-def _plain(array: pa.Array, type_: Type) -> pa.Array:
+def _plain(array: AnyArray, type_: Type) -> AnyArray:
     """Undo encodings that are no part of a type."""
     if isinstance(array.type, pa.BaseExtensionType):
         array = array.storage
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
     if pa.types.is_run_end_encoded(array.type):
-        array = pc.run_end_decode(array)
+        array = _DECODE_RUNS(array)
     if pa.types.is_duration(array.type):
         raise UnsupportedError(
             f"a duration cannot be read as {describe_type(type_)}", feature="duration"
@@ -168,7 +173,7 @@ def _plain(array: pa.Array, type_: Type) -> pa.Array:
     return array
 
 
-def _may_cast(found: pa.DataType, wanted: Type) -> bool:
+def _may_cast(found: AnyType, wanted: Type) -> bool:
     """Whether a cast keeps the meaning; Arrow casts more than that, such as numbers to text."""
     kinds = pa.types
     name = type(wanted).__name__
@@ -195,7 +200,7 @@ def _may_cast(found: pa.DataType, wanted: Type) -> bool:
     )
 
 
-def _is_list(type_: pa.DataType) -> bool:
+def _is_list(type_: AnyType) -> bool:
     kinds = pa.types
     return bool(
         kinds.is_list(type_)
@@ -206,7 +211,7 @@ def _is_list(type_: pa.DataType) -> bool:
     )
 
 
-def _span(lists: pa.Array) -> tuple[pa.Buffer, pa.Array]:
+def _span(lists: AnyArray) -> tuple[pa.Buffer, AnyArray]:
     """Return offsets that begin at 0, and the values (of a map: the entries) they refer to."""
     offsets = lists.offsets
     first, last = (offsets[0].as_py(), offsets[-1].as_py()) if len(lists) else (0, 0)
@@ -220,8 +225,8 @@ def _span(lists: pa.Array) -> tuple[pa.Buffer, pa.Array]:
 
 
 def _build(
-    arrow: pa.DataType, like: pa.Array, buffers: list[pa.Buffer], children: list[pa.Array]
-) -> pa.Array:
+    arrow: AnyType, like: AnyArray, buffers: list[pa.Buffer], children: list[AnyArray]
+) -> AnyArray:
     """Make a nested array whose nulls are those of another."""
     valid = like.is_valid().buffers()[1] if like.null_count else None
     return pa.Array.from_buffers(
@@ -229,5 +234,5 @@ def _build(
     )
 
 
-def _uuids(array: pa.Array) -> pa.Array:
+def _uuids(array: AnyArray) -> AnyArray:
     return pa.ExtensionArray.from_storage(pa.uuid(), array)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import assert_never
 
 import pyarrow as pa
@@ -35,6 +35,7 @@ from parquedb.model.types import (
     UuidType,
     VariantType,
 )
+from parquedb.parquet.dynamic import AnyArray, AnyField, AnyType
 
 FIELD_ID = b"PARQUET:field_id"
 _DOC = b"comment"
@@ -42,7 +43,7 @@ _MAX_DECIMAL = 76
 _NO_ID = 0
 """The id of a field that carries none, see :class:`~parquedb.model.types.Field`."""
 
-_SIMPLE: dict[pa.DataType, Type] = {
+_SIMPLE: dict[AnyType, Type] = {
     pa.bool_(): BooleanType(),
     pa.int8(): IntType(8),
     pa.int16(): IntType(16),
@@ -69,6 +70,14 @@ _SIMPLE: dict[pa.DataType, Type] = {
     pa.binary_view(): BinaryType(),
     pa.null(): NullType(),
 }
+_PLAIN: dict[Type, AnyType] = {
+    BooleanType(): pa.bool_(),
+    DateType(): pa.date32(),
+    StringType(): pa.string(),
+    BinaryType(): pa.binary(),
+    UuidType(): pa.uuid(),
+    NullType(): pa.null(),
+}
 _INTS = {
     (8, True): pa.int8(),
     (16, True): pa.int16(),
@@ -78,6 +87,12 @@ _INTS = {
     (16, False): pa.uint16(),
     (32, False): pa.uint32(),
     (64, False): pa.uint64(),
+}
+_TIMES = {
+    "s": pa.time32("s"),
+    "ms": pa.time32("ms"),
+    "us": pa.time64("us"),
+    "ns": pa.time64("ns"),
 }
 _FLOATS = {16: pa.float16(), 32: pa.float32(), 64: pa.float64()}
 
@@ -95,37 +110,29 @@ def arrow_schema_of(schema: Schema, *, with_ids: bool = True) -> pa.Schema:
     return pa.schema([_arrow_field(field, (field.name,), with_ids) for field in schema.fields])
 
 
-def arrow_type_of(type_: Type, path: Path = (), *, with_ids: bool = True) -> pa.DataType:
+def arrow_type_of(  # noqa: C901  (one case a type)
+    type_: Type, path: Path = (), *, with_ids: bool = True
+) -> AnyType:
     """Return the Arrow type of a type; ``path`` is the column that messages name.
 
     Raises:
         UnsupportedError: There is none.
     """
+    if (simple := _PLAIN.get(type_)) is not None:
+        return simple
     match type_:
-        case BooleanType():
-            return pa.bool_()
         case IntType(bits, signed):
             return _INTS[bits, signed]
         case FloatType(bits):
             return _FLOATS[bits]
         case DecimalType(precision, scale):
             return _arrow_decimal(precision, scale, path)
-        case DateType():
-            return pa.date32()
         case TimeType(unit):
-            return pa.time32(unit) if unit in ("s", "ms") else pa.time64(unit)
+            return _TIMES[unit]
         case TimestampType(unit, utc):
             return pa.timestamp(unit, "UTC" if utc else None)
-        case StringType():
-            return pa.string()
-        case BinaryType():
-            return pa.binary()
         case FixedType(length):
             return pa.binary(length)
-        case UuidType():
-            return pa.uuid()
-        case NullType():
-            return pa.null()
         case VariantType():
             raise _unsupported(path, "Variant values cannot be read or written yet", "variant")
         case StructType(fields):
@@ -133,10 +140,12 @@ def arrow_type_of(type_: Type, path: Path = (), *, with_ids: bool = True) -> pa.
         case ListType(element):
             return pa.list_(_arrow_field(element, (*path, "element"), with_ids))
         case MapType(key, value):
-            return pa.map_(
-                _arrow_field(replace(key, required=True), (*path, "key"), with_ids),
-                _arrow_field(value, (*path, "value"), with_ids),
-            )
+            fields = (replace(key, required=True), value)
+            return pa.map_(*(_arrow_field(f, (*path, f.name), with_ids) for f in fields))
+        case (
+            BooleanType() | DateType() | StringType() | BinaryType() | UuidType() | NullType()
+        ):  # not reached: these are in _PLAIN
+            return _PLAIN[type_]
         case _:
             assert_never(type_)
 
@@ -166,7 +175,7 @@ def carried_schema(arrow: pa.Schema) -> Schema:
     return Schema(tuple(_model_field(field, (field.name,)) for field in arrow))
 
 
-def type_of_arrow(arrow: pa.DataType, path: Path = ()) -> Type:
+def type_of_arrow(arrow: AnyType, path: Path = ()) -> Type:
     """Return the type of an Arrow type; ``path`` is the column that messages name.
 
     Dictionaries and run-ends count as the values they encode.
@@ -190,18 +199,19 @@ def type_of_arrow(arrow: pa.DataType, path: Path = ()) -> Type:
     return _nested(arrow, path)
 
 
-def constant(value: Value | None, type_: Type, rows: int) -> pa.Array:
+def constant(value: Value | None, type_: Type, rows: int) -> AnyArray:
     """Return a column of one physical value (see :mod:`parquedb.model.files`) repeated.
 
     Raises:
         pa.ArrowInvalid: The value does not fit the type.
     """
     arrow = arrow_type_of(type_)
+    one: AnyArray
     if value is None:
         return pa.nulls(rows, arrow)
     match type_:
         case DecimalType(_, scale):
-            one = pa.array([Decimal(value).scaleb(-scale)], arrow)  # type: ignore[arg-type]
+            one = pa.array([_decimal(value, scale)], arrow)
         case DateType() | TimeType() | TimestampType():
             width = pa.int32() if arrow.bit_width == 32 else pa.int64()
             one = pa.array([value], width).view(arrow)
@@ -212,6 +222,12 @@ def constant(value: Value | None, type_: Type, rows: int) -> pa.Array:
     if isinstance(arrow, pa.BaseExtensionType):
         return pa.ExtensionArray.from_storage(arrow, pa.repeat(one.storage[0], rows))
     return pa.repeat(one[0], rows)
+
+
+def _decimal(unscaled: Value, scale: int) -> Decimal:
+    if not isinstance(unscaled, int):
+        raise pa.ArrowInvalid(f"{unscaled!r} is no unscaled decimal")
+    return Decimal(unscaled).scaleb(-scale, Context(prec=_MAX_DECIMAL))
 
 
 def leaves(fields: tuple[Field, ...]) -> Iterator[tuple[Field, bool]]:
@@ -255,7 +271,7 @@ def with_leaf_types(schema: Schema, types: Sequence[Type | None]) -> Schema:
     return replace(schema, fields=map_fields(schema.fields, change))
 
 
-def _arrow_field(field: Field, path: Path, with_ids: bool) -> pa.Field:  # noqa: FBT001
+def _arrow_field(field: Field, path: Path, with_ids: bool) -> AnyField:  # noqa: FBT001
     metadata = {}
     if with_ids and field.id != _NO_ID:
         metadata[FIELD_ID] = str(field.id).encode()
@@ -265,7 +281,7 @@ def _arrow_field(field: Field, path: Path, with_ids: bool) -> pa.Field:  # noqa:
     return pa.field(field.name, type_, nullable=not field.required, metadata=metadata or None)
 
 
-def _model_field(field: pa.Field, path: Path, name: str | None = None) -> Field:
+def _model_field(field: AnyField, path: Path, name: str | None = None) -> Field:
     metadata = field.metadata or {}
     text = metadata.get(FIELD_ID, b"")
     doc = metadata.get(_DOC)
@@ -278,13 +294,13 @@ def _model_field(field: pa.Field, path: Path, name: str | None = None) -> Field:
     )
 
 
-def _arrow_decimal(precision: int, scale: int, path: Path) -> pa.DataType:
+def _arrow_decimal(precision: int, scale: int, path: Path) -> AnyType:
     if not 0 < precision <= _MAX_DECIMAL:
         raise _unsupported(path, f"a decimal of {precision} digits is too wide", "decimal")
     return pa.decimal128(precision, scale) if precision <= 38 else pa.decimal256(precision, scale)
 
 
-def _nested(arrow: pa.DataType, path: Path) -> Type:
+def _nested(arrow: AnyType, path: Path) -> Type:
     kinds = pa.types
     if kinds.is_struct(arrow):
         return StructType(tuple(_model_field(f, (*path, f.name)) for f in arrow.fields))

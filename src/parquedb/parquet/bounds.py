@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pyarrow.parquet as pq
 
@@ -24,7 +25,9 @@ from parquedb.model.types import (
     Type,
 )
 
-_Convert = Callable[[Value], Value | None]
+_Convert = Callable[[Any], Any]
+_Statistics = Any
+"""A ``pyarrow.parquet.Statistics`` or None; the stubs misspell one of its names."""
 
 
 def gather_stats(metadata: pq.FileMetaData, fields: Sequence[tuple[Field, bool]]) -> Stats:
@@ -48,7 +51,7 @@ def gather_stats(metadata: pq.FileMetaData, fields: Sequence[tuple[Field, bool]]
         sizes[field.id] = sum([chunk.total_compressed_size for chunk in chunks])
         if repeated:
             continue
-        found = [chunk.statistics for chunk in chunks]
+        found: list[_Statistics] = [chunk.statistics for chunk in chunks]
         counts = [s.null_count if s is not None and s.has_null_count else None for s in found]
         if isinstance(field.type, NullType):
             counts = list(rows)
@@ -62,12 +65,12 @@ def gather_stats(metadata: pq.FileMetaData, fields: Sequence[tuple[Field, bool]]
 
 def _bounds(
     type_: Type,
-    found: Sequence[pq.Statistics | None],
+    found: Sequence[_Statistics],
     nulls: Sequence[int | None],
     rows: Sequence[int],
 ) -> tuple[Value, Value] | None:
-    lower: Value | None = None
-    upper: Value | None = None
+    lower: Any = None
+    upper: Any = None
     convert = _converter(type_)
     for stats, null, total in zip(found, nulls, rows, strict=True):
         if null == total:
@@ -75,10 +78,10 @@ def _bounds(
         if stats is None or not stats.has_min_max or stats.physical_type == "INT96":
             return None
         low, high = convert(stats.min_raw), convert(stats.max_raw)
-        if low is None or high is None or low > high:  # type: ignore[operator]
+        if low is None or high is None or low > high:
             return None
-        lower = low if lower is None else min(lower, low)  # type: ignore[type-var]
-        upper = high if upper is None else max(upper, high)  # type: ignore[type-var]
+        lower = low if lower is None else min(lower, low)
+        upper = high if upper is None else max(upper, high)
     if lower is None or upper is None:
         return None
     if isinstance(type_, FloatType):  # the two zeros are equal: cover both

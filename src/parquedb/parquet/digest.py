@@ -20,6 +20,7 @@ from parquedb.errors import UnsupportedError
 from parquedb.model.files import DataFile
 from parquedb.model.partition import PartitionSpec
 from parquedb.model.schema import Schema
+from parquedb.parquet.dynamic import AnyArray
 from parquedb.parquet.scan import read_batches
 from parquedb.storage.store import Store
 
@@ -97,7 +98,7 @@ class Digester:
             rows += _mix(self._hash(column) + _name_hash(name))
         return ContentDigest(batch.num_rows, _sum(_mix(rows)))
 
-    def _hash(self, array: pa.Array) -> _Hashes:
+    def _hash(self, array: AnyArray) -> _Hashes:
         """Hash every value of a column."""
         if isinstance(array.type, pa.BaseExtensionType):
             array = array.storage
@@ -109,7 +110,7 @@ class Digester:
             hashes[~valid] = _NULL
         return hashes
 
-    def _hash_values(self, array: pa.Array) -> _Hashes:
+    def _hash_values(self, array: AnyArray) -> _Hashes:
         """Hash every value; what comes out for a null does not matter."""
         kinds, type_ = pa.types, array.type
         if kinds.is_struct(type_):
@@ -131,7 +132,7 @@ class Digester:
             return _mix(_int64(array).view(_U64))
         return self._hash_texts(array)
 
-    def _hash_lists(self, array: pa.Array) -> _Hashes:
+    def _hash_lists(self, array: AnyArray) -> _Hashes:
         """Hash lists by their elements in order, maps by their entries in any order."""
         offsets = array.offsets.to_numpy().astype(np.int64)
         first, last = (int(offsets[0]), int(offsets[-1])) if len(array) else (0, 0)
@@ -149,7 +150,7 @@ class Digester:
         sums = running[offsets[1:] - first] - running[offsets[:-1] - first]
         return _mix(sums + _mix(lengths.astype(_U64) + kind))
 
-    def _hash_texts(self, array: pa.Array) -> _Hashes:
+    def _hash_texts(self, array: AnyArray) -> _Hashes:
         """Hash strings and bytes alike by their bytes."""
         kinds = pa.types
         if not (
@@ -166,8 +167,8 @@ class Digester:
         self._texts.register("incoming", incoming)
         found = self._texts.execute("SELECT hash(v) AS h FROM incoming").to_arrow_table()
         self._texts.unregister("incoming")
-        hashes = found.column(0).combine_chunks()
-        return _mix(_raw(hashes, _U64) ^ _TEXT)
+        hashes: _Hashes = found.column(0).to_numpy().astype(_U64)
+        return _mix(hashes ^ _TEXT)
 
 
 def _mix(values: _Hashes) -> _Hashes:
@@ -192,7 +193,7 @@ def _name_hash(name: str) -> np.uint64:
     return _U64(int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "little"))
 
 
-def _raw(array: pa.Array, dtype: npt.DTypeLike) -> npt.NDArray[np.generic]:
+def _raw(array: AnyArray, dtype: npt.DTypeLike) -> npt.NDArray[np.generic]:
     """View an array of fixed width as numbers; nulls are whatever is stored for them."""
     width = np.dtype(dtype).itemsize
     buffer = array.buffers()[1]
@@ -201,7 +202,7 @@ def _raw(array: pa.Array, dtype: npt.DTypeLike) -> npt.NDArray[np.generic]:
     return np.frombuffer(buffer, dtype, count=len(array), offset=array.offset * width)
 
 
-def _int64(array: pa.Array) -> npt.NDArray[np.int64]:
+def _int64(array: AnyArray) -> npt.NDArray[np.int64]:
     if pa.types.is_boolean(array.type):
         array = array.cast(pa.uint8())
     if pa.types.is_date32(array.type) or pa.types.is_time32(array.type):
@@ -211,7 +212,7 @@ def _int64(array: pa.Array) -> npt.NDArray[np.int64]:
     return _raw(array, array.type.to_pandas_dtype()).astype(np.int64)
 
 
-def _hash_ticks(array: pa.Array) -> _Hashes:
+def _hash_ticks(array: AnyArray) -> _Hashes:
     """Hash times and timestamps as microseconds and the nanoseconds beyond them."""
     ticks = _int64(array)
     unit = array.type.unit
@@ -222,14 +223,14 @@ def _hash_ticks(array: pa.Array) -> _Hashes:
     return np.where(rest == 0, hashes, _mix(hashes + rest.astype(_U64)))
 
 
-def _hash_floats(array: pa.Array) -> _Hashes:
+def _hash_floats(array: AnyArray) -> _Hashes:
     numbers = _raw(array, array.type.to_pandas_dtype()).astype(np.float64)
     numbers = numbers + 0.0  # -0.0 becomes 0.0
     numbers[np.isnan(numbers)] = np.nan
     return _mix(numbers.view(_U64))
 
 
-def _hash_decimals(array: pa.Array) -> _Hashes:
+def _hash_decimals(array: AnyArray) -> _Hashes:
     words = array.type.bit_width // 64
     if words == 0:  # decimal32
         array, words = array.cast(pa.decimal128(array.type.precision, array.type.scale)), 2

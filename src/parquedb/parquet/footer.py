@@ -230,7 +230,7 @@ def _storages(parquet: pq.ParquetSchema) -> tuple[_Storage, ...]:
 
 @functools.lru_cache(maxsize=256)
 def _columns(serialized: bytes, storages: tuple[_Storage, ...]) -> _Columns:
-    arrow = pa.ipc.read_schema(pa.BufferReader(serialized))
+    arrow = pa.ipc.read_schema(pa.py_buffer(serialized))
     schema = schema_of_arrow(arrow)
     count = sum(1 for _ in leaves(schema.fields))
     paths = [path for path, _ in walk(schema.fields)]

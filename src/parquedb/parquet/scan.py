@@ -15,6 +15,7 @@ from parquedb.model.schema import Identity, Schema
 from parquedb.model.types import Field
 from parquedb.parquet.adapt import Adapter
 from parquedb.parquet.arrow import FIELD_ID, arrow_schema_of, constant
+from parquedb.parquet.dynamic import AnyArray, AnyField
 from parquedb.parquet.footer import encrypted, not_parquet
 from parquedb.storage.store import LocalPaths, Store
 
@@ -64,7 +65,7 @@ def read_batches(
         )
     wanted = _project(schema, columns)
     arrow = arrow_schema_of(wanted)
-    constants = _constants(file, schema, spec)
+    constants = _constants(file, spec)
     with _open(store, file.path) as parquet:
         layout = _Layout.of(file.path, parquet, wanted)
         for rows, batch in _raw_batches(parquet, file.path, layout, batch_rows):
@@ -100,7 +101,7 @@ class _Layout:
     adapter: Adapter
     names: tuple[str, ...]
     found: dict[int, int]
-    offered: list[pa.Field]
+    offered: list[AnyField]
 
     @classmethod
     def of(cls, key: str, parquet: pq.ParquetFile, schema: Schema) -> _Layout:
@@ -125,7 +126,7 @@ def _column(
     batch: pa.RecordBatch | None,
     layout: _Layout,
     partition: Value | _Absent | None,
-) -> pa.Array:
+) -> AnyArray:
     path = (field.name,)
     index = layout.found.get(field.id)
     if index is not None and batch is not None:
@@ -147,7 +148,7 @@ def _project(schema: Schema, columns: Sequence[str] | None) -> Schema:
     return replace(schema, fields=tuple(f for f in schema.fields if f.name in columns))
 
 
-def _constants(file: DataFile, schema: Schema, spec: PartitionSpec) -> dict[int, Value | None]:
+def _constants(file: DataFile, spec: PartitionSpec) -> dict[int, Value | None]:
     """Return the values of identity partitions by the id of their column."""
     if len(file.partition) != len(spec.fields):
         raise FormatError(
@@ -199,7 +200,7 @@ def _raw_batches(
         yield batch.num_rows, batch
 
 
-def _has_id(field: pa.Field) -> bool:
+def _has_id(field: AnyField) -> bool:
     return FIELD_ID in (field.metadata or {})
 
 

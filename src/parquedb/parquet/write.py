@@ -16,7 +16,6 @@ from parquedb.storage.store import Store
 
 GROUP_ROWS = 131_072
 GROUP_BYTES = 128 << 20
-_COMPRESSION = "zstd"
 
 
 def write_parquet(
@@ -53,7 +52,7 @@ def write_parquet(
         with pq.ParquetWriter(
             file,
             arrow,
-            compression=_COMPRESSION,
+            compression="zstd",
             store_schema=False,
             metadata_collector=collected,
         ) as writer:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Callable, Iterable, Sequence
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal, InvalidOperation
 
 from parquedb.errors import FormatError
 from parquedb.formats.native.paths import Layout
@@ -115,7 +115,7 @@ def _parse_int(text: str, type_: IntType) -> int:
 
 
 def _parse_decimal(text: str, scale: int) -> int:
-    scaled = Decimal(text).scaleb(scale)
+    scaled = Decimal(text).scaleb(scale, Context(prec=76))
     if scaled != scaled.to_integral_value():
         raise ValueError(text)
     return int(scaled)

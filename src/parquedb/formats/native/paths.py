@@ -77,6 +77,11 @@ def origin_key(namespace: str) -> str:
     return f"_parquedb/{namespace}/native-origin.json"
 
 
+def beside_key(namespace: str) -> str:
+    """Return the key of the mark that ``{namespace}/`` holds native files beside a table's."""
+    return f"_parquedb/{namespace}/native-beside.json"
+
+
 def staged_key(namespace: str, name: str) -> str:
     """Return the key under which a file is written before it gets its place."""
     return f"_parquedb/{namespace}/staged/{name}.parquet"
@@ -93,14 +98,15 @@ def is_hidden(name: str) -> bool:
 
 
 def find_layout(
-    store: Store, namespace: str, *, owned: frozenset[str] = frozenset()
+    store: Store, namespace: str, *, owned: frozenset[str] | None = frozenset()
 ) -> Layout | None:
     """Find a namespace's native data by listing names; no file is opened.
 
     Args:
         store: The store.
         namespace: The namespace.
-        owned: Keys that an Iceberg or Delta table refers to; they are not native.
+        owned: Keys that an Iceberg or Delta table refers to; they are not native. None if the
+            folder ``{namespace}/`` as a whole belongs to such a table.
 
     Returns:
         The layout, or None if there is no native data.
@@ -109,7 +115,8 @@ def find_layout(
         StateError: There is more than one layout, so that it is not clear which one is meant.
         FormatError: The hive folders do not have the same columns everywhere.
     """
-    return _find(store, namespace, owned, own_folder=not _is_table_data(store, namespace))
+    own_folder = owned is not None and not _is_table_data(store, namespace)
+    return _find(store, namespace, owned or frozenset(), own_folder=own_folder)
 
 
 def find_beside_table(store: Store, namespace: str) -> Layout | None:

@@ -44,7 +44,8 @@ class NativeReader:
     Args:
         store: The store.
         namespace: The namespace.
-        owned: Keys that an Iceberg or Delta table in the same folder refers to.
+        owned: Keys that an Iceberg or Delta table in the same folder refers to; None if that
+            folder as a whole belongs to the table.
 
     Raises:
         NotFoundError: There is no native data.
@@ -53,7 +54,7 @@ class NativeReader:
     """
 
     def __init__(
-        self, store: Store, namespace: str, *, owned: frozenset[str] = frozenset()
+        self, store: Store, namespace: str, *, owned: frozenset[str] | None = frozenset()
     ) -> None:
         layout = find_layout(store, namespace, owned=owned)
         if layout is None:
