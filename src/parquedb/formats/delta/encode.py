@@ -1,0 +1,349 @@
+"""From neutral commits to Delta's actions: pure, against a table's known state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import assert_never
+
+from parquedb import __version__
+from parquedb.errors import InvalidInputError, UnsupportedError
+from parquedb.formats.delta.lineage import COMPLETED_APP, origin_app
+from parquedb.formats.delta.operations import encode_operation
+from parquedb.formats.delta.paths import encode_data_path
+from parquedb.formats.delta.protocol import (
+    BASIC,
+    is_true,
+    supports,
+    with_timestamp_ntz,
+)
+from parquedb.formats.delta.schema import encode_schema, has_timestamp_ntz
+from parquedb.formats.delta.table import Columns, Table, check_types, same_columns
+from parquedb.formats.delta.wire import (
+    Actions,
+    Add,
+    Json,
+    Metadata,
+    Protocol,
+    Remove,
+    Txn,
+    encode_add,
+    encode_lines,
+    encode_metadata,
+    encode_protocol,
+    encode_remove,
+    encode_txn,
+)
+from parquedb.log.change import (
+    AddFile,
+    RemoveFile,
+    SetDeletes,
+    SetPartitioning,
+    SetProperties,
+    SetSchema,
+)
+from parquedb.log.commit import Commit, Operation
+from parquedb.model.files import DataFile
+from parquedb.model.partition import UNPARTITIONED, PartitionSpec
+from parquedb.model.schema import EMPTY, Identity, Schema
+
+KEEP_HISTORY: Mapping[str, str] = {
+    "delta.logRetentionDuration": "interval 36500 days",
+    "delta.deletedFileRetentionDuration": "interval 36500 days",
+    "delta.enableExpiredLogCleanup": "false",
+}
+"""Properties of a new table: its history is older than any default retention."""
+
+ENGINE = f"ParqueDB/{__version__}"
+
+
+@dataclass(slots=True)
+class _Folded:
+    """The changes of one commit, folded."""
+
+    schema: Schema
+    spec: PartitionSpec
+    properties: dict[str, str | None] = field(default_factory=dict)
+    added: dict[str, DataFile] = field(default_factory=dict)
+    removed: dict[str, DataFile | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """What is recorded with a commit besides its changes.
+
+    Args:
+        completed_at_ms: The time to record as the migration's completion; 0 to withdraw it; None
+            to leave it.
+    """
+
+    completed_at_ms: int | None = None
+
+
+def encode_commit(
+    table: Table,
+    commit: Commit,
+    marks: Marks,
+    new_id: Callable[[], str],
+    properties: Mapping[str, str],
+) -> tuple[bytes, int]:
+    """Encode a commit as the next version of a table, and apply it to the table.
+
+    Args:
+        table: The table; it is changed, also where this fails.
+        commit: The commit.
+        marks: What to record besides.
+        new_id: Makes the id of a new table.
+        properties: Properties of a new table.
+
+    Returns:
+        The commit file's bytes and its time, milliseconds since the epoch.
+
+    Raises:
+        UnsupportedError: A change cannot be expressed.
+    """
+    at_ms = max(commit.at_ms, table.at_ms + 1)
+    version = table.log.version + 1
+    folded = _fold(table, commit)
+    metadata = _next_metadata(table, folded, at_ms, new_id, properties)
+    protocol = _next_protocol(table, folded.schema)
+    same_rows = commit.operation is Operation.REPLACE
+    removes = _encode_removes(table, folded, at_ms, data_change=not same_rows)
+    adds = _encode_adds(table, folded, at_ms, data_change=not same_rows)
+    _check_feed(table, metadata or table.log.metadata, adds, removes)
+    txns = _txns(commit, marks, at_ms)
+    schema_changed = metadata is not None and (
+        table.log.metadata is None or metadata.schema != table.log.metadata.schema
+    )
+    lines: list[Json] = [
+        {
+            "commitInfo": _commit_info(
+                commit, marks, at_ms, blind=not removes, schema_changed=schema_changed
+            )
+        }
+    ]
+    if protocol is not None:
+        lines.append({"protocol": encode_protocol(protocol)})
+    if metadata is not None:
+        lines.append({"metaData": encode_metadata(metadata)})
+    lines += [{"txn": encode_txn(txn)} for txn in txns]
+    lines += [{"remove": encode_remove(remove)} for remove in removes]
+    lines += [{"add": encode_add(add)} for add in adds]
+    data = encode_lines(lines)
+    actions = Actions(None, protocol, metadata, txns, (), adds, removes)
+    table.log.apply(version, actions)
+    table.at_ms = at_ms
+    return data, at_ms
+
+
+def _fold(table: Table, commit: Commit) -> _Folded:
+    columns = table.columns
+    folded = _Folded(
+        EMPTY if columns is None else columns.schema,
+        UNPARTITIONED if columns is None else columns.spec,
+    )
+    live = table.log.live
+    if commit.base:
+        folded.removed = dict.fromkeys(live)
+    for change in commit.changes:
+        match change:
+            case AddFile(file):
+                if file.deletes:
+                    raise _has_deletes(file.path)
+                folded.added[file.path] = file
+                folded.removed.pop(file.path, None)
+            case RemoveFile(file):
+                folded.added.pop(file.path, None)
+                if file.path in live:
+                    folded.removed[file.path] = file
+            case SetDeletes(path, deletes):
+                if deletes:
+                    raise _has_deletes(path)
+            case SetSchema(schema):
+                folded.schema = schema
+            case SetPartitioning(spec):
+                folded.spec = spec
+            case SetProperties(updates):
+                folded.properties.update(updates)
+            case _:
+                assert_never(change)
+    return folded
+
+
+def _next_metadata(
+    table: Table,
+    folded: _Folded,
+    at_ms: int,
+    new_id: Callable[[], str],
+    properties: Mapping[str, str],
+) -> Metadata | None:
+    """Return the new metadata, None if it stays; compile the table's columns."""
+    before, known = table.log.metadata, table.columns
+    if known is None or folded.schema != known.schema or folded.spec != known.spec:
+        # files of a table that records no ids may have none, so it goes on without them
+        with_ids = known is None or known.fitted.identity is Identity.BY_ID
+        table.columns = Columns.of(folded.schema, folded.spec, with_ids=with_ids)
+        table.note_ids(folded.schema)
+    table.specs[folded.spec.spec_id] = folded.spec
+    columns = table.columns
+    assert columns is not None
+    names = tuple(name for name, _ in columns.partition_columns)
+    updates = {k: v for k, v in folded.properties.items() if not k.startswith("delta.")}
+    if before is None:
+        if not folded.schema.fields:
+            raise InvalidInputError(
+                f"the first commit to the Delta table {table.log.folder!r} sets no columns; "
+                "begin with a commit that makes the whole table"
+            )
+        configuration = {**KEEP_HISTORY, **properties, **_present(updates)}
+        return Metadata(
+            new_id(), encode_schema(columns.fitted), names, configuration, at_ms
+        )  # fmt: skip
+    schema_text = before.schema
+    if known is not None and not same_columns(columns.fitted, known.fitted):
+        schema_text = _evolve(table, known, columns, folded)
+    if names != before.partition_columns and (left := _survivors(table, folded)):
+        raise UnsupportedError(
+            f"the partition columns change from {list(before.partition_columns)} to {list(names)} "
+            f"while {len(left)} files with the old ones stay (such as {left[0]!r}); rewrite them "
+            "first, or migrate without partitioning",
+            feature="partitionEvolution",
+        )
+    configuration = {
+        k: v for k, v in before.configuration.items() if updates.get(k, v) is not None
+    } | _present(updates)
+    after = replace(
+        before, schema=schema_text, partition_columns=names, configuration=configuration
+    )
+    return None if after == before else after
+
+
+def _evolve(table: Table, known: Columns, columns: Columns, folded: _Folded) -> str:
+    check_types(known.fitted, columns.fitted, _survivors(table, folded))
+    protocol = table.log.protocol
+    if protocol is not None and supports(protocol, "typeWidening"):
+        check_types(columns.fitted, known.fitted, ["any"])  # equal types only
+    return encode_schema(columns.fitted, table.keep)
+
+
+def _survivors(table: Table, folded: _Folded) -> list[str]:
+    return [key for key in table.log.live if key not in folded.removed and key not in folded.added]
+
+
+def _next_protocol(table: Table, schema: Schema) -> Protocol | None:
+    before = table.log.protocol
+    after = BASIC if before is None else before
+    if has_timestamp_ntz(schema):
+        after = with_timestamp_ntz(after)
+    return None if after == before else after
+
+
+def _encode_adds(table: Table, folded: _Folded, at_ms: int, *, data_change: bool) -> list[Add]:
+    columns, folder = table.columns, table.log.folder
+    assert columns is not None
+    encode_stats = columns.encode_stats
+    partitioned = bool(columns.partition_columns)
+    adds = []
+    for key, file in folded.added.items():
+        if file.spec_id != columns.spec.spec_id and (
+            table.specs.get(file.spec_id, UNPARTITIONED).fields != columns.spec.fields
+        ):
+            raise UnsupportedError(
+                f"{key!r} belongs to an older partitioning of its table, which Delta does not "
+                "know; rewrite the file, or migrate without partitioning",
+                feature="partitionEvolution",
+            )
+        adds.append(
+            Add(
+                encode_data_path(folder, key),
+                columns.encode_partition(file.partition) if partitioned else {},
+                file.size_bytes,
+                at_ms if file.modified_at_ms is None else file.modified_at_ms,
+                data_change,
+                encode_stats(file.rows, file.stats),
+            )
+        )
+    return adds
+
+
+def _encode_removes(
+    table: Table, folded: _Folded, at_ms: int, *, data_change: bool
+) -> list[Remove]:
+    removes = []
+    for key in folded.removed:
+        known = table.log.live[key]
+        if known.vector is not None:
+            raise _has_deletes(key)
+        removes.append(Remove(known.path, at_ms, data_change, known.partition_values, known.size))
+    return removes
+
+
+def _check_feed(
+    table: Table, metadata: Metadata | None, adds: list[Add], removes: list[Remove]
+) -> None:
+    protocol = table.log.protocol
+    if protocol is None or metadata is None or not removes or not removes[0].data_change:
+        return
+    folder = table.log.folder
+    if is_true(metadata, "delta.appendOnly") and supports(protocol, "appendOnly"):
+        raise UnsupportedError(
+            f"the Delta table {folder!r} is append-only (delta.appendOnly): rows cannot be "
+            "removed from it",
+            feature="appendOnly",
+        )
+    feed = is_true(metadata, "delta.enableChangeDataFeed")
+    if adds and feed and supports(protocol, "changeDataFeed"):
+        raise UnsupportedError(
+            f"the Delta table {folder!r} has a change data feed, for which a commit that adds and "
+            "removes files at once needs change files; switch off delta.enableChangeDataFeed",
+            feature="changeDataFeed",
+        )
+
+
+def _txns(commit: Commit, marks: Marks, at_ms: int) -> list[Txn]:
+    txns = []
+    if commit.origin is not None:
+        txns.append(Txn(origin_app(commit.origin), commit.origin.version, at_ms))
+    if marks.completed_at_ms is not None:
+        txns.append(Txn(COMPLETED_APP, marks.completed_at_ms, at_ms))
+    return txns
+
+
+def _commit_info(
+    commit: Commit, marks: Marks, at_ms: int, *, blind: bool, schema_changed: bool
+) -> Json:
+    operation, parameters = encode_operation(commit.operation, schema_changed=schema_changed)
+    origin = commit.origin
+    info: Json = {
+        "inCommitTimestamp": at_ms,
+        "timestamp": at_ms,
+        "operation": operation,
+        "operationParameters": parameters,
+        "isBlindAppend": blind,
+        "engineInfo": ENGINE,
+        "parquedb": {
+            "origin": None
+            if origin is None
+            else {
+                "format": origin.format.value,
+                "tableId": origin.table_id,
+                "version": origin.version,
+            },
+            "completedAt": marks.completed_at_ms or None,
+        },
+    }
+    if (user := commit.summary.get("userMetadata")) is not None:
+        info["userMetadata"] = user
+    return info
+
+
+def _present(updates: Mapping[str, str | None]) -> dict[str, str]:
+    return {key: value for key, value in updates.items() if value is not None}
+
+
+def _has_deletes(path: str) -> UnsupportedError:
+    return UnsupportedError(
+        f"{path!r} has row-level deletes, which are not written to Delta tables yet; compact the "
+        "source table first",
+        feature="deletionVectors",
+    )

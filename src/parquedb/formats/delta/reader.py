@@ -1,0 +1,365 @@
+"""A Delta table as the neutral log."""
+
+from __future__ import annotations
+
+import base64
+import bisect
+import uuid
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import orjson
+
+from parquedb.ambient import SYSTEM, Ambient
+from parquedb.errors import FormatError, NotFoundError
+from parquedb.formats.delta.checkpoint import read_checkpoint
+from parquedb.formats.delta.lineage import parse_origin, read_lineage
+from parquedb.formats.delta.operations import parse_operation
+from parquedb.formats.delta.paths import (
+    Listing,
+    commit_key,
+    is_log,
+    log_folder,
+    parse_data_path,
+    parse_listing,
+)
+from parquedb.formats.delta.state import read_commit
+from parquedb.formats.delta.timeline import Era, Moment, Timeline, build_file
+from parquedb.formats.delta.wire import Actions, Add, Vector
+from parquedb.log.change import (
+    AddFile,
+    Change,
+    RemoveFile,
+    SetPartitioning,
+    SetProperties,
+    SetSchema,
+)
+from parquedb.log.commit import Commit, Operation
+from parquedb.log.ports import Lineage, Version, operation_of
+from parquedb.log.snapshot import Snapshot
+from parquedb.model.files import DataFile
+from parquedb.model.format import Format
+from parquedb.storage.keys import join
+from parquedb.storage.store import Store
+
+_Z85 = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
+_B85 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&()*+-;<=>?@^_`{|}~"
+_FROM_Z85 = str.maketrans(_Z85, _B85)
+
+
+def exists(store: Store, folder: str) -> bool:
+    """Whether a folder holds a Delta table: commits or checkpoints in its ``_delta_log``."""
+    return is_log(store.list_dir(log_folder(folder))[0])
+
+
+class DeltaReader:
+    """Reads a Delta table (see :class:`~parquedb.log.ports.LogReader`).
+
+    Args:
+        store: The storage.
+        folder: Key of the table's folder.
+        ambient: Not used; all readers are made alike.
+
+    Raises:
+        NotFoundError: There is no Delta table.
+        FormatError: A version is missing in the log.
+    """
+
+    def __init__(self, store: Store, folder: str, *, ambient: Ambient = SYSTEM) -> None:
+        listing = parse_listing(folder, store.list_dir(log_folder(folder))[0])
+        if listing is None:
+            raise NotFoundError(
+                f"there is no Delta table in '{store.root}/{folder}': {log_folder(folder)!r} has "
+                "no commits"
+            )
+        self._store = store
+        self._folder = folder
+        self._ambient = ambient
+        self._listing: Listing = listing
+        self._base_actions: Actions | None = None
+        self._timeline = Timeline(store, folder, listing, self._base)
+
+    @property
+    def format(self) -> Format:
+        """Delta."""
+        return Format.DELTA
+
+    @property
+    def table_id(self) -> str:
+        """``metaData.id`` at the newest version."""
+        return self._timeline.at(self.latest()).era.metadata.id
+
+    @property
+    def listing(self) -> Listing:
+        """What the log folder held when the reader was made."""
+        return self._listing
+
+    @property
+    def timeline(self) -> Timeline:
+        """Times and metadata of the versions."""
+        return self._timeline
+
+    def latest(self) -> int:
+        """Return the newest version."""
+        return self._listing.latest
+
+    def history(self) -> Sequence[Version]:
+        """Return the versions that can be read, oldest first.
+
+        Tables with features that cannot be carried have a history too.
+        """
+        live: dict[str, int | None] = {}
+        unknown = total = 0
+        versions = []
+        for moment in self._timeline.all():
+            actions = self._read(moment.version)
+            adds, removes = _last_by_key(self._store.root, self._folder, actions)
+            added = removed = 0
+            for key in (*removes, *adds):
+                if key in live:
+                    rows = live.pop(key)
+                    unknown -= rows is None
+                    total -= rows or 0
+                    removed += key not in adds
+            for key, add in adds.items():
+                rows = _count_rows(add, key)
+                live[key] = rows
+                unknown += rows is None
+                total += rows or 0
+                added += 1
+            word = moment.info.operation or operation_of(added=added, removed=removed).value
+            rows = None if unknown else total
+            origin = parse_origin(moment.info.origin)
+            versions.append(Version(moment.version, moment.at_ms, word, rows, origin))
+        return versions
+
+    def snapshot(self, version: int | None = None) -> Snapshot:
+        """Return the table at a version; the newest by default."""
+        wanted = self.latest() if version is None else version
+        if not self._listing.start <= wanted <= self._listing.latest:
+            raise self._no_version(wanted)
+        moment = self._timeline.at(wanted)
+        era = moment.era
+        era.check_readable()
+        files: dict[str, DataFile] = {}
+        for key, (add, era_then) in self._replay(wanted).items():
+            files[key] = build_file(self._store.root, self._folder, era_then, add)
+        specs = {era.spec.spec_id: era.spec} | {
+            spec.spec_id: spec for spec, _ in era.specs.values()
+        }
+        return Snapshot(wanted, moment.at_ms, era.schema, era.spec, specs, files, era.properties)
+
+    def version_at(self, at_ms: int) -> int:
+        """Return the newest version whose timestamp is not after ``at_ms``."""
+        moments = self._timeline.all()
+        index = bisect.bisect_right([moment.at_ms for moment in moments], at_ms)
+        if index == 0:
+            raise NotFoundError(
+                f"the Delta table {self._folder!r} has no version at {at_ms} ms since 1970; its "
+                f"oldest is version {moments[0].version} at {moments[0].at_ms} ms"
+            )
+        return moments[index - 1].version
+
+    def commits(self, after: int | None = None) -> Iterator[Commit]:
+        """Yield the commits after a version, oldest first; all by default."""
+        start, latest = self._listing.start, self._listing.latest
+        live: dict[str, DataFile] = {}
+        before: Era | None = None
+        first = start
+        if after is not None:
+            if not start <= after <= latest:
+                raise self._no_version(after)
+            first = after + 1
+            if first > latest:
+                return
+            # properties are told as they change, so what they were must be known
+            live = dict(self.snapshot(after).files)
+            before = self._timeline.at(after).era
+        for version in range(first, latest + 1):
+            actions = self._read(version)
+            moment = self._moment(version, actions)
+            moment.era.check_readable()
+            opening = version == first
+            yield self._commit(moment, actions, before, live, opening=opening)
+            before = moment.era
+
+    def lineage(self) -> Lineage | None:
+        """Return what the table records of the newest migration into it, if anything."""
+        return read_lineage(self._store, self._folder, self._listing)
+
+    def referenced(self) -> frozenset[str]:
+        """Return the keys of all files that any readable version references, and of the log."""
+        root, folder = self._store.root, self._folder
+        found = {info.key for info in self._store.list(log_folder(folder))}
+        for version in range(self._listing.start, self._listing.latest + 1):
+            actions = self._read(version)
+            vectors = [add.vector for add in actions.adds if add.vector]
+            vectors += [gone.vector for gone in actions.removes if gone.vector]
+            paths = [add.path for add in actions.adds] + [gone.path for gone in actions.removes]
+            paths += [path for path in map(_vector_path, vectors) if path is not None]
+            found.update(parse_data_path(root, folder, p) for p in (*paths, *actions.cdc_paths))
+        return frozenset(found)
+
+    def _commit(
+        self,
+        moment: Moment,
+        actions: Actions,
+        before: Era | None,
+        live: dict[str, DataFile],
+        *,
+        opening: bool,
+    ) -> Commit:
+        changes = _metadata_changes(moment.era, before, opening=opening)
+        added, removed = self._file_changes(moment.era, actions, live, changes)
+        base = opening and before is None and self._listing.has_base
+        info = moment.info
+        operation = parse_operation(info, actions, added=added, removed=removed)
+        if base:
+            operation = operation_of(added=added, removed=0)
+        elif operation is Operation.METADATA and moment.version == 0:
+            operation = Operation.CREATE
+        summary = {
+            name: text
+            for name, text in (("operation", info.operation), ("userMetadata", info.user_metadata))
+            if text is not None
+        }
+        return Commit(
+            moment.version,
+            moment.at_ms,
+            operation,
+            tuple(changes),
+            summary,
+            base,
+            parse_origin(info.origin),
+        )
+
+    def _file_changes(
+        self, era: Era, actions: Actions, live: dict[str, DataFile], changes: list[Change]
+    ) -> tuple[int, int]:
+        """Append what happened to files to ``changes``; return how many came and went."""
+        root, folder = self._store.root, self._folder
+        adds, removes = _last_by_key(root, folder, actions)
+        added = removed = 0
+        for key in removes:
+            if key not in adds and (gone := live.pop(key, None)) is not None:
+                changes.append(RemoveFile(gone))
+                removed += 1
+        for key, add in adds.items():
+            file = build_file(root, folder, era, add)
+            known = live.get(key)
+            if known == file:
+                continue
+            if known is not None:  # added again, to update what is recorded of it
+                changes.append(RemoveFile(known))
+                removed += 1
+            live[key] = file
+            changes.append(AddFile(file))
+            added += 1
+        return added, removed
+
+    def _moment(self, version: int, actions: Actions) -> Moment:
+        if self._timeline.next_version == version and not self._is_base(version):
+            return self._timeline.extend(actions)
+        return self._timeline.at(version)
+
+    def _replay(self, version: int) -> dict[str, tuple[Add, Era]]:
+        checkpoint = self._listing.checkpoint_before(version)
+        live: dict[str, tuple[Add, Era]] = {}
+        first = self._listing.start
+        if checkpoint is not None:
+            actions = read_checkpoint(self._store, self._folder, checkpoint)
+            self._apply(live, actions, self._timeline.at(checkpoint.version).era)
+            first = checkpoint.version + 1
+        for number in range(first, version + 1):
+            self._apply(live, self._read(number), self._timeline.at(number).era)
+        return live
+
+    def _apply(self, live: dict[str, tuple[Add, Era]], actions: Actions, era: Era) -> None:
+        adds, removes = _last_by_key(self._store.root, self._folder, actions)
+        for key in removes:
+            live.pop(key, None)
+        for key, add in adds.items():
+            live[key] = (add, era)
+
+    def _read(self, version: int) -> Actions:
+        """Read a commit, or the checkpoint that stands for it at the log's beginning."""
+        if self._is_base(version):
+            return self._base()
+        try:
+            return read_commit(self._store, self._folder, version)
+        except NotFoundError as error:
+            key = commit_key(self._folder, version)
+            raise NotFoundError(
+                f"{key!r} is gone since the table was opened: its log was cleaned up; open it again"
+            ) from error
+
+    def _is_base(self, version: int) -> bool:
+        return version == self._listing.start and self._listing.has_base
+
+    def _base(self) -> Actions:
+        if self._base_actions is None:
+            checkpoint = self._listing.checkpoints[self._listing.start]
+            self._base_actions = read_checkpoint(self._store, self._folder, checkpoint)
+        return self._base_actions
+
+    def _no_version(self, version: int) -> NotFoundError:
+        return NotFoundError(
+            f"the Delta table {self._folder!r} has no readable version {version}; it can be read "
+            f"from version {self._listing.start} to {self._listing.latest}"
+        )
+
+
+def _metadata_changes(era: Era, before: Era | None, *, opening: bool) -> list[Change]:
+    changes: list[Change] = []
+    if opening or before is None or before.schema != era.schema:
+        changes.append(SetSchema(era.schema))
+    if opening or before is None or before.spec != era.spec:
+        changes.append(SetPartitioning(era.spec))
+    if before is not era:
+        old = {} if before is None else before.properties
+        new = era.properties
+        updates: dict[str, str | None] = {k: v for k, v in new.items() if old.get(k) != v}
+        updates.update({key: None for key in old if key not in new})
+        if updates:
+            changes.append(SetProperties(updates))
+    return changes
+
+
+def _last_by_key(
+    root: str, folder: str, actions: Actions
+) -> tuple[dict[str, Add], dict[str, None]]:
+    """Return a commit's adds and the keys of its removes; a path in both counts as added."""
+    adds = {parse_data_path(root, folder, add.path): add for add in actions.adds}
+    removes = {parse_data_path(root, folder, gone.path): None for gone in actions.removes}
+    return adds, removes
+
+
+def _count_rows(add: Add, location: str) -> int | None:
+    if add.stats is None:
+        return None
+    try:
+        body: Any = orjson.loads(add.stats)
+        rows = None if body is None else body.get("numRecords")
+    except (ValueError, AttributeError) as error:
+        raise FormatError(
+            f"{location!r}: the file's statistics are no valid JSON ({error}); restore the log "
+            "from a backup",
+            location=location,
+            section="Per-file Statistics",
+        ) from error
+    if rows is None or add.vector is None:
+        return rows
+    return int(rows) - add.vector.rows
+
+
+def _vector_path(vector: Vector) -> str | None:
+    """Return a deletion vector's file (PROTOCOL.md, "Derived Fields"); None for an inline one."""
+    text = vector.path_or_inline
+    match vector.storage:
+        case "u":
+            identity = uuid.UUID(bytes=base64.b85decode(text[-20:].translate(_FROM_Z85)))
+            return join(text[:-20], f"deletion_vector_{identity}.bin")
+        case "p":
+            return text
+        case _:
+            return None

@@ -1,0 +1,99 @@
+"""The folded state of a log, with actions as they were recorded.
+
+PROTOCOL.md, "Action Reconciliation". Files are known by the key that their path decodes to.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from parquedb.formats.delta.checkpoint import read_checkpoint
+from parquedb.formats.delta.paths import Listing, commit_key, parse_data_path
+from parquedb.formats.delta.wire import (
+    Actions,
+    Add,
+    Domain,
+    Metadata,
+    Protocol,
+    Remove,
+    Txn,
+    parse_commit,
+)
+from parquedb.storage.store import Store
+
+
+@dataclass(slots=True)
+class LogState:
+    """A table's actions while commits are applied to it: O(actions) a commit.
+
+    Args:
+        root: The store's root URI.
+        folder: The table's folder.
+        version: The newest version applied, -1 for none.
+        protocol: The newest protocol.
+        metadata: The newest metadata.
+        live: Files of the table, by key.
+        tombstones: Files removed, by key.
+        txns: Applications' progress, by application.
+        domains: Metadata domains, by name.
+    """
+
+    root: str
+    folder: str
+    version: int = -1
+    protocol: Protocol | None = None
+    metadata: Metadata | None = None
+    live: dict[str, Add] = field(default_factory=dict)
+    tombstones: dict[str, Remove] = field(default_factory=dict)
+    txns: dict[str, Txn] = field(default_factory=dict)
+    domains: dict[str, Domain] = field(default_factory=dict)
+
+    def apply(self, version: int, actions: Actions) -> None:
+        """Apply a commit or a checkpoint."""
+        self.protocol = actions.protocol or self.protocol
+        self.metadata = actions.metadata or self.metadata
+        root, folder = self.root, self.folder
+        for remove in actions.removes:
+            key = parse_data_path(root, folder, remove.path)
+            self.live.pop(key, None)
+            self.tombstones[key] = remove
+        for add in actions.adds:
+            key = parse_data_path(root, folder, add.path)
+            self.tombstones.pop(key, None)
+            self.live[key] = add
+        for txn in actions.txns:
+            self.txns[txn.app_id] = txn
+        for domain in actions.domains:
+            if domain.removed:
+                self.domains.pop(domain.name, None)
+            else:
+                self.domains[domain.name] = domain
+        self.version = version
+
+
+def read_state(store: Store, folder: str, listing: Listing, version: int) -> LogState:
+    """Read a table's state at a version from the nearest checkpoint and the commits after it.
+
+    Raises:
+        FormatError: A file of the log does not follow the specification.
+    """
+    state = LogState(store.root, folder)
+    checkpoint = listing.checkpoint_before(version)
+    first = listing.start
+    if checkpoint is not None:
+        state.apply(checkpoint.version, read_checkpoint(store, folder, checkpoint))
+        first = checkpoint.version + 1
+    for number in range(first, version + 1):
+        state.apply(number, read_commit(store, folder, number))
+    return state
+
+
+def read_commit(store: Store, folder: str, version: int) -> Actions:
+    """Read one commit file.
+
+    Raises:
+        FormatError: It does not follow the specification.
+        NotFoundError: It does not exist (any more).
+    """
+    key = commit_key(folder, version)
+    return parse_commit(store.get(key), key)

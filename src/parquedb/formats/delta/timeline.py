@@ -1,0 +1,301 @@
+"""A table's versions in time: when each was made, and what its metadata was.
+
+The time of a version, milliseconds since the epoch, is by this rule, the same on every run:
+
+1. ``inCommitTimestamp``, where the table has that feature enabled at that version;
+2. ``commitInfo.timestamp``, the time that the writer recorded;
+3. the log file's modification time, where the writer recorded none;
+4. and at least one millisecond after the version before, so that times increase strictly.
+
+A checkpoint without its commit counts with its own modification time, but before the next version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from parquedb.errors import FormatError, UnsupportedError
+from parquedb.formats.delta.paths import Listing, commit_key, parse_data_path
+from parquedb.formats.delta.protocol import find_read_refusal, has_in_commit_timestamps
+from parquedb.formats.delta.schema import FieldMetadata, IdBook, ParsedSchema, parse_schema
+from parquedb.formats.delta.stats import StatsParser, compile_stats_parser
+from parquedb.formats.delta.values import compile_partition_parser
+from parquedb.formats.delta.wire import Actions, Add, CommitInfo, Metadata, Protocol, parse_head
+from parquedb.model.files import DataFile, Value
+from parquedb.model.partition import PartitionField, PartitionSpec
+from parquedb.model.schema import Path, Schema
+from parquedb.storage.store import Store
+
+PartitionParser = Callable[[Mapping[str, str | None]], tuple[Value | None, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Era:
+    """The table's metadata and protocol over a run of versions.
+
+    Args:
+        protocol: Its protocol.
+        metadata: Its metadata as recorded.
+        schema: Its columns, with ids.
+        field_metadata: What the schema records of fields besides.
+        spec: Its partitioning.
+        specs: All partitionings so far, by their partition columns.
+        refusal: Why tables in this state cannot be read, if they cannot.
+        parse_stats: Parser of its files' statistics.
+        parse_partition: Parser of its files' partition values.
+    """
+
+    protocol: Protocol
+    metadata: Metadata
+    schema: Schema
+    field_metadata: Mapping[Path, FieldMetadata]
+    spec: PartitionSpec
+    specs: Mapping[frozenset[str], tuple[PartitionSpec, PartitionParser]]
+    refusal: UnsupportedError | None
+    parse_stats: StatsParser
+    parse_partition: PartitionParser
+
+    @property
+    def properties(self) -> dict[str, str]:
+        """The user's properties: those that are not Delta's own."""
+        return {
+            key: value
+            for key, value in self.metadata.configuration.items()
+            if not key.startswith("delta.")
+        }
+
+    def check_readable(self) -> None:
+        """Raise the refusal, if there is one."""
+        if self.refusal is not None:
+            raise UnsupportedError(str(self.refusal), feature=self.refusal.feature)
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One version.
+
+    Args:
+        version: Its number.
+        at_ms: Its time.
+        info: Its ``commitInfo``.
+        era: The metadata in force.
+    """
+
+    version: int
+    at_ms: int
+    info: CommitInfo
+    era: Era
+
+
+@dataclass(slots=True)
+class _Eras:
+    """Makes the eras of one log, in order."""
+
+    store_root: str
+    folder: str
+    ids: IdBook = field(default_factory=IdBook)
+    specs: dict[frozenset[str], tuple[PartitionSpec, PartitionParser]] = field(default_factory=dict)
+
+    def make(self, protocol: Protocol, metadata: Metadata, location: str) -> Era:
+        refusal: UnsupportedError | None = None
+        try:
+            parsed = parse_schema(metadata.schema, location)
+            refusal = find_read_refusal(self.folder, protocol, metadata, parsed)
+        except UnsupportedError as error:
+            parsed, refusal = ParsedSchema(Schema(()), {}), error
+        schema = self.ids.assign(parsed.schema)
+        spec = PartitionSpec()
+        parse: PartitionParser = _no_partition
+        if refusal is None:
+            try:
+                spec, parse = self._spec(metadata.partition_columns, schema, location)
+            except UnsupportedError as error:
+                refusal = error
+        return Era(
+            protocol,
+            metadata,
+            schema,
+            parsed.metadata,
+            spec,
+            dict(self.specs),
+            refusal,
+            compile_stats_parser(schema, location),
+            parse,
+        )
+
+    def _spec(
+        self, columns: tuple[str, ...], schema: Schema, location: str
+    ) -> tuple[PartitionSpec, PartitionParser]:
+        fields, parsers = [], []
+        for name in columns:
+            column = schema.find(name)
+            if column is None:
+                raise FormatError(
+                    f"{location!r}: the partition column {name!r} is not in the schema; restore "
+                    "the log from a backup",
+                    location=location,
+                    section="Change Metadata",
+                )
+            fields.append(PartitionField(column.id, name))
+            parsers.append((name, compile_partition_parser(name, column.type, location)))
+
+        def parse(values: Mapping[str, str | None]) -> tuple[Value | None, ...]:
+            return tuple([convert(values[name]) for name, convert in parsers])
+
+        key = frozenset(columns)
+        known = self.specs.get(key)
+        spec_id = len(self.specs) if known is None else known[0].spec_id
+        if known is not None and known[0].fields != tuple(fields):
+            spec_id = max(spec.spec_id for spec, _ in self.specs.values()) + 1
+        spec = PartitionSpec(spec_id, tuple(fields))
+        self.specs[key] = spec, parse
+        return spec, parse
+
+
+class Timeline:
+    """The versions of a log from its oldest readable one, read as far as they are asked for.
+
+    Args:
+        store: Where the log is.
+        folder: The table's folder.
+        listing: What the log folder holds.
+        read_base: Reads the checkpoint with which the log begins, where it begins with one.
+    """
+
+    def __init__(
+        self, store: Store, folder: str, listing: Listing, read_base: Callable[[], Actions]
+    ) -> None:
+        self._store = store
+        self._folder = folder
+        self._listing = listing
+        self._read_base = read_base
+        self._eras = _Eras(store.root, folder)
+        self._moments: list[Moment] = []
+
+    @property
+    def next_version(self) -> int:
+        """The first version that was not yet read."""
+        return self._listing.start + len(self._moments)
+
+    def at(self, version: int) -> Moment:
+        """Return a version between the oldest readable and the newest."""
+        while self.next_version <= version:
+            self._read_next()
+        return self._moments[version - self._listing.start]
+
+    def all(self) -> list[Moment]:
+        """Return all versions, oldest first."""
+        self.at(self._listing.latest)
+        return self._moments
+
+    def extend(self, actions: Actions) -> Moment:
+        """Append the next version, whose commit was read already."""
+        version = self.next_version
+        location = commit_key(self._folder, version)
+        before = self._moments[-1].era if self._moments else None
+        protocol = actions.protocol or (None if before is None else before.protocol)
+        metadata = actions.metadata or (None if before is None else before.metadata)
+        if protocol is None or metadata is None:
+            raise FormatError(
+                f"{location!r}: the first version has no protocol or no metaData action; "
+                "restore the file from a backup",
+                location=location,
+                section="Actions",
+            )
+        if before is not None and actions.protocol is None and actions.metadata is None:
+            era = before
+        else:
+            era = self._eras.make(protocol, metadata, location)
+        return self._append(version, actions.info, era)
+
+    def _read_next(self) -> None:
+        version = self.next_version
+        key = commit_key(self._folder, version)
+        head = Actions()
+        if version in self._listing.commits:
+            head = parse_head(self._store.get(key), key)
+        if self._moments or not self._listing.has_base:
+            self.extend(head)
+            return
+        base = self._read_base()
+        assert base.protocol is not None
+        assert base.metadata is not None
+        era = self._eras.make(base.protocol, base.metadata, key)
+        self._append(version, head.info, era)
+
+    def _append(self, version: int, info: CommitInfo | None, era: Era) -> Moment:
+        info = info or CommitInfo()
+        at_ms = self._time(version, info, era)
+        if self._moments:
+            at_ms = max(at_ms, self._moments[-1].at_ms + 1)
+        moment = Moment(version, at_ms, info, era)
+        self._moments.append(moment)
+        return moment
+
+    def _time(self, version: int, info: CommitInfo, era: Era) -> int:
+        if info.in_commit_at_ms is not None and has_in_commit_timestamps(
+            era.protocol, era.metadata, version
+        ):
+            return info.in_commit_at_ms
+        if info.at_ms is not None:
+            return info.at_ms
+        file = self._listing.commits.get(version)
+        if file is None:
+            return self._time_of_base(version, era)
+        return file.modified_at_us // 1000
+
+    def _time_of_base(self, version: int, era: Era) -> int:
+        at_ms = self._listing.checkpoints[version].files[0].modified_at_us // 1000
+        if version + 1 not in self._listing.commits:
+            return at_ms
+        key = commit_key(self._folder, version + 1)
+        following = parse_head(self._store.get(key), key).info or CommitInfo()
+        return min(at_ms, self._time(version + 1, following, era) - 1)
+
+
+def build_file(root: str, folder: str, era: Era, add: Add) -> DataFile:
+    """Return the neutral value of an ``add``.
+
+    Raises:
+        FormatError: Statistics or partition values do not follow the specification.
+        UnsupportedError: It has a deletion vector or lies outside the storage root.
+    """
+    path = parse_data_path(root, folder, add.path)
+    if add.vector is not None:
+        raise UnsupportedError(
+            f"{path!r} has rows that are deleted by a deletion vector; purge the table first "
+            "(REORG TABLE … APPLY (PURGE)) and try again",
+            feature="deletionVectors",
+        )
+    spec = era.spec
+    partition: tuple[Value | None, ...] = ()
+    if spec.fields or add.partition_values:
+        try:
+            partition = era.parse_partition(add.partition_values)
+        except KeyError:
+            spec, partition = _older_partition(folder, era, add)
+        if not spec.fields and frozenset(add.partition_values) in era.specs:
+            spec, partition = _older_partition(folder, era, add)  # not re-keyed since
+    rows, stats = (None, None) if add.stats is None else era.parse_stats(add.stats)
+    return DataFile(path, add.size, rows, partition, spec.spec_id, stats, add.modified_at_ms)
+
+
+def _older_partition(
+    folder: str, era: Era, add: Add
+) -> tuple[PartitionSpec, tuple[Value | None, ...]]:
+    found = era.specs.get(frozenset(add.partition_values))
+    if found is None:
+        wanted = ", ".join(era.metadata.partition_columns)
+        raise FormatError(
+            f"the Delta table {folder!r}: {add.path!r} has no partition value for every one of "
+            f"the columns {wanted}; rewrite the table or restore it from a backup",
+            location=add.path,
+            section="Add File and Remove File",
+        )
+    spec, parse = found
+    return spec, parse(add.partition_values)
+
+
+def _no_partition(_: Mapping[str, str | None]) -> tuple[Value | None, ...]:
+    return ()

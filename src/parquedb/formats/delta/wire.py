@@ -1,0 +1,409 @@
+"""The actions of a Delta log as JSON lines, and as values.
+
+PROTOCOL.md, "Actions". One JSON object a line; unknown actions and fields are tolerated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import orjson
+
+from parquedb.errors import FormatError
+
+Json = dict[str, Any]
+"""A decoded JSON object; it does not leave the modules that encode and decode."""
+
+_NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
+class Add(NamedTuple):
+    """A logical file added, as recorded (a tuple, because there are many).
+
+    Args:
+        path: Percent-encoded, as recorded.
+        partition_values: By partition column, serialized.
+        size: Bytes.
+        modified_at_ms: ``modificationTime``.
+        data_change: Whether rows change.
+        stats: Statistics as a JSON string.
+        tags: Free-form facts.
+        vector: The deletion vector's descriptor, or None.
+    """
+
+    path: str
+    partition_values: Mapping[str, str | None]
+    size: int
+    modified_at_ms: int
+    data_change: bool = True
+    stats: str | None = None
+    tags: Mapping[str, str | None] | None = None
+    vector: Vector | None = None
+
+
+class Remove(NamedTuple):
+    """A logical file removed, as recorded.
+
+    Args:
+        path: Percent-encoded, as recorded.
+        removed_at_ms: ``deletionTimestamp``.
+        data_change: Whether rows change.
+        partition_values: By partition column, where recorded.
+        size: Bytes, where recorded.
+        vector: The deletion vector's descriptor, or None.
+    """
+
+    path: str
+    removed_at_ms: int | None
+    data_change: bool = True
+    partition_values: Mapping[str, str | None] | None = None
+    size: int | None = None
+    vector: Vector | None = None
+
+
+class Vector(NamedTuple):
+    """A deletion vector's descriptor (PROTOCOL.md, "Deletion Vector Descriptor Schema")."""
+
+    storage: str
+    path_or_inline: str
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """Who may read and write the table (PROTOCOL.md, "Protocol Evolution")."""
+
+    reader: int
+    writer: int
+    reader_features: tuple[str, ...] | None = None
+    writer_features: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """The table's ``metaData`` (PROTOCOL.md, "Change Metadata")."""
+
+    id: str
+    schema: str
+    partition_columns: tuple[str, ...] = ()
+    configuration: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
+    created_at_ms: int | None = None
+    name: str | None = None
+    description: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Txn:
+    """How far an application has come (PROTOCOL.md, "Transaction Identifiers")."""
+
+    app_id: str
+    version: int
+    last_updated_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """A named metadata domain (PROTOCOL.md, "Domain Metadata")."""
+
+    name: str
+    configuration: str
+    removed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OriginMark:
+    """``commitInfo.parquedb.origin``: the version of another table that was carried."""
+
+    format: str
+    table_id: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class CommitInfo:
+    """What of ``commitInfo`` is used (PROTOCOL.md, "Commit Provenance Information")."""
+
+    operation: str | None = None
+    at_ms: int | None = None
+    in_commit_at_ms: int | None = None
+    mode: str | None = None
+    user_metadata: str | None = None
+    origin: OriginMark | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Actions:
+    """All actions of one commit or checkpoint that mean something to a table."""
+
+    info: CommitInfo | None = None
+    protocol: Protocol | None = None
+    metadata: Metadata | None = None
+    txns: Sequence[Txn] = ()
+    domains: Sequence[Domain] = ()
+    adds: Sequence[Add] = ()
+    removes: Sequence[Remove] = ()
+    cdc_paths: Sequence[str] = ()
+
+
+def decode_lines(data: bytes, location: str) -> list[Json]:
+    """Decode a file of JSON lines.
+
+    Raises:
+        FormatError: A line is no JSON object.
+    """
+    objects: list[Json] = []
+    for number, line in enumerate(data.splitlines() if b"\r" in data else data.split(b"\n"), 1):
+        if not line or line.isspace():
+            continue
+        objects.append(_decode_line(line, location, number))
+    return objects
+
+
+def parse_commit(data: bytes, location: str) -> Actions:
+    """Parse a commit file.
+
+    Raises:
+        FormatError: A line is no JSON object or an action lacks a required field.
+    """
+    return parse_actions(decode_lines(data, location), location)
+
+
+def parse_head(data: bytes, location: str) -> Actions:
+    """Parse only ``commitInfo``, ``protocol``, ``metaData`` and ``txn`` of a commit file.
+
+    Much cheaper than :func:`parse_commit` where a commit has many files.
+    """
+    objects = []
+    seen: set[int] = set()
+    for word in (b'"commitInfo"', b'"protocol"', b'"metaData"', b'"txn"'):
+        at = data.find(word)
+        while at >= 0:
+            start = data.rfind(b"\n", 0, at) + 1
+            end = data.find(b"\n", at)
+            end = len(data) if end < 0 else end
+            if start not in seen:
+                seen.add(start)
+                number = data.count(b"\n", 0, start) + 1
+                objects.append(_decode_line(data[start:end], location, number))
+            at = data.find(word, end)
+    heads = [
+        {key: value for key, value in item.items() if key not in ("add", "remove", "cdc")}
+        for item in objects
+    ]
+    return parse_actions(heads, location)
+
+
+def parse_actions(  # noqa: C901  (one branch a kind)
+    objects: Iterable[Json], location: str
+) -> Actions:
+    """Sort decoded actions by kind.
+
+    Raises:
+        FormatError: An action lacks a required field or has one of a wrong type.
+    """
+    info: CommitInfo | None = None
+    protocol: Protocol | None = None
+    metadata: Metadata | None = None
+    txns: list[Txn] = []
+    domains: list[Domain] = []
+    adds: list[Add] = []
+    removes: list[Remove] = []
+    cdc_paths: list[str] = []
+    kind = "action"
+    try:
+        for item in objects:
+            for kind, body in item.items():
+                if body is None:
+                    continue
+                if kind == "add":
+                    adds.append(_parse_add(body))
+                elif kind == "remove":
+                    removes.append(_parse_remove(body))
+                elif kind == "commitInfo":
+                    info = _parse_info(body)
+                elif kind == "protocol":
+                    protocol = parse_protocol(body)
+                elif kind == "metaData":
+                    metadata = parse_metadata(body)
+                elif kind == "txn":
+                    txns.append(Txn(body["appId"], int(body["version"]), body.get("lastUpdated")))
+                elif kind == "domainMetadata":
+                    domains.append(
+                        Domain(
+                            body["domain"],
+                            body.get("configuration") or "",
+                            bool(body.get("removed", False)),
+                        )
+                    )
+                elif kind == "cdc":
+                    cdc_paths.append(body["path"])
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise FormatError(
+            f"{location!r}: the action {kind!r} does not follow the Delta protocol "
+            f"({type(error).__name__}: {error}); restore the file from a backup",
+            location=location,
+            section="Actions",
+        ) from error
+    return Actions(info, protocol, metadata, txns, domains, adds, removes, cdc_paths)
+
+
+def parse_protocol(body: Json) -> Protocol:
+    """Parse a ``protocol`` action."""
+    readers, writers = body.get("readerFeatures"), body.get("writerFeatures")
+    return Protocol(
+        int(body["minReaderVersion"]),
+        int(body["minWriterVersion"]),
+        None if readers is None else tuple(readers),
+        None if writers is None else tuple(writers),
+    )
+
+
+def parse_metadata(body: Json) -> Metadata:
+    """Parse a ``metaData`` action."""
+    if body["format"]["provider"] != "parquet":
+        raise ValueError(f"format.provider is {body['format']['provider']!r}, not 'parquet'")
+    return Metadata(
+        body["id"],
+        body["schemaString"],
+        tuple(body["partitionColumns"]),
+        dict(body.get("configuration") or {}),
+        body.get("createdTime"),
+        body.get("name"),
+        body.get("description"),
+    )
+
+
+def parse_vector(body: Json | None) -> Vector | None:
+    """Parse a ``deletionVector`` descriptor."""
+    if body is None:
+        return None
+    return Vector(body["storageType"], body["pathOrInlineDv"], int(body["cardinality"]))
+
+
+def encode_protocol(protocol: Protocol) -> Json:
+    """Return the body of a ``protocol`` action."""
+    body: Json = {"minReaderVersion": protocol.reader, "minWriterVersion": protocol.writer}
+    if protocol.reader_features is not None:
+        body["readerFeatures"] = list(protocol.reader_features)
+    if protocol.writer_features is not None:
+        body["writerFeatures"] = list(protocol.writer_features)
+    return body
+
+
+def encode_metadata(metadata: Metadata) -> Json:
+    """Return the body of a ``metaData`` action."""
+    body: Json = {"id": metadata.id}
+    if metadata.name is not None:
+        body["name"] = metadata.name
+    if metadata.description is not None:
+        body["description"] = metadata.description
+    return body | {
+        "format": {"provider": "parquet", "options": {}},
+        "schemaString": metadata.schema,
+        "partitionColumns": list(metadata.partition_columns),
+        "configuration": dict(metadata.configuration),
+        "createdTime": metadata.created_at_ms,
+    }
+
+
+def encode_txn(txn: Txn) -> Json:
+    """Return the body of a ``txn`` action."""
+    return {"appId": txn.app_id, "version": txn.version, "lastUpdated": txn.last_updated_ms}
+
+
+def encode_add(add: Add) -> Json:
+    """Return the body of an ``add`` action without a deletion vector."""
+    return {
+        "path": add.path,
+        "partitionValues": add.partition_values,
+        "size": add.size,
+        "modificationTime": add.modified_at_ms,
+        "dataChange": add.data_change,
+        "stats": add.stats,
+    }
+
+
+def encode_remove(remove: Remove) -> Json:
+    """Return the body of a ``remove`` action without a deletion vector."""
+    return {
+        "path": remove.path,
+        "deletionTimestamp": remove.removed_at_ms,
+        "dataChange": remove.data_change,
+        "extendedFileMetadata": True,
+        "partitionValues": remove.partition_values,
+        "size": remove.size,
+    }
+
+
+def encode_lines(actions: Iterable[Json]) -> bytes:
+    """Encode actions as JSON lines."""
+    return b"".join([orjson.dumps(action) + b"\n" for action in actions])
+
+
+def _decode_line(line: bytes, location: str, number: int) -> Json:
+    try:
+        item = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        raise FormatError(
+            f"{location!r}, line {number}: no valid JSON ({error}); restore the file from a backup",
+            location=location,
+            section="Delta Log Entries",
+        ) from error
+    if type(item) is not dict:
+        raise FormatError(
+            f"{location!r}, line {number}: an action is a JSON object, this is not; restore the "
+            "file from a backup",
+            location=location,
+            section="Delta Log Entries",
+        )
+    return item
+
+
+def _parse_add(body: Json) -> Add:
+    get = body.get
+    vector = get("deletionVector")
+    return Add(
+        body["path"],
+        body["partitionValues"] or _NOTHING,
+        body["size"],
+        body["modificationTime"],
+        body["dataChange"],
+        get("stats"),
+        get("tags"),
+        None if vector is None else parse_vector(vector),
+    )
+
+
+def _parse_remove(body: Json) -> Remove:
+    get = body.get
+    vector = get("deletionVector")
+    return Remove(
+        body["path"],
+        get("deletionTimestamp"),
+        get("dataChange", True),
+        get("partitionValues"),
+        get("size"),
+        None if vector is None else parse_vector(vector),
+    )
+
+
+def _parse_info(body: Json) -> CommitInfo:
+    parameters = body.get("operationParameters")
+    mode = parameters.get("mode") if isinstance(parameters, dict) else None
+    user = body.get("userMetadata")
+    ours = body.get("parquedb")
+    mark = ours.get("origin") if isinstance(ours, dict) else None
+    operation, at, in_commit = (
+        body.get(name) for name in ("operation", "timestamp", "inCommitTimestamp")
+    )
+    return CommitInfo(
+        operation if isinstance(operation, str) else None,
+        at if isinstance(at, int) else None,
+        in_commit if isinstance(in_commit, int) else None,
+        mode if isinstance(mode, str) else None,
+        user if isinstance(user, str) else None,
+        None if mark is None else OriginMark(mark["format"], mark["tableId"], int(mark["version"])),
+    )
