@@ -105,18 +105,30 @@ def fsync_path(path: str) -> None:
         os.close(fd)
 
 
-def fsync_all(paths: Collection[str]) -> None:
-    """Make files or folders durable, many at once."""
-    try:
-        if len(paths) < 4:
-            for path in paths:
-                fsync_path(path)
-            return
-        with ThreadPoolExecutor(_FSYNC_THREADS) as pool:
-            for _ in pool.map(fsync_path, paths):
-                pass
-    except OSError as error:
-        raise write_error(error, str(error.filename or next(iter(paths)))) from error
+def fsync_all(paths: Collection[str], *, missing_ok: bool = False) -> None:
+    """Make files or folders durable, many at once.
+
+    Args:
+        paths: Which.
+        missing_ok: Whether one may be gone: a folder whose files somebody has deleted since.
+    """
+
+    def sync(path: str) -> None:
+        try:
+            fsync_path(path)
+        except FileNotFoundError as error:
+            if not missing_ok:
+                raise write_error(error, path) from error
+        except OSError as error:
+            raise write_error(error, path) from error
+
+    if len(paths) < 4:
+        for path in paths:
+            sync(path)
+        return
+    with ThreadPoolExecutor(_FSYNC_THREADS) as pool:
+        for _ in pool.map(sync, paths):
+            pass
 
 
 def _reflink(source: int, target: int) -> bool:

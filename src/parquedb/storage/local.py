@@ -37,7 +37,7 @@ from parquedb.storage.store import NewObject, ObjectInfo
 
 _TEMPORARY = ".pqdb-tmp-"
 _BATCH = 512
-_ATTEMPTS = 5
+_ATTEMPTS = 100
 
 
 class LocalStore:
@@ -151,7 +151,7 @@ class LocalStore:
                 for (key, _), temporary in zip(batch, temporaries, strict=True):
                     source = self._path(key)
                     try:
-                        self._in_its_folder(temporary, partial(copy_file, source))
+                        self._in_its_folder(temporary, partial(copy_file, source), source)
                     except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
                         raise read_error(error, source) from error
                     except OSError as error:
@@ -214,7 +214,7 @@ class LocalStore:
         for source, target in pairs:
             origin, path = self._path(source), self._path(target)
             try:
-                self._in_its_folder(path, partial(os.link, origin))
+                self._in_its_folder(path, partial(os.link, origin), origin)
                 made.append(path)
             except FileExistsError as error:
                 if not self.same_object(source, target):
@@ -299,11 +299,14 @@ class LocalStore:
             raise write_error(error, path) from error
         return cast("BinaryIO", io.BufferedWriter(opened[0], buffer_size=1 << 20))
 
-    def _in_its_folder(self, path: str, make: Callable[[str], object]) -> None:
+    def _in_its_folder(
+        self, path: str, make: Callable[[str], object], source: str | None = None
+    ) -> None:
         """Make a file, and its folder again as often as :meth:`delete` finds it empty before.
 
         Raises:
-            OSError: As the operating system says it.
+            FileNotFoundError: ``source`` is missing, or the folder keeps vanishing.
+            OSError: Other failures, as the operating system says them.
         """
         folder = os.path.dirname(path)
         for attempt in range(1, _ATTEMPTS + 1):
@@ -311,7 +314,7 @@ class LocalStore:
                 self._make_folder(folder)
                 make(path)
             except FileNotFoundError:
-                if attempt == _ATTEMPTS or os.path.isdir(folder):
+                if attempt == _ATTEMPTS or (source is not None and not os.path.exists(source)):
                     raise
             else:
                 return
@@ -328,7 +331,7 @@ class LocalStore:
         try:
             os.mkdir(folder)
         except FileExistsError:
-            if not os.path.isdir(folder):
+            if not stat.S_ISDIR(os.stat(folder).st_mode):
                 raise StorageError(
                     f"{folder!r} is a file where a folder is needed; move it away"
                 ) from None
@@ -337,4 +340,4 @@ class LocalStore:
 
     def _sync_folders(self, keys: Iterator[str] | Sequence[str]) -> None:
         if self._durable:
-            fsync_all({os.path.dirname(self._path(key)) for key in keys})
+            fsync_all({os.path.dirname(self._path(key)) for key in keys}, missing_ok=True)
