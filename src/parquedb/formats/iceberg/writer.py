@@ -7,6 +7,7 @@ before, the version hint after it.
 
 from __future__ import annotations
 
+import copy
 import gzip
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -36,6 +37,7 @@ from parquedb.log.change import SetSchema
 from parquedb.log.commit import Commit
 from parquedb.log.ports import Committed, Conflict
 from parquedb.model.format import Format
+from parquedb.model.partition import PartitionSpec
 from parquedb.model.schema import EMPTY, Schema, walk
 from parquedb.storage.keys import join, uri_of
 from parquedb.storage.store import NewObject, Store
@@ -84,11 +86,27 @@ class IcebergWriter:
         self._folder = folder
         self._ambient = ambient
         self._state: _State | None = None
+        self._adopted: Columns | None = None
 
     @property
     def format(self) -> Format:
         """The table's format."""
         return Format.ICEBERG
+
+    def adopt(self, schema: Schema, spec: PartitionSpec, *, expect: int | None) -> Schema:
+        """Return a schema with the field ids that :meth:`append` will give it.
+
+        See :meth:`parquedb.log.ports.LogWriter.adopt`.
+        """
+        if self._adopted is None:
+            state = self._current(expect)
+            applier = state.applier
+            if applier is None and state.table is None:
+                self._adopted = Columns.new(schema)
+            else:
+                own = applier or self._applier(state, (), {})
+                self._adopted = copy.deepcopy(own.columns)
+        return self._adopted.map_schema(schema, spec, own_ids=False).schema
 
     def append(
         self,
