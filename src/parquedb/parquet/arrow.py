@@ -278,7 +278,8 @@ def _arrow_field(field: Field, path: Path, with_ids: bool) -> AnyField:  # noqa:
     if field.doc is not None:
         metadata[_DOC] = field.doc.encode()
     type_ = arrow_type_of(field.type, path, with_ids=with_ids)
-    return pa.field(field.name, type_, nullable=not field.required, metadata=metadata or None)
+    nullable = not field.required or isinstance(field.type, NullType)
+    return pa.field(field.name, type_, nullable=nullable, metadata=metadata or None)
 
 
 def _model_field(field: AnyField, path: Path, name: str | None = None) -> Field:

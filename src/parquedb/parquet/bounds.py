@@ -7,6 +7,7 @@ known to be wrong (PARQUET-251, columns of undefined order), and so do we those 
 
 from __future__ import annotations
 
+import functools
 import math
 import struct
 from collections.abc import Callable, Sequence
@@ -89,6 +90,7 @@ def _bounds(
     return lower, upper
 
 
+@functools.lru_cache(maxsize=1024)
 def _converter(type_: Type) -> _Convert:
     """Return the function from a raw value to a physical one; None where it is no bound."""
     match type_:

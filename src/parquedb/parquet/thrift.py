@@ -1,0 +1,193 @@
+"""As much of Thrift's compact protocol as editing a Parquet footer needs.
+
+A struct is read as its fields' ids, types and undecoded bytes, so that what is not understood is
+kept byte for byte. https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_STOP, _TRUE, _FALSE = 0, 1, 2
+
+I32 = 5
+_MAX_DEPTH = 64
+
+
+class ThriftError(ValueError):
+    """The bytes are not in the compact protocol."""
+
+
+@dataclass(frozen=True, slots=True)
+class RawField:
+    """A field of a struct, undecoded.
+
+    Args:
+        id: Its number.
+        type: Its compact type.
+        value: Its bytes; empty for a boolean, whose value is its type.
+    """
+
+    id: int
+    type: int
+    value: bytes
+
+
+def read_struct(data: bytes, position: int) -> tuple[list[RawField], int]:
+    """Read a struct; return its fields and where it ends.
+
+    Raises:
+        ThriftError: The bytes are no struct.
+    """
+    fields: list[RawField] = []
+    last = 0
+    while True:
+        if position >= len(data):
+            raise ThriftError("a struct does not end")
+        header = data[position]
+        position += 1
+        if header == _STOP:
+            return fields, position
+        delta, type_ = header >> 4, header & 0x0F
+        if delta:
+            last += delta
+        else:
+            number, position = read_varint(data, position)
+            last = unzigzag(number)
+        end = _skip(data, position, type_, 0)
+        fields.append(RawField(last, type_, data[position:end]))
+        position = end
+
+
+def encode_struct(fields: list[RawField]) -> bytes:
+    """Encode a struct; fields go by their ids."""
+    parts: list[bytes] = []
+    last = 0
+    for field in sorted(fields, key=lambda f: f.id):
+        delta = field.id - last
+        if 0 < delta < 16:
+            parts.append(bytes([delta << 4 | field.type]))
+        else:
+            parts += [bytes([field.type]), encode_varint(zigzag(field.id))]
+        parts.append(field.value)
+        last = field.id
+    return b"".join([*parts, b"\x00"])
+
+
+def read_list_header(data: bytes, position: int) -> tuple[int, int, int]:
+    """Return a list's length, its elements' type, and where they begin."""
+    if position >= len(data):
+        raise ThriftError("a list does not begin")
+    size, type_ = data[position] >> 4, data[position] & 0x0F
+    position += 1
+    if size == 15:
+        size, position = read_varint(data, position)
+    if size > len(data):
+        raise ThriftError(f"a list claims {size} elements")
+    return size, type_, position
+
+
+def encode_list_header(size: int, type_: int) -> bytes:
+    """Encode the beginning of a list."""
+    if size < 15:
+        return bytes([size << 4 | type_])
+    return bytes([0xF0 | type_]) + encode_varint(size)
+
+
+def read_varint(data: bytes, position: int) -> tuple[int, int]:
+    """Return an unsigned variable-length integer and where it ends."""
+    value = shift = 0
+    while True:
+        if position >= len(data) or shift > 63:
+            raise ThriftError("a number does not end")
+        byte = data[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, position
+        shift += 7
+
+
+def encode_varint(value: int) -> bytes:
+    """Encode an unsigned integer."""
+    parts = bytearray()
+    while value > 0x7F:
+        parts.append(value & 0x7F | 0x80)
+        value >>= 7
+    parts.append(value)
+    return bytes(parts)
+
+
+def zigzag(value: int) -> int:
+    """Return a signed integer as Thrift's unsigned form of it."""
+    return value << 1 if value >= 0 else (-value << 1) - 1
+
+
+def unzigzag(value: int) -> int:
+    """Undo :func:`zigzag`."""
+    return value >> 1 ^ -(value & 1)
+
+
+def _skip(data: bytes, position: int, type_: int, depth: int) -> int:
+    """Return where a value ends."""
+    if depth > _MAX_DEPTH:
+        raise ThriftError("values are nested too deeply")
+    match type_:
+        case 1 | 2:
+            end = position
+        case 3:
+            end = position + 1
+        case 4 | 5 | 6:
+            _, end = read_varint(data, position)
+        case 7:
+            end = position + 8
+        case 8:
+            length, start = read_varint(data, position)
+            end = start + length
+        case 9 | 10:
+            end = _skip_list(data, position, depth)
+        case 11:
+            end = _skip_map(data, position, depth)
+        case 12:
+            end = _skip_struct(data, position, depth)
+        case _:
+            raise ThriftError(f"{type_} is no type")
+    if end > len(data):
+        raise ThriftError("a value does not end")
+    return end
+
+
+def _skip_struct(data: bytes, position: int, depth: int) -> int:
+    while True:
+        if position >= len(data):
+            raise ThriftError("a struct does not end")
+        header = data[position]
+        position += 1
+        if header == _STOP:
+            return position
+        if header >> 4 == 0:
+            _, position = read_varint(data, position)
+        position = _skip(data, position, header & 0x0F, depth + 1)
+
+
+def _skip_list(data: bytes, position: int, depth: int) -> int:
+    size, type_, position = read_list_header(data, position)
+    if type_ in (_TRUE, _FALSE):
+        return position + size
+    for _ in range(size):
+        position = _skip(data, position, type_, depth + 1)
+    return position
+
+
+def _skip_map(data: bytes, position: int, depth: int) -> int:
+    size, position = read_varint(data, position)
+    if size == 0:
+        return position
+    if size > len(data) or position >= len(data):
+        raise ThriftError(f"a map claims {size} entries")
+    key, value = data[position] >> 4, data[position] & 0x0F
+    position += 1
+    for _ in range(size):
+        for type_ in (key, value):
+            position = position + 1 if type_ in (1, 2) else _skip(data, position, type_, depth + 1)
+    return position
