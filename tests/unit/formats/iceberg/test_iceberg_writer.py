@@ -563,3 +563,54 @@ def test_any_history_reads_back_as_it_was_written(operations, batch):
     tail = list(reader.commits(after=versions[middle]))
     assert [c.version for c in tail] == versions[middle + 1 :]
     assert reader.referenced() >= {f"t/data/f{i}.parquet" for i in range(1, number + 1)}
+
+
+@pytest.mark.parametrize("batch", [400, 90, 7])
+def test_a_long_history_goes_through_all_merges(store, batch):
+    """Small manifests are merged twice over, and files of merged ones removed and kept."""
+    live: dict[str, DataFile] = {}
+    commits, expected = [], []
+    for version in range(400):
+        new = file(f"f{version}", version % 50 + 1, stats=Stats(lower={1: version}))
+        changes = [] if version else [SetSchema(BY_NAME)]
+        if version % 9 == 8:
+            old = live.pop(f"t/data/f{version // 2}.parquet", None)
+            changes += [RemoveFile(old)] if old else []
+        live[new.path] = new
+        commits.append(commit(version, *changes, AddFile(new)))
+        expected.append(dict(live))
+    expect, writer = None, IcebergWriter(store, "t")
+    for start in range(0, 400, batch):
+        if batch != 90:
+            writer = IcebergWriter(store, "t")
+        expect = committed(writer.append(commits[start : start + batch], expect=expect)).version
+    reader = IcebergReader(store, "t")
+    versions = [v.version for v in reader.history()]
+    for position in [*range(0, 400, 13), 399]:
+        assert reader.snapshot(versions[position]).files == expected[position]
+    state = TableState()
+    for item in reader.commits():
+        state.apply(item)
+    assert state.files == expected[-1]
+    newest = metadata(store, -(-400 // batch))["snapshots"][-1]
+    size = store.head(newest["manifest-list"].removeprefix(f"{store.root}/")).size_bytes
+    assert size < 60 * 300  # far fewer manifests than commits
+
+
+def test_a_large_manifest_that_loses_a_file_is_split(store):
+    files = [file(f"f{i}") for i in range(1200)]
+    version = made(store, commit(0, SetSchema(BY_NAME), *map(AddFile, files)))
+    writer = IcebergWriter(store, "t")
+    written = []
+    for i in range(3):
+        gone = RemoveFile(files[i])
+        result = committed(writer.append([commit(i + 1, gone)], expect=version))
+        version = result.version
+        written.append(result.bytes_written)
+    assert written[1] < written[0] / 2
+    reader = IcebergReader(store, "t")
+    assert set(reader.snapshot().files) == {f.path for f in files[3:]}
+    removed = [
+        [c.file for c in item.changes if isinstance(c, RemoveFile)] for item in reader.commits()
+    ]
+    assert removed == [[], [files[0]], [files[1]], [files[2]]]
