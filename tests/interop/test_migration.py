@@ -16,6 +16,7 @@ from parquedb.backends import (
     migrate_backend,
 )
 from parquedb.catalog import FilesystemCatalog
+from parquedb.errors import UnsupportedError
 from tests.support.histories import (
     DELTA,
     ICEBERG,
@@ -69,6 +70,11 @@ def test_delta_to_iceberg(root, name, files):
 def test_iceberg_to_delta(root, name, files):
     wanted = ICEBERG[name](root)
     before = fingerprints(root)
+    if (name, files) == ("partitioned", "share"):  # Polars would read 'null' from kind=null/
+        with pytest.raises(UnsupportedError, match="cannot be shared"):
+            migrate_backend(storage=root, to="delta", files=files)
+        assert fingerprints(root) == before
+        return
     report = migrate_backend(storage=root, to="delta", verify="content", files=files)
     assert report.namespaces["users"].versions == len(wanted)
     assert_delta_has(root / "users", wanted)
@@ -230,13 +236,13 @@ def test_delete_native_source_moves_the_file(root, target):
 
 
 def test_vacuumed_history_starts_where_it_can(root):
-    wanted = delta_plain(root)
-    DeltaTable(root / "users").vacuum(
-        dry_run=False, retention_hours=0, enforce_retention_duration=False
-    )
+    delta_plain(root)
+    table = DeltaTable(root / "users")
+    table.vacuum(dry_run=False, retention_hours=0, enforce_retention_duration=False)
+    wanted = known_delta(root / "users", start=3)
     report = migrate_backend(storage=root, to="iceberg", verify="content").namespaces["users"]
     assert "versions before 3" in report.lost[0]
-    assert_iceberg_has(root / "users", wanted[3:])
+    assert_iceberg_has(root / "users", wanted)
 
 
 def test_every_target_file_is_readable_without_ours(root: Path):
@@ -252,7 +258,7 @@ def test_every_target_file_is_readable_without_ours(root: Path):
         "kind is null",
         "at >= '2024-01-01T00:00:20+00:00'",
         "small == 7",
-        "money < 0.1",
+        "money < 0.10",
     ):
         found = table.scan(row_filter=filter_).to_arrow()
         wanted = pa.Table.from_pylist(
@@ -273,6 +279,6 @@ def _holds(filter_, row):
         "at >= '2024-01-01T00:00:20+00:00'": row["at"]
         >= dt.datetime(2024, 1, 1, 0, 0, 20, tzinfo=dt.UTC),
         "small == 7": row["small"] == 7,
-        "money < 0.1": row["money"] < decimal.Decimal("0.1"),
+        "money < 0.10": row["money"] < decimal.Decimal("0.1"),
     }
     return conditions[filter_]

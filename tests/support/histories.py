@@ -74,12 +74,13 @@ def nested(start: int, count: int) -> pa.Table:
     )
 
 
-def known_delta(folder: Path) -> list[Known]:
-    """Read every version with delta-rs."""
+def known_delta(folder: Path, start: int = 0) -> list[Known]:
+    """Read every version with delta-rs, from one on."""
     times = {entry["version"]: entry["timestamp"] for entry in DeltaTable(folder).history()}
     return [
         Known(v, times[v], DeltaTable(folder, version=v).to_pyarrow_table().to_pylist())
         for v in sorted(times)
+        if v >= start
     ]
 
 

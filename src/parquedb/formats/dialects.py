@@ -24,7 +24,10 @@ from parquedb.model.format import Format
 from parquedb.model.types import Type
 from parquedb.storage.store import Store
 
-NOTHING_OWNED: frozenset[str] = frozenset()
+Owned = frozenset[str] | None
+"""Keys in a native folder that other formats' tables refer to; None if all of it is theirs."""
+
+NOTHING_OWNED: Owned = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +43,8 @@ class Dialect:
         features: Its features.
     """
 
-    exists: Callable[[Store, str, frozenset[str]], bool]
-    open_reader: Callable[[Store, str, frozenset[str]], LogReader]
+    exists: Callable[[Store, str, Owned], bool]
+    open_reader: Callable[[Store, str, Owned], LogReader]
     open_writer: Callable[[Store, str, Ambient], LogWriter]
     fit_type: Callable[[Type], TypeFit]
     features: tuple[Feature, ...]

@@ -9,6 +9,8 @@ from typing import Protocol
 from parquedb.log.commit import Commit, Operation, Origin
 from parquedb.log.snapshot import Snapshot
 from parquedb.model.format import Format
+from parquedb.model.partition import PartitionSpec
+from parquedb.model.schema import Schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +156,21 @@ class LogWriter(Protocol):
     @property
     def format(self) -> Format:
         """The table's format."""
+        ...
+
+    def adopt(self, schema: Schema, spec: PartitionSpec, *, expect: int | None) -> Schema:
+        """Return a schema as the table would hold it: its own types and field ids.
+
+        Called for the schemas of coming commits in their order; nothing is written.
+
+        Args:
+            schema: The schema as commits will set it.
+            spec: The partitioning that goes with it.
+            expect: The table's newest version, None for a table that does not exist yet.
+
+        Raises:
+            UnsupportedError: The schema cannot be expressed.
+        """
         ...
 
     def append(

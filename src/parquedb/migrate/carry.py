@@ -26,6 +26,7 @@ from parquedb.log.commit import Commit, Operation
 from parquedb.log.ports import LogReader
 from parquedb.log.replay import TableState
 from parquedb.log.snapshot import Snapshot
+from parquedb.migrate.partitions import PartitionFolders
 from parquedb.model.files import DataFile
 from parquedb.model.format import Format
 from parquedb.model.partition import PartitionSpec
@@ -76,6 +77,12 @@ class Carry:
     latest: Snapshot
     lost: tuple[str, ...]
     commits: Iterable[Commit]
+
+    @property
+    def partitions(self) -> PartitionFolders:
+        """The folders in which Delta's writers would put the files."""
+        specs = (*self.latest.specs.values(), *self.specs)
+        return PartitionFolders.of((*self.schemas, self.latest.schema), specs)
 
 
 @dataclass(frozen=True, slots=True)

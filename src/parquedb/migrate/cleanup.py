@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import orjson
 
 from parquedb.errors import FormatError, StateError
+from parquedb.formats.native.paths import beside_key
 from parquedb.log.ports import LogReader
 from parquedb.migrate.detect import Namespace
 from parquedb.model.format import Format
@@ -62,6 +63,8 @@ def plan_cleanup(namespace: Namespace, format_: Format) -> CleanupPlan:
     single = f"{namespace.name}.parquet"
     deletable = [key for key in own - shared if key.startswith(folders) or (key == single)]
     deletable.sort(key=lambda key: (key.endswith(".parquet"), key))
+    if format_ is Format.NATIVE:
+        deletable.append(beside_key(namespace.name))
     found = [(key, namespace.store.head(key)) for key in deletable]
     keys = tuple((key, info.etag) for key, info in found if info is not None)
     return CleanupPlan(namespace.name, format_, keys, len(own) - len(deletable), covering)

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from parquedb.errors import NotFoundError
-from parquedb.formats.dialects import DIALECTS, NOTHING_OWNED
+from parquedb.formats.dialects import DIALECTS, NOTHING_OWNED, Owned
+from parquedb.formats.native.paths import beside_key
 from parquedb.log.ports import LogReader
 from parquedb.migrate.places import Places, check_namespace
 from parquedb.model.format import Format
@@ -110,24 +111,25 @@ class Namespace:
             "check --storage and the namespace's name"
         )
 
-    def _owned(self, format_: Format) -> frozenset[str]:
-        """Keys that table formats living in the native folder itself reference."""
+    def folder_is_shared(self, format_: Format) -> bool:
+        """Whether a table format's table lies in the folder that could be the native one."""
+        return self.folder(format_) == self.name and DIALECTS[format_].exists(
+            self.store, self.name, NOTHING_OWNED
+        )
+
+    def _owned(self, format_: Format) -> Owned:
+        """Say what of the native folder belongs to tables of other formats that live in it.
+
+        All of it, unless it is marked as one whose native files were migrated and kept.
+        """
         if format_ is not Format.NATIVE:
             return NOTHING_OWNED
-        owned: frozenset[str] = NOTHING_OWNED
-        for other in _TABLE_FORMATS:
-            if self.folder(other) == self.name and self._shares_folder(other):
-                owned |= self.reader(other).referenced()
-        return owned
-
-    def _shares_folder(self, other: Format) -> bool:
-        """Whether a table format lives in a folder that could also be the native one."""
-        if not DIALECTS[other].exists(self.store, self.folder(other), NOTHING_OWNED):
-            return False
-        objects, folders = self.store.list_dir(self.name)
-        return any(info.key.endswith((".parquet", ".parq", ".pq")) for info in objects) or any(
-            "=" in folder for folder in folders
-        )
+        tables = [other for other in _TABLE_FORMATS if self.folder_is_shared(other)]
+        if not tables:
+            return NOTHING_OWNED
+        if self.store.head(beside_key(self.name)) is None:
+            return None
+        return frozenset().union(*(self.reader(table).referenced() for table in tables))
 
 
 def discover_namespaces(store: Store, places: Places) -> tuple[str, ...]:
@@ -136,7 +138,7 @@ def discover_namespaces(store: Store, places: Places) -> tuple[str, ...]:
     for prefix in {places.warehouse.strip("/"), places.location.strip("/"), "", "data"}:
         for folder in _table_folders(store, prefix, 0):
             found.add(folder[len(prefix) :].strip("/"))
-    for info in store.list_dir("")[0]:
+    for info in () if root_is_table(store) else store.list_dir("")[0]:
         if info.key.endswith(".parquet") and not info.key.startswith(("_", ".")):
             found.add(info.key.removesuffix(".parquet"))
     prefixes = {places.warehouse.strip("/"), places.location.strip("/"), "data"} - {""}

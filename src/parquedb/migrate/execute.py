@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from parquedb.errors import ConflictError, NotFoundError, StateError, VerificationError
 from parquedb.formats.dialects import DIALECTS
+from parquedb.formats.native.paths import beside_key
 from parquedb.log.change import AddFile, RemoveFile, SetPartitioning, SetSchema
 from parquedb.log.commit import Commit, Operation, Origin
 from parquedb.log.ports import Conflict, LogReader, LogWriter
@@ -26,6 +27,7 @@ from parquedb.migrate.options import (
     Phase,
     Verify,
 )
+from parquedb.migrate.partitions import PartitionFolders
 from parquedb.migrate.place import Addresses, Placer
 from parquedb.migrate.plan import MigrationPlan, plan_migration
 from parquedb.migrate.relate import Continues
@@ -49,6 +51,7 @@ class _Run:
     versions: list[SourceVersion]
     total_rows: int | None
     merge: MergeCounts | None = None
+    more_rows: int = 0
     bytes_written: int = 0
 
     def tell(self, phase: Phase, done: int, rows: int, total: int | None = None) -> None:
@@ -130,7 +133,8 @@ def _start(
     plan: MigrationPlan,
     options: MigrationOptions,
 ) -> _Run:
-    addresses = addresses_of(namespace, source.format, options.target, source.table_id)
+    partitions = plan.situation.carry.partitions
+    addresses = addresses_of(namespace, source.format, options.target, source.table_id, partitions)
     writer = DIALECTS[options.target].open_writer(
         namespace.store, namespace.folder(options.target), options.ambient
     )
@@ -139,7 +143,13 @@ def _start(
     return _Run(namespace, options, writer, placer, [], carry.latest.rows)
 
 
-def addresses_of(namespace: Namespace, source: Format, target: Format, source_id: str) -> Addresses:
+def addresses_of(
+    namespace: Namespace,
+    source: Format,
+    target: Format,
+    source_id: str,
+    partitions: PartitionFolders,
+) -> Addresses:
     """Say where a source's files go in a target.
 
     Files that only the target refers to lie in ``data/``; where another table lives in the same
@@ -153,12 +163,15 @@ def addresses_of(namespace: Namespace, source: Format, target: Format, source_id
         and (other is not Format.NATIVE or namespace.store.list_dir(folder)[0])
     )
     data = f"_{target.value}_data" if shared else "data"
-    return Addresses(source, source_id, namespace.folder(source), f"{folder}/{data}")
+    told = partitions if target is Format.DELTA else None
+    return Addresses(source, source_id, namespace.folder(source), f"{folder}/{data}", told)
 
 
 def _carry_all(run: _Run, source: LogReader, target: LogReader | None, plan: MigrationPlan) -> None:
     """Carry the plan's commits, then what the source committed meanwhile, until nothing is new."""
     carry = plan.situation.carry
+    if source.format is Format.NATIVE:
+        _mark_beside(run)
     live = {} if target is None else dict(target.snapshot().files)
     transfer = Transfer(
         source=source.format,
@@ -171,6 +184,7 @@ def _carry_all(run: _Run, source: LogReader, target: LogReader | None, plan: Mig
         batch_size=run.options.batch_size,
         now_ms=run.options.ambient.now_ms,
     )
+    run.more_rows = _more_rows(source, target, plan)
     if plan.replaces:
         carry = _as_one(carry, run.options.ambient.now_ms())
     for _ in range(_CATCH_UP_ROUNDS):
@@ -195,6 +209,28 @@ def _carry_all(run: _Run, source: LogReader, target: LogReader | None, plan: Mig
     )
 
 
+def _more_rows(source: LogReader, target: LogReader | None, plan: MigrationPlan) -> int:
+    """Return how many rows more the target had at the common version, which a merge leaves."""
+    relation = plan.situation.relation
+    if target is None or plan.replaces or not isinstance(relation, Continues):
+        return 0
+    theirs = {version.version: version.rows for version in source.history()}
+    ours = {version.version: version.rows for version in target.history()}
+    before, after = theirs.get(relation.source_version), ours.get(relation.target_version)
+    return 0 if before is None or after is None else after - before
+
+
+def _mark_beside(run: _Run) -> None:
+    """Mark a folder in which native files stay beside the table that is about to be made there."""
+    namespace = run.namespace
+    reader = namespace.reader(Format.NATIVE)
+    inside = f"{namespace.name}/"
+    if namespace.folder(run.options.target) == namespace.name and any(
+        key.startswith(inside) for key in reader.referenced()
+    ):
+        namespace.store.replace(beside_key(namespace.name), b"{}")
+
+
 def _as_one(carry: Carry, at_ms: int) -> Carry:
     """Make the source's newest snapshot one new version of now that replaces the target's rows."""
     commit = replace(base_commit(carry.latest), at_ms=at_ms)
@@ -206,10 +242,12 @@ def _way_back(run: _Run, source: LogReader, live: dict[str, DataFile]) -> dict[s
     """Map the keys that the target's files were given in the source, when it was the target."""
     target = run.options.target
     namespace = run.namespace
-    if source.format is Format.NATIVE:
+    if source.format is Format.NATIVE or not live:
         return {}
-    table_id = namespace.reader(target).table_id if live else ""
-    usual = addresses_of(namespace, target, source.format, table_id)
+    table_id = namespace.reader(target).table_id
+    ours = namespace.reader(target).snapshot()
+    partitions = PartitionFolders.of([ours.schema], ours.specs.values())
+    usual = addresses_of(namespace, target, source.format, table_id, partitions)
     folder = namespace.folder(source.format)
     back = {}
     for key, file in live.items():
@@ -293,11 +331,12 @@ def _verify(run: _Run, source: LogReader) -> str | None:
     if how is Verify.NONE:
         return None
     run.namespace.refresh()
+    merged = run.merge is not None or run.more_rows != 0
     try:
         target = run.namespace.reader(run.options.target)
         fresh = run.namespace.reader(source.format)
-        verify_counts(fresh, run.versions, target)
-        if how is Verify.CONTENT and run.merge is None:
+        verify_counts(fresh, run.versions, target, run.more_rows)
+        if how is Verify.CONTENT and not merged:
             store = run.namespace.store
             verify_content(
                 store, fresh, run.versions, target, lambda done: run.tell(Phase.VERIFY, done, 0)
@@ -306,4 +345,4 @@ def _verify(run: _Run, source: LogReader) -> str | None:
         run.writer.set_completed(None)
         raise
     run.tell(Phase.VERIFY, len(run.versions), run.total_rows or 0)
-    return (Verify.COUNT if run.merge is not None else how).value
+    return (Verify.COUNT if merged else how).value

@@ -1,8 +1,9 @@
-"""Field ids inside Parquet files that contradict the table's schema.
+"""Files that an Iceberg table cannot refer to as they are, because of the field ids in them.
 
-Iceberg readers match columns by the ids in a file where it has any. A Delta table or a native
-folder may hold files with ids that mean something else there, or nothing; referred to by an
-Iceberg table they would read as wrong columns, silently.
+Iceberg readers match columns by the ids in a file where it has any, and by a name mapping where it
+has none. Ids that mean something else would read as wrong columns, silently; and nested columns
+without ids are null in some readers (iceberg-rust) and an error in others (DuckDB, for maps whose
+entries are not called ``key_value``). Such files get a copy with another footer.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from parquedb.log.ports import LogReader
 from parquedb.migrate.carry import Carry
 from parquedb.model.files import DataFile
 from parquedb.model.format import Format
-from parquedb.model.schema import Path, ids_by_path
+from parquedb.model.schema import Path, children, ids_by_path
 from parquedb.parquet.footer import Footer, read_footers
 from parquedb.storage.store import Store
 
@@ -25,11 +26,11 @@ _COMMITS_SAMPLED = 128
 def find_unfit_files(
     store: Store, source: LogReader, carry: Carry, target: Format
 ) -> frozenset[str]:
-    """Return the files whose own field ids contradict the source's schema.
+    """Return the files that need a copy with the right field ids.
 
-    Only asked for Iceberg targets of sources that match columns by name. One writer makes a
-    commit's files alike, so one file a commit is looked at, over at most 128 commits spread over
-    the history; all files are, as soon as one of these has ids.
+    Only asked for Iceberg targets. One writer makes a commit's files alike, so where no column is
+    nested one file a commit is looked at, over at most 128 commits spread over the history; all
+    files are, as soon as one of these has ids.
 
     Args:
         store: The store.
@@ -39,17 +40,20 @@ def find_unfit_files(
     """
     if target is not Format.ICEBERG or source.format is Format.ICEBERG:
         return frozenset()
-    sample = _sample(carry)
-    if not any(footer.carried_ids for footer in read_footers(store, sample)):
-        return frozenset()
+    schemas = (*carry.schemas, carry.latest.schema)
+    nested = any(children(field.type) for schema in schemas for field in schema.fields)
+    if not nested:
+        sample = read_footers(store, _sample(carry))
+        if not any(footer.carried_ids for footer in sample):
+            return frozenset()
+    known: dict[Path, int] = {}
+    for schema in schemas:
+        known.update(ids_by_path(schema))
     unfit: set[str] = set()
     keys = list(carry.added)
-    known: dict[Path, int] = {}
-    for schema in (*carry.schemas, carry.latest.schema):
-        known.update(ids_by_path(schema))
     for start in range(0, len(keys), _FOOTERS_AT_A_TIME):
         footers = read_footers(store, keys[start : start + _FOOTERS_AT_A_TIME])
-        unfit.update(footer.key for footer in footers if _contradicts(footer, known))
+        unfit.update(f.key for f in footers if _contradicts(f, known) or _lacks(f))
     return frozenset(unfit)
 
 
@@ -72,3 +76,9 @@ def _spread(files: Sequence[DataFile]) -> Sequence[DataFile]:
 
 def _contradicts(footer: Footer, known: Mapping[Path, int]) -> bool:
     return any(known.get(path, id_) != id_ for path, id_ in footer.carried_ids.items())
+
+
+def _lacks(footer: Footer) -> bool:
+    """Whether a file has nested columns and not all of its columns have ids."""
+    nested = any(children(field.type) for field in footer.schema.fields)
+    return nested and not footer.has_field_ids

@@ -92,7 +92,7 @@ def merge_rows(
             raise InvalidInputError(
                 f"the {side} has no column {key!r} to merge by; name one with --key"
             )
-    with duckdb.connect(config={"TimeZone": "UTC"}) as connection:
+    with duckdb.connect() as connection:
         for side, snapshot in (("source", source), ("target", target)):
             _load(connection, side, store, snapshot, schema)
             _check_key(connection, side, key)

@@ -16,15 +16,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from parquedb.errors import AlreadyExistsError, StateError, StorageError
+from parquedb.migrate.partitions import PartitionFolders
 from parquedb.migrate.report import Means
-from parquedb.model.files import DataFile
+from parquedb.model.files import DataFile, Stats
 from parquedb.model.format import Format
 from parquedb.model.partition import PartitionSpec
-from parquedb.model.schema import Schema
+from parquedb.model.schema import Schema, ids_by_path, walk
 from parquedb.parquet.arrow import arrow_schema_of
 from parquedb.parquet.footer import read_footer, read_footers
+from parquedb.parquet.rewrite import copy_with_ids
 from parquedb.parquet.scan import read_batches
 from parquedb.parquet.write import write_parquet
+from parquedb.storage.keys import join
 from parquedb.storage.store import HardLinks, Store
 
 _SHORT = 12
@@ -39,21 +42,28 @@ class Addresses:
         source_id: The source table's identity.
         source_folder: Key of the source's table.
         data_folder: Key of the folder for files that only the target refers to.
+        partitions: The partition folders that a Delta target must have; None for other targets,
+            where the source's own folders are kept.
     """
 
     source: Format
     source_id: str
     source_folder: str
     data_folder: str
+    partitions: PartitionFolders | None = None
 
-    def linked(self, key: str) -> str:
-        """Return the key of a hard link: the source's own relative path."""
-        return f"{self.data_folder}/{self._relative(key)}"
+    def linked(self, file: DataFile) -> str:
+        """Return the key of a hard link: the source's own relative path, if it may."""
+        folder, _, name = self._relative(file.path).rpartition("/")
+        if self.partitions is not None:
+            plain = (part for part in folder.split("/") if "=" not in part)
+            folder = join(*plain, *self.partitions.folders(file))
+        return join(self.data_folder, folder, name)
 
-    def unique(self, file: DataFile, kind: str) -> str:
+    def unique(self, file: DataFile, means: Means) -> str:
         """Return a key that no other file can have: with a digest of what the file is."""
-        path = PurePosixPath(self.linked(file.path))
-        facts = [self.source_id, file.path, str(file.size_bytes), kind]
+        path = PurePosixPath(self.linked(file))
+        facts = [self.source_id, file.path, str(file.size_bytes), means.value]
         if self.source is Format.NATIVE:  # only here may a key get other bytes
             facts.append(str(file.modified_at_ms))
         digest = hashlib.sha256("\0".join(facts).encode()).hexdigest()[:_SHORT]
@@ -62,8 +72,8 @@ class Addresses:
     def candidates(self, file: DataFile) -> Iterator[str]:
         """Yield every key under which an earlier run may have put a file."""
         yield file.path
-        yield self.linked(file.path)
-        for means in (Means.LINKED, Means.COPIED, Means.REWRITTEN):
+        yield self.linked(file)
+        for means in (Means.LINKED, Means.COPIED, Means.FOOTER, Means.REWRITTEN):
             yield self.unique(file, means)
 
     def _relative(self, key: str) -> str:
@@ -71,6 +81,21 @@ class Addresses:
             if key.startswith(prefix):
                 return key[len(prefix) :]
         return key.rsplit("/", 1)[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Schemas:
+    """The columns of a version, seen from both sides.
+
+    Args:
+        source: As the source has them.
+        fitted: With the target's types and the source's ids.
+        adopted: With the target's types and ids.
+    """
+
+    source: Schema
+    fitted: Schema
+    adopted: Schema
 
 
 class Placer:
@@ -94,34 +119,52 @@ class Placer:
     def place(
         self,
         files: Sequence[DataFile],
-        schema: Schema,
-        fitted: Schema,
+        schemas: Schemas,
         specs: Mapping[int, PartitionSpec],
     ) -> list[DataFile]:
         """Make the files exist in the target and return them as the target refers to them.
 
         Args:
             files: The files, with the source's keys.
-            schema: The source's columns as of the version that adds them.
-            fitted: The same columns as the target has them.
+            schemas: The columns as of the version that adds them.
             specs: The source's partition specs.
         """
         self.stage([file for file in files if file.path not in self._staged])
-        placed = []
+        placed: list[DataFile | None] = []
         for file in files:
             staged = self._staged.pop(file.path, None)
-            if staged is None:
-                staged = self._rewrite(file, schema, fitted, specs)
+            if staged is None and self.means[file.path] is Means.REWRITTEN:
+                staged = self._rewrite(file, schemas, specs)
                 self._account(Means.REWRITTEN, [staged])
             placed.append(staged)
-        return placed
+        return self._with_footers(files, placed, schemas.adopted)
+
+    def _with_footers(
+        self, files: Sequence[DataFile], placed: Sequence[DataFile | None], schema: Schema
+    ) -> list[DataFile]:
+        """Copy the files that are not placed yet, with the target's field ids."""
+        missing = [file for file, done in zip(files, placed, strict=True) if done is None]
+        keys = [self.addresses.unique(file, Means.FOOTER) for file in missing]
+        pairs = [(file.path, key) for file, key in zip(missing, keys, strict=True)]
+        sizes = copy_with_ids(self._store, pairs, schema)
+        copies = self._with_counts(
+            [
+                replace(file, path=key, size_bytes=size)
+                for file, key, size in zip(missing, keys, sizes, strict=True)
+            ]
+        )
+        if copies:
+            self._account(Means.FOOTER, copies)
+        rest = iter(copies)
+        return [next(rest) if done is None else done for done in placed]
 
     def stage(self, files: Sequence[DataFile]) -> None:
-        """Place many files at once, all but those to be rewritten, for calls that follow."""
+        """Place many files at once for calls that follow; all but those that need a schema."""
         by_means: dict[Means, dict[str, DataFile]] = {}
         for file in files:
             by_means.setdefault(self.means[file.path], {})[file.path] = file
-        by_means.pop(Means.REWRITTEN, None)
+        for alone in (Means.REWRITTEN, Means.FOOTER):
+            by_means.pop(alone, None)
         for means, chosen in by_means.items():
             sources = list(chosen.values())
             done = self._with_counts(self._place_by(means, sources))
@@ -158,7 +201,7 @@ class Placer:
         store = self._store
         if not isinstance(store, HardLinks):
             raise StateError(f"storage {store.root!r} cannot make hard links; use --files copy")
-        pairs = [(file.path, self.addresses.linked(file.path)) for file in files]
+        pairs = [(file.path, self.addresses.linked(file)) for file in files]
         try:
             linked = store.link_many(pairs)
         except AlreadyExistsError:  # another table's file of the same name lies there
@@ -179,24 +222,31 @@ class Placer:
     def _rewrite(
         self,
         file: DataFile,
-        schema: Schema,
-        fitted: Schema,
+        schemas: Schemas,
         specs: Mapping[int, PartitionSpec],
     ) -> DataFile:
+        schema, adopted = schemas.source, schemas.adopted
         key = self.addresses.unique(file, Means.REWRITTEN)
         if self._store.head(key) is not None:  # left whole by an earlier run
             footer = read_footer(self._store, key)
+            ids = ids_by_path(adopted)
+            if any(ids.get(path) != id_ for path, id_ in footer.carried_ids.items()):
+                raise StateError(
+                    f"{key!r} was left by a migration into another table; delete it and run again"
+                )
             return replace(
                 file, path=key, size_bytes=footer.size_bytes, rows=footer.rows, stats=None
             )
-        target = arrow_schema_of(fitted)
+        target = arrow_schema_of(adopted)
         batches = (
             cast_batch(batch, target)
             for batch in read_batches(self._store, file, schema, specs[file.spec_id])
         )
-        written = write_parquet(self._store, key, batches, fitted)
+        written = write_parquet(self._store, key, batches, adopted)
+        stats = None if written.stats is None else _renumbered(written.stats, schemas)
         return replace(
             written,
+            stats=stats,
             partition=file.partition,
             spec_id=file.spec_id,
             modified_at_ms=file.modified_at_ms,
@@ -209,6 +259,22 @@ class Placer:
         for index, footer in zip(unknown, footers, strict=True):
             files[index] = replace(files[index], rows=footer.rows)
         return files
+
+
+def _renumbered(stats: Stats, schemas: Schemas) -> Stats:
+    """Give statistics the ids of the fitted schema instead of the adopted one's."""
+    ids = {
+        ours.id: theirs.id
+        for (_, theirs), (_, ours) in zip(
+            walk(schemas.fitted.fields), walk(schemas.adopted.fields), strict=True
+        )
+    }
+    return Stats(
+        {ids[id_]: count for id_, count in stats.nulls.items()},
+        {ids[id_]: value for id_, value in stats.lower.items()},
+        {ids[id_]: value for id_, value in stats.upper.items()},
+        {ids[id_]: size for id_, size in stats.sizes.items()},
+    )
 
 
 def cast_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:

@@ -32,7 +32,7 @@ class Situation:
         target_rows: Rows that the target holds already.
         target_versions: How many versions the target has already.
         can_link: Whether the store can make hard links.
-        unfit_files: Files whose own field ids contradict the schema.
+        unfit_files: Files that need a copy with other field ids in the footer.
     """
 
     namespace: str
@@ -261,7 +261,7 @@ def _choose_means(
     choose = _means_of(situation, options)
     means: dict[str, Means] = {}
     for key in added:
-        chosen = Means.REWRITTEN if key in situation.unfit_files else choose(key)
+        chosen = Means.FOOTER if key in situation.unfit_files else choose(key)
         if isinstance(chosen, UnsupportedError):
             return chosen
         means[key] = chosen
@@ -274,9 +274,12 @@ def _means_of(
     native = situation.source is Format.NATIVE
     below = f"{situation.target_folder}/"
     addressable = options.target is Format.ICEBERG
+    partitions = situation.carry.partitions
 
     def choose(key: str) -> Means | UnsupportedError:
-        shareable = not native and (addressable or key.startswith(below))
+        file = situation.carry.added[key]
+        reachable = key.startswith(below) and partitions.told_by(file)
+        shareable = not native and (addressable or reachable)
         match options.files:
             case Files.COPY:
                 return Means.COPIED
@@ -294,7 +297,8 @@ def _means_of(
                     + (
                         "native files may be overwritten in place by other tools"
                         if native
-                        else f"Delta addresses only files below {below!r}"
+                        else f"Delta addresses only files below {below!r}, and some readers "
+                        "take partition values from 'column=value' folders"
                     )
                     + "; use --files auto"
                 )

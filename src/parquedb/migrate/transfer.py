@@ -12,11 +12,13 @@ from parquedb.log.commit import Commit, Operation, Origin
 from parquedb.log.ports import Committed, Conflict, LogReader, LogWriter
 from parquedb.log.snapshot import Snapshot
 from parquedb.migrate.fit import fit_schema
-from parquedb.migrate.place import Placer
+from parquedb.migrate.place import Placer, Schemas
 from parquedb.model.files import DataFile
 from parquedb.model.format import Format
 from parquedb.model.partition import UNPARTITIONED, PartitionSpec
-from parquedb.model.schema import EMPTY, Schema
+from parquedb.model.schema import EMPTY
+
+NO_SCHEMAS = Schemas(EMPTY, EMPTY, EMPTY)
 
 
 @dataclass(slots=True)
@@ -46,8 +48,8 @@ class Transfer:
     now_ms: Callable[[], int]
     bytes_written: int = 0
     versions_written: int = 0
-    _schema: Schema = EMPTY
-    _fitted: Schema = EMPTY
+    _schemas: Schemas = NO_SCHEMAS
+    _spec: PartitionSpec = UNPARTITIONED
     _specs: dict[int, PartitionSpec] = field(default_factory=lambda: {0: UNPARTITIONED})
 
     def run(self, commits: Iterable[Commit], on_batch: Callable[[int, int], None]) -> None:
@@ -103,28 +105,33 @@ class Transfer:
             old = [self._resolve(file) for file in removed if file.path not in again]
         gone = [self.live.pop(key) for key in old]
         added = [file for file in added if not self._is_live(file)]
-        placed = self.placer.place(added, self._schema, self._fitted, self._specs)
+        placed = self.placer.place(added, self._schemas, self._specs)
         changes += [RemoveFile(file) for file in gone]
         for file in placed:
             self.live[file.path] = file
             changes.append(AddFile(file))
         for index, change in enumerate(changes):
             if isinstance(change, SetSchema):
-                changes[index] = SetSchema(self._fitted)
+                changes[index] = SetSchema(self._schemas.fitted)
         origin = Origin(self.source, self.source_id, commit.version)
         return replace(commit, changes=tuple(changes), base=False, origin=origin)
 
     def _note_schema(self, commit: Commit) -> None:
+        schema, spec = None, self._spec
         for change in commit.changes:
             match change:
-                case SetSchema(schema):
-                    self._schema = schema
-                    fit = fit_schema(schema, DIALECTS[self.target.format].fit_type)
-                    self._fitted = fit.schema
-                case SetPartitioning(spec):
+                case SetSchema(new):
+                    schema = new
+                case SetPartitioning(new_spec):
+                    spec = new_spec
                     self._specs[spec.spec_id] = spec
                 case _:
                     pass
+        self._spec = spec
+        if schema is not None:
+            fitted = fit_schema(schema, DIALECTS[self.target.format].fit_type).schema
+            adopted = self.target.adopt(fitted, spec, expect=self.expect)
+            self._schemas = Schemas(schema, fitted, adopted)
 
     def _candidates(self, file: DataFile) -> Iterator[str]:
         if file.path in self.back:

@@ -89,9 +89,9 @@ def test_native_files_are_copied_unless_the_source_goes():
     assert plan(at=native, delete_source=True).means == {FILE.path: Means.LINKED}
 
 
-def test_files_with_contradicting_ids_are_rewritten():
+def test_files_with_other_field_ids_get_another_footer():
     unfit = situation(source=Format.DELTA, unfit=[FILE.path])
-    assert plan(Format.ICEBERG, at=unfit).means == {FILE.path: Means.REWRITTEN}
+    assert plan(Format.ICEBERG, at=unfit).means == {FILE.path: Means.FOOTER}
 
 
 def test_types_that_fit_only_by_rewriting_and_losing_are_refused_unless_allowed():

@@ -185,7 +185,8 @@ def _parse_fields(body: Any, above: Path, metadata: dict[Path, FieldMetadata]) -
         own: FieldMetadata = item.get("metadata") or {}
         if own:
             metadata[path] = own
-        nested = next((own[k] for k in _NESTED_IDS if isinstance(own.get(k), dict)), {})
+        ids = [own[k] for k in _NESTED_IDS if isinstance(own.get(k), dict)]
+        nested: Mapping[str, int] = ids[0] if ids else {}
         type_ = _parse_type(item["type"], path, metadata, nested, name)
         recorded = next((own[k] for k in _FIELD_IDS if isinstance(own.get(k), int)), 0)
         doc = own.get(_COMMENT)

@@ -18,6 +18,7 @@ from parquedb.formats.delta.values import PER_SECOND, decimal_text, encode_date
 from parquedb.model.files import Stats
 from parquedb.model.schema import Schema
 from parquedb.model.types import (
+    BooleanType,
     DateType,
     DecimalType,
     Field,
@@ -49,14 +50,16 @@ class _Column:
     lower: Callable[[Any], Any]
     upper: Callable[[Any], Any]
     bounded: bool
+    least: bool | None = None
+    most: bool | None = None
 
 
 def compile_stats_encoder(schema: Schema, skip_ids: frozenset[int]) -> StatsEncoder:
     """Return the function that encodes the statistics of files with this schema.
 
-    A file gets bounds for all columns that have some in Delta, or for none: readers that find
-    bounds of only some columns have been seen to lose rows. A column that holds nothing but null
-    needs none.
+    A file gets bounds, with null counts, for all columns that can have some, or for none: pyarrow
+    datasets of delta-rs lose rows where a file has bounds for only some columns (booleans count),
+    or bounds without a null count. A column that holds nothing but null needs none.
 
     Args:
         schema: Columns in the types of the statistics' physical values.
@@ -88,9 +91,12 @@ def _encode_bounds(bounded: list[_Column], stats: Stats, rows: int) -> tuple[Any
     lowers, uppers, nulls = stats.lower, stats.upper, stats.nulls
     lower, upper = [], []
     for column in bounded:
-        low, high = lowers.get(column.id), uppers.get(column.id)
+        missing = nulls.get(column.id)
+        if missing is None:
+            return (), ()
+        low, high = lowers.get(column.id, column.least), uppers.get(column.id, column.most)
         if low is None or high is None:
-            if nulls.get(column.id) == rows:
+            if missing == rows:
                 continue
             return (), ()
         low, high = column.lower(low), column.upper(high)
@@ -124,6 +130,9 @@ def _columns(fields: tuple[Field, ...], above: tuple[str, ...]) -> list[_Column]
                 columns += _columns(inner, path)
             case ListType() | MapType():
                 continue
+            case BooleanType():  # its bounds are known without looking
+                column = _Column(field.id, path, _same, _same, bounded=True, least=False, most=True)
+                columns.append(column)
             case other:
                 columns.append(_Column(field.id, path, *_encoders(other)))
     return columns

@@ -264,8 +264,8 @@ def build_file(root: str, folder: str, era: Era, add: Add) -> DataFile:
     path = parse_data_path(root, folder, add.path)
     if add.vector is not None:
         raise UnsupportedError(
-            f"{path!r} has rows that are deleted by a deletion vector; purge the table first "
-            "(REORG TABLE … APPLY (PURGE)) and try again",
+            f"{path!r} has rows that are deleted by a deletion vector (deletionVectors); purge "
+            "the table first (REORG TABLE … APPLY (PURGE)) and try again",
             feature="deletionVectors",
         )
     spec = era.spec

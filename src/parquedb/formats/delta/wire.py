@@ -318,7 +318,7 @@ def encode_add(add: Add) -> Json:
     """Return the body of an ``add`` action without a deletion vector."""
     return {
         "path": add.path,
-        "partitionValues": add.partition_values,
+        "partitionValues": dict(add.partition_values),
         "size": add.size,
         "modificationTime": add.modified_at_ms,
         "dataChange": add.data_change,
@@ -333,7 +333,7 @@ def encode_remove(remove: Remove) -> Json:
         "deletionTimestamp": remove.removed_at_ms,
         "dataChange": remove.data_change,
         "extendedFileMetadata": True,
-        "partitionValues": remove.partition_values,
+        "partitionValues": dict(remove.partition_values or {}),
         "size": remove.size,
     }
 

@@ -17,6 +17,8 @@ from parquedb.formats.delta.table import Table, read_table
 from parquedb.log.commit import Commit, Operation
 from parquedb.log.ports import Committed, Conflict
 from parquedb.model.format import Format
+from parquedb.model.partition import PartitionSpec
+from parquedb.model.schema import Schema
 from parquedb.storage.store import NewObject, Store
 
 _CHECKPOINT_EVERY = 100
@@ -52,6 +54,10 @@ class DeltaWriter:
     def format(self) -> Format:
         """Delta."""
         return Format.DELTA
+
+    def adopt(self, schema: Schema, spec: PartitionSpec, *, expect: int | None) -> Schema:  # noqa: ARG002
+        """Return a schema as it is: files are matched by name."""
+        return schema
 
     def append(
         self,

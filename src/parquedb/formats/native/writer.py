@@ -29,6 +29,7 @@ from parquedb.log.replay import replay
 from parquedb.log.snapshot import Snapshot
 from parquedb.model.files import DataFile
 from parquedb.model.format import Format
+from parquedb.model.partition import PartitionSpec
 from parquedb.model.schema import Identity, Schema, ids_by_path, same_shape
 from parquedb.parquet.footer import read_footer
 from parquedb.parquet.scan import read_batches
@@ -72,6 +73,10 @@ class NativeWriter:
     def format(self) -> Format:
         """Native."""
         return Format.NATIVE
+
+    def adopt(self, schema: Schema, spec: PartitionSpec, *, expect: int | None) -> Schema:  # noqa: ARG002
+        """Return a schema as it is: files are matched by name."""
+        return schema
 
     def append(
         self,
