@@ -96,7 +96,7 @@ def _sample(start: int, rows: int, **more: pa.Array) -> pa.Table:
             "cost": pa.array([Decimal(i * 7) / 100 for i in ids], pa.decimal128(20, 2)),
             "day": pa.array([dt.date(2024, 1, 1) + dt.timedelta(i) for i in ids]),
             "at": pa.array(
-                [dt.datetime(2024, 1, 1, 0, 0, 0, 123456 + i) for i in ids],
+                [dt.datetime(2024, 1, 1, 0, 0, 0, 123456 + i, dt.UTC) for i in ids],
                 pa.timestamp("us", tz="UTC"),
             ),
             "ok": pa.array([i % 2 == 0 for i in ids]),
@@ -169,7 +169,7 @@ PARTITIONS = pa.table(
         "f": pa.array([1.5, float("inf"), -0.25, 1e30, None, 2.0, 1e-7, 1.5]),
         "c": pa.array([Decimal("1.20"), None, Decimal("3.45")] * 2 + [Decimal("1.20")] * 2),
         "t": pa.array(
-            [dt.datetime(2024, 1, 1, 1, 2, 3, us) for us in (0, 1, 10, 999999, 5, 6, 7, 0)],
+            [dt.datetime(2024, 1, 1, 1, 2, 3, us, dt.UTC) for us in (0, 1, 10, 999999, 5, 6, 7, 0)],
             pa.timestamp("us", tz="UTC"),
         ),
     }
@@ -275,7 +275,7 @@ WIDER = Schema(
 
 def _arrow(schema: Schema, start: int, rows: int) -> pa.Table:
     ids = list(range(start, start + rows))
-    moment = dt.datetime(2024, 1, 1, 0, 0, 0, 123456)
+    moment = dt.datetime(2024, 1, 1, 0, 0, 0, 123456)  # noqa: DTZ001
     columns = {
         "id": (pa.int64(), ids),
         "name": (pa.string(), [f"näme {i}" if i % 4 else None for i in ids]),
