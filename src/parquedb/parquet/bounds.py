@@ -53,15 +53,20 @@ def gather_stats(metadata: pq.FileMetaData, fields: Sequence[tuple[Field, bool]]
         if repeated:
             continue
         found: list[_Statistics] = [chunk.statistics for chunk in chunks]
-        counts = [s.null_count if s is not None and s.has_null_count else None for s in found]
-        if isinstance(field.type, NullType):
-            counts = list(rows)
+        counts = [_nulls(field.type, s, n) for s, n in zip(found, rows, strict=True)]
         known = [count for count in counts if count is not None]
         if len(known) == len(counts):
             nulls[field.id] = sum(known)
         if (bounds := _bounds(field.type, found, counts, rows)) is not None:
             lower[field.id], upper[field.id] = bounds
     return Stats(nulls, lower, upper, sizes)
+
+
+def _nulls(type_: Type, stats: _Statistics, rows: int) -> int | None:
+    """Return the number of nulls in a row group, None if it does not say."""
+    if rows == 0 or isinstance(type_, NullType):
+        return rows
+    return stats.null_count if stats is not None and stats.has_null_count else None
 
 
 def _bounds(
