@@ -35,6 +35,7 @@ from parquedb.model.format import Format
 from parquedb.model.partition import PartitionField, PartitionSpec
 from parquedb.model.schema import Identity, Schema
 from parquedb.model.types import (
+    BooleanType,
     DecimalType,
     Field,
     FloatType,
@@ -571,3 +572,26 @@ def test_partitions_that_we_write(store: LocalStore, tmp_path: Path) -> None:
     assert {key: found[key].partition for key in found} == {
         key: (value,) for _, value, key, _ in files
     }
+
+
+def test_bounds_without_those_of_booleans_lose_no_row(store: LocalStore, tmp_path: Path) -> None:
+    """A pyarrow dataset loses rows where only some columns have bounds, booleans included."""
+    schema = Schema((Field(1, "id", IntType(64)), Field(2, "ok", BooleanType())))
+    key = "users/data/a.parquet"
+    path = tmp_path / key
+    path.parent.mkdir(parents=True)
+    pq.write_table(pa.table({"id": [1, 2, 3], "ok": [True, False, None]}), path)
+    stats = Stats({1: 0, 2: 1}, {1: 1}, {1: 3})
+    file = DataFile(key, path.stat().st_size, 3, (), 0, stats, T0)
+    changes = (SetSchema(schema), SetPartitioning(PartitionSpec()), AddFile(file))
+    commit = Commit(0, T0, Operation.CREATE, changes)
+    assert isinstance(DeltaWriter(store, "users").append([commit], expect=None), Committed)
+    dataset = deltalake.DeltaTable(tmp_path / "users").to_pyarrow_dataset()
+    for condition, ids in (
+        (pc.field("ok"), [1]),
+        (~pc.field("ok"), [2]),
+        (pc.field("ok").is_null(), [3]),
+        (pc.field("id") == 3, [3]),
+    ):
+        assert dataset.to_table(filter=condition)["id"].to_pylist() == ids
+    assert duck.query(f"SELECT id FROM delta_scan('{tmp_path}/users') WHERE ok") == [{"id": 1}]
