@@ -147,6 +147,7 @@ def _zoned(kind: DataType, value: object) -> object:
 def _settings(scratch: Path) -> dict[str, str]:
     quiet = Path(__file__).with_name("log4j2.properties")
     java = f"-Dlog4j2.configurationFile=file:{quiet} -Dderby.system.home={scratch}"
+    java += " -XX:TieredStopAtLevel=1 -XX:+UseSerialGC"  # short queries: start fast
     if _TRUSTED.is_file():  # what this machine trusts, also for a Java that was not packaged by it
         java += f" -Djavax.net.ssl.trustStore={_TRUSTED}"
     return {
@@ -168,6 +169,9 @@ def _settings(scratch: Path) -> dict[str, str]:
         "spark.sql.shuffle.partitions": "1",
         "spark.default.parallelism": "2",
         "spark.databricks.delta.snapshotPartitions": "1",
+        "spark.sql.sources.parallelPartitionDiscovery.parallelism": "2",
+        "spark.sql.adaptive.enabled": "false",
+        "spark.sql.codegen.wholeStage": "false",
     }
 
 
