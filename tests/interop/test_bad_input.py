@@ -96,7 +96,7 @@ def test_garbage_in_a_delta_log(root, garbage):
 @pytest.mark.parametrize("pattern", ["*-m0.avro", "snap-*.avro"])
 def test_a_missing_manifest(root, pattern):
     iceberg_plain(root)
-    path = sorted((root / "users" / "metadata").glob(pattern))[0]
+    path = min((root / "users" / "metadata").glob(pattern))
     path.unlink()
     refused(root, ParqueDBError, path.name, to="delta")
 
@@ -104,7 +104,7 @@ def test_a_missing_manifest(root, pattern):
 @pytest.mark.parametrize("pattern", ["*-m0.avro", "snap-*.avro", "*.metadata.json"])
 def test_a_corrupt_metadata_file(root, pattern):
     iceberg_plain(root)
-    path = sorted((root / "users" / "metadata").glob(pattern))[-1]
+    path = max((root / "users" / "metadata").glob(pattern))
     path.write_bytes(b"Obj\x01" + b"garbage" * 20)
     refused(root, FormatError, path.name, to="delta")
 

@@ -51,7 +51,7 @@ def test_other_data_is_refused_and_nothing_changes(root, target):
         catalog = FilesystemCatalog("test", warehouse=root.as_uri())
         catalog.create_table(("default", "users"), people(0, 1).schema).append(people(50, 5))
     before = fingerprints(root)
-    with pytest.raises(ConflictError, match="Conflict with existing data.*5 rows"):
+    with pytest.raises(ConflictError, match=r"Conflict with existing data.*5 rows"):
         migrate_backend(storage=root, from_="native", to=target)
     assert fingerprints(root) == before
 

@@ -132,6 +132,7 @@ def backend_status(
 ) -> None:
     """Show what the storage holds: formats, versions, rows."""
     from parquedb import backends
+    from parquedb.migrate.report import counted
 
     status = backends.backend_status(
         find_storage(storage), _split(namespaces), warehouse=warehouse, location=location
@@ -143,7 +144,7 @@ def backend_status(
             (
                 name,
                 found.detection.primary,
-                ", ".join(f"{f} ({n} versions)" for f, n in found.versions.items()),
+                ", ".join(f"{f} ({counted(n, 'version')})" for f, n in found.versions.items()),
                 found.rows,
             )
             for name, found in status.namespaces.items()
@@ -248,7 +249,7 @@ def migrate_backend(
 
 
 def _print_report(report: object) -> None:
-    from parquedb.migrate.report import MigrationReport
+    from parquedb.migrate.report import MigrationReport, counted
 
     assert isinstance(report, MigrationReport)
     for name, found in report.namespaces.items():
@@ -257,7 +258,7 @@ def _print_report(report: object) -> None:
         if found.action.value == "migrated":
             files = ", ".join(f"{n} {means.value}" for means, n in found.files.items() if n)
             typer.echo(
-                f"  {found.versions} versions, {_count(found.rows)} rows; "
+                f"  {counted(found.versions, 'version')}, {_count(found.rows)}; "
                 f"files: {files or 'none'}; "
                 f"{size_of(found.bytes_written)} written, "
                 f"{size_of(found.bytes_referenced)} referenced"
@@ -397,10 +398,12 @@ def verify(
     if as_json:
         print_json(found)
     else:
+        from parquedb.migrate.report import counted
+
         verdict = "equal" if found["equal"] else "different"
         typer.echo(
             f"{namespace}: {found['format']} and {found['against']} are {verdict} at "
-            f"{found['versions']} versions"
+            f"{counted(int(str(found['versions'])), 'common version')}"
         )
     for difference in differences:
         print_error(f"{namespace}: {difference}")
@@ -408,7 +411,9 @@ def verify(
 
 
 def _count(rows: int | None) -> str:
-    return "an unknown number of" if rows is None else f"{rows:,}"
+    from parquedb.migrate.report import counted
+
+    return "an unknown number of rows" if rows is None else counted(rows, "row")
 
 
 def _split(namespaces: str | None) -> list[str] | str:

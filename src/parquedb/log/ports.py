@@ -108,6 +108,10 @@ class LogReader(Protocol):
         """
         ...
 
+    def has_promotions(self) -> bool:
+        """Whether a column ever had another type, so that files may be narrower than the schema."""
+        ...
+
     def lineage(self) -> Lineage | None:
         """Return what the table records of the newest migration into it, if anything."""
         ...

@@ -30,7 +30,7 @@ from parquedb.migrate.partitions import PartitionFolders
 from parquedb.model.files import DataFile
 from parquedb.model.format import Format
 from parquedb.model.partition import PartitionSpec
-from parquedb.model.schema import Schema
+from parquedb.model.schema import Schema, children, walk
 from parquedb.model.types import describe_type
 from parquedb.parquet.probe import probe_files
 from parquedb.storage.store import Store
@@ -68,6 +68,8 @@ class Carry:
         latest: The source's newest snapshot.
         lost: Versions that cannot be carried because they are gone; one line for each reason.
         commits: The commits to carry, oldest first; iterable more than once.
+        before: The source before the first of them, None if that is the beginning.
+        promoted: Files that were live when a column got a wider type, once for each time.
     """
 
     versions: tuple[SourceVersion, ...]
@@ -77,6 +79,8 @@ class Carry:
     latest: Snapshot
     lost: tuple[str, ...]
     commits: Iterable[Commit]
+    before: Snapshot | None = None
+    promoted: tuple[DataFile, ...] = ()
 
     @property
     def partitions(self) -> PartitionFolders:
@@ -168,6 +172,16 @@ def base_commit(snapshot: Snapshot) -> Commit:
     return Commit(snapshot.version, snapshot.at_ms, Operation.OVERWRITE, changes, base=True)
 
 
+def changes_types(old: Schema, new: Schema) -> bool:
+    """Whether a column, or a part of one, has another type in the new schema."""
+    before = {path: item.type for path, item in walk(old.fields) if not children(item.type)}
+    return any(
+        before.get(path, item.type) != item.type
+        for path, item in walk(new.fields)
+        if not children(item.type)
+    )
+
+
 class _Collector:
     """Walks commits once and notes what a plan and a verification need."""
 
@@ -179,6 +193,7 @@ class _Collector:
         self.specs: dict[PartitionSpec, None] = {}
         self.kept: list[Commit] | None = []
         self.truncated_at: int | None = None
+        self.promoted: list[DataFile] = []
         self._rows = 0
         self._unknown = 0
         self._changes = 0
@@ -221,6 +236,8 @@ class _Collector:
                 before = files.get(path)
             case SetSchema(schema):
                 self.schemas[schema] = None
+                if changes_types(self.state.schema, schema):
+                    self.promoted += files.values()
             case SetPartitioning(spec):
                 self.specs[spec] = None
             case SetProperties():
@@ -269,6 +286,8 @@ def _collected(
         latest,
         lost,
         log if collector.kept is None else tuple(collector.kept),
+        start,
+        tuple(collector.promoted),
     )
 
 

@@ -45,7 +45,7 @@ def plan_cleanup(namespace: Namespace, format_: Format) -> CleanupPlan:
         StateError: No other format holds everything that it holds.
         FormatError: Some format's metadata cannot be read, so that nothing can be deleted safely.
     """
-    record = _record_key(namespace, format_)
+    record = namespace.cleanup_record(format_)
     if namespace.store.head(record) is not None:
         return _recorded(namespace, format_, record)
     reader = namespace.reader(format_)
@@ -75,7 +75,7 @@ def clean_up(namespace: Namespace, plan: CleanupPlan) -> None:
 
     A file that was overwritten since the plan was made is somebody's new data and stays.
     """
-    record = _record_key(namespace, plan.format)
+    record = namespace.cleanup_record(plan.format)
     content = {"keys": plan.keys, "kept": plan.kept, "covered_by": plan.covered_by}
     namespace.store.replace(record, orjson.dumps(content))
     for key, etag in plan.keys:
@@ -89,7 +89,7 @@ def clean_up(namespace: Namespace, plan: CleanupPlan) -> None:
 def finish_cleanup(namespace: Namespace) -> None:
     """Finish every clean-up of a namespace that was cut short, so that its keys are free again."""
     for format_ in Format:
-        record = _record_key(namespace, format_)
+        record = namespace.cleanup_record(format_)
         if namespace.store.head(record) is not None:
             clean_up(namespace, _recorded(namespace, format_, record))
 
@@ -112,10 +112,6 @@ def _own_folders(namespace: Namespace, format_: Format) -> tuple[str, ...]:
     if format_ is Format.NATIVE:
         return (f"data/{namespace.name}", namespace.name, f"_parquedb/{namespace.name}")
     return (folder,)
-
-
-def _record_key(namespace: Namespace, format_: Format) -> str:
-    return f"_parquedb/{namespace.name}/cleanup-{format_.value}.json"
 
 
 def _recorded(namespace: Namespace, format_: Format, record: str) -> CleanupPlan:

@@ -51,8 +51,14 @@ class Namespace:
         return self.places.folder(format_, self.name)
 
     def exists(self, format_: Format) -> bool:
-        """Whether the namespace has a table of a format."""
+        """Whether the namespace has a table of a format; one that is being deleted is none."""
+        if self.store.head(self.cleanup_record(format_)) is not None:
+            return False
         return DIALECTS[format_].exists(self.store, self.folder(format_), self._owned(format_))
+
+    def cleanup_record(self, format_: Format) -> str:
+        """Return the key of the record of a clean-up that has begun."""
+        return f"_parquedb/{self.name}/cleanup-{format_.value}.json"
 
     def reader(self, format_: Format) -> LogReader:
         """Open the table of a format; the same reader until :meth:`refresh`.

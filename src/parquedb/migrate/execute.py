@@ -31,7 +31,7 @@ from parquedb.migrate.partitions import PartitionFolders
 from parquedb.migrate.place import Addresses, Placer
 from parquedb.migrate.plan import MigrationPlan, plan_migration
 from parquedb.migrate.relate import Continues
-from parquedb.migrate.report import Action, MergeCounts, NamespaceReport
+from parquedb.migrate.report import Action, MergeCounts, NamespaceReport, counted
 from parquedb.migrate.transfer import Transfer
 from parquedb.migrate.verify import verify_content, verify_counts
 from parquedb.model.files import DataFile
@@ -99,7 +99,7 @@ def execute(
             _carry_all(run, source, target, plan)
         report = replace(
             report,
-            reason=f"carried {len(run.versions)} versions of {source.format.label}",
+            reason=f"carried {counted(len(run.versions), 'version')} of {source.format.label}",
             versions=len(run.versions),
             files=run.placer.counts or report.files,
             bytes_written=run.bytes_written + run.placer.bytes_written,
@@ -184,6 +184,8 @@ def _carry_all(run: _Run, source: LogReader, target: LogReader | None, plan: Mig
         batch_size=run.options.batch_size,
         now_ms=run.options.ambient.now_ms,
     )
+    if carry.before is not None:
+        transfer.start_after(carry.before)
     run.more_rows = _more_rows(source, target, plan)
     if plan.replaces:
         carry = _as_one(carry, run.options.ambient.now_ms())

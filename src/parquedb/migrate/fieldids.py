@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from parquedb.log.change import AddFile
+from parquedb.log.change import AddFile, SetSchema
 from parquedb.log.ports import LogReader
 from parquedb.migrate.carry import Carry
 from parquedb.model.files import DataFile
 from parquedb.model.format import Format
-from parquedb.model.schema import Path, children, ids_by_path
+from parquedb.model.schema import Path, Schema, children, ids_by_path, walk
+from parquedb.model.types import DecimalType, FloatType, IntType, Type
 from parquedb.parquet.footer import Footer, read_footers
 from parquedb.storage.store import Store
 
@@ -82,3 +83,46 @@ def _lacks(footer: Footer) -> bool:
     """Whether a file has nested columns and not all of its columns have ids."""
     nested = any(children(field.type) for field in footer.schema.fields)
     return nested and not footer.has_field_ids
+
+
+def find_narrow_files(
+    store: Store, source: LogReader, carry: Carry, target: Format
+) -> frozenset[str]:
+    """Return the files whose columns are narrower than the schema of the commit that adds them.
+
+    Only asked for Delta targets of tables in which a column's type was promoted: Delta readers
+    that do not know type widening refuse such files. Files that a promotion finds in the table
+    are no matter of this function; they are written again at that version.
+    """
+    if target is not Format.DELTA or not source.has_promotions():
+        return frozenset()
+    narrow: set[str] = set()
+    schema = carry.latest.schema if carry.before is None else carry.before.schema
+    for commit in carry.commits:
+        for change in commit.changes:
+            if isinstance(change, SetSchema):
+                schema = change.schema
+        keys = [change.file.path for change in commit.changes if isinstance(change, AddFile)]
+        for start in range(0, len(keys), _FOOTERS_AT_A_TIME):
+            for footer in read_footers(store, keys[start : start + _FOOTERS_AT_A_TIME]):
+                if _is_narrow(footer, schema):
+                    narrow.add(footer.key)
+    return frozenset(narrow)
+
+
+def _is_narrow(footer: Footer, schema: Schema) -> bool:
+    """Whether a number in a file is of a narrower type than in the schema."""
+    wanted = {item.id: item.type for _, item in walk(schema.fields)}
+    return any(
+        (
+            isinstance(item.type, IntType | FloatType | DecimalType)
+            and wanted.get(item.id, item.type) != item.type
+            and not isinstance(wanted[item.id], IntType)
+        )
+        or (isinstance(item.type, IntType) and _bits(wanted.get(item.id)) > max(32, item.type.bits))
+        for _, item in walk(footer.schema.fields)
+    )
+
+
+def _bits(type_: Type | None) -> int:
+    return type_.bits if isinstance(type_, IntType) else 0

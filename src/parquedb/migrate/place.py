@@ -31,6 +31,7 @@ from parquedb.storage.keys import join
 from parquedb.storage.store import HardLinks, Store
 
 _SHORT = 12
+_GENERATION = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,8 @@ class Placer:
         for file in files:
             staged = self._staged.pop(file.path, None)
             if staged is None and self.means[file.path] is Means.REWRITTEN:
-                staged = self._rewrite(file, schemas, specs)
+                key = self.addresses.unique(file, Means.REWRITTEN)
+                staged = self._rewrite(file, schemas, specs, key)
                 self._account(Means.REWRITTEN, [staged])
             placed.append(staged)
         return self._with_footers(files, placed, schemas.adopted)
@@ -189,6 +191,20 @@ class Placer:
             case _:
                 assert_never(means)
 
+    def widen(
+        self, file: DataFile, schemas: Schemas, specs: Mapping[int, PartitionSpec]
+    ) -> DataFile:
+        """Write a file again with the wider types that its columns have now.
+
+        Delta readers that do not know type widening (Spark before 4) refuse narrower files.
+        """
+        kinds = repr([(path, item.type) for path, item in walk(schemas.adopted.fields)])
+        key = self.addresses.unique(file, Means.REWRITTEN)
+        generation = hashlib.sha256(kinds.encode()).hexdigest()[:_GENERATION]
+        widened = self._rewrite(file, schemas, specs, _in_generation(key, generation))
+        self._account(Means.REWRITTEN, [widened])
+        return widened
+
     def _account(self, means: Means, done: Sequence[DataFile]) -> None:
         self.counts[means] = self.counts.get(means, 0) + len(done)
         size_bytes = sum(file.size_bytes for file in done)
@@ -224,9 +240,9 @@ class Placer:
         file: DataFile,
         schemas: Schemas,
         specs: Mapping[int, PartitionSpec],
+        key: str,
     ) -> DataFile:
         schema, adopted = schemas.source, schemas.adopted
-        key = self.addresses.unique(file, Means.REWRITTEN)
         if self._store.head(key) is not None:  # left whole by an earlier run
             footer = read_footer(self._store, key)
             ids = ids_by_path(adopted)
@@ -259,6 +275,20 @@ class Placer:
         for index, footer in zip(unknown, footers, strict=True):
             files[index] = replace(files[index], rows=footer.rows)
         return files
+
+
+def _in_generation(key: str, generation: str) -> str:
+    path = PurePosixPath(key)
+    return str(path.with_name(f"{path.stem}-g{generation}{path.suffix}"))
+
+
+def first_generation(key: str) -> str:
+    """Return the key that a widened file had been written under first; others as they are."""
+    path = PurePosixPath(key)
+    stem, mark, digits = path.stem.rpartition("-g")
+    if not mark or len(digits) != _GENERATION or not set(digits) <= set("0123456789abcdef"):
+        return key
+    return str(path.with_name(stem + path.suffix))
 
 
 def _renumbered(stats: Stats, schemas: Schemas) -> Stats:

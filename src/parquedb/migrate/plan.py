@@ -12,7 +12,7 @@ from parquedb.migrate.carry import Carry
 from parquedb.migrate.fit import SchemaFit, fit_schema
 from parquedb.migrate.options import Files, History, MigrationOptions, OnConflict
 from parquedb.migrate.relate import Continues, Fresh, Relation
-from parquedb.migrate.report import Action, Means, NamespaceReport
+from parquedb.migrate.report import Action, Means, NamespaceReport, counted
 from parquedb.model.format import Format
 from parquedb.model.partition import IdentityTransform, VoidTransform
 from parquedb.model.schema import Identity, Path, Schema, walk
@@ -33,6 +33,7 @@ class Situation:
         target_versions: How many versions the target has already.
         can_link: Whether the store can make hard links.
         unfit_files: Files that need a copy with other field ids in the footer.
+        narrow_files: Files whose types are narrower than the table's when they are added.
     """
 
     namespace: str
@@ -45,6 +46,7 @@ class Situation:
     target_versions: int
     can_link: bool
     unfit_files: frozenset[str] = frozenset()
+    narrow_files: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,7 @@ class MigrationPlan:
         warnings: What the caller should know besides.
         error: Why the migration is refused.
         replaces: Whether the target's own rows are replaced or merged by one new version.
+        widens: Whether files are written again when a column gets a wider type.
     """
 
     situation: Situation
@@ -72,6 +75,7 @@ class MigrationPlan:
     warnings: tuple[str, ...] = ()
     error: ParqueDBError | None = None
     replaces: bool = False
+    widens: bool = False
 
     def to_report(self) -> NamespaceReport:
         """Return the plan as the report of a dry run."""
@@ -81,6 +85,10 @@ class MigrationPlan:
             for key, means in self.means.items()
             if means in (Means.COPIED, Means.FOOTER, Means.REWRITTEN)
         )
+        files = Counter(self.means.values())
+        widened = self.situation.carry.promoted if self.widens else ()
+        files[Means.REWRITTEN] += len(widened)
+        rewritten = sum(file.size_bytes for file in widened)
         refused = self.action is Action.REFUSED
         return NamespaceReport(
             source=self.situation.source,
@@ -89,8 +97,8 @@ class MigrationPlan:
             reason=self.reason,
             versions=0 if refused else len(self.situation.carry.versions),
             rows=self.situation.carry.latest.rows,
-            files=Counter(self.means.values()),
-            bytes_written=written,
+            files=files,
+            bytes_written=written + rewritten,
             bytes_referenced=sum(added[key].size_bytes for key in self.means) - written,
             lost=self.lost,
             warnings=self.warnings,
@@ -129,10 +137,18 @@ def plan_migration(situation: Situation, options: MigrationOptions) -> Migration
         return refuse(chosen)
     related = isinstance(situation.relation, Fresh | Continues) and not _moved(situation.relation)
     verb = "carry" if related else options.on_conflict.value
-    reason = f"{verb} {len(carry.versions)} versions of {situation.source.label}"
+    reason = f"{verb} {counted(len(carry.versions), 'version')} of {situation.source.label}"
     warnings = _warnings(situation, options, chosen)
     return MigrationPlan(
-        situation, target, Action.MIGRATED, reason, chosen, lost, warnings, replaces=not related
+        situation,
+        target,
+        Action.MIGRATED,
+        reason,
+        chosen,
+        lost,
+        warnings,
+        replaces=not related,
+        widens=target is Format.DELTA,
     )
 
 
@@ -145,7 +161,7 @@ def _find_conflict(situation: Situation, options: MigrationOptions) -> ConflictE
     if options.on_conflict is not OnConflict.ERROR or isinstance(relation, Fresh):
         return None
     rows = "an unknown number of" if situation.target_rows is None else situation.target_rows
-    held = f"{rows} rows in {situation.target_versions} versions"
+    held = f"{rows} rows in {counted(situation.target_versions, 'version')}"
     hint = (
         "use --force to replace its rows by a new version, --merge to combine both by $id (or "
         "--key COLUMN), or delete the target's data first"
@@ -157,7 +173,7 @@ def _find_conflict(situation: Situation, options: MigrationOptions) -> ConflictE
             f"Conflict with existing data: the {options.target.label} table "
             f"{situation.target_folder!r} ({held}) was written to by others since version "
             f"{relation.target_version}, and {situation.source.label} has "
-            f"{len(situation.carry.versions)} new versions; {hint}"
+            f"{counted(len(situation.carry.versions), 'new version')}; {hint}"
         )
     return ConflictError(
         f"Conflict with existing data: the {options.target.label} table "
@@ -261,7 +277,10 @@ def _choose_means(
     choose = _means_of(situation, options)
     means: dict[str, Means] = {}
     for key in added:
-        chosen = Means.FOOTER if key in situation.unfit_files else choose(key)
+        if key in situation.narrow_files:
+            chosen: Means | UnsupportedError = Means.REWRITTEN
+        else:
+            chosen = Means.FOOTER if key in situation.unfit_files else choose(key)
         if isinstance(chosen, UnsupportedError):
             return chosen
         means[key] = chosen

@@ -143,3 +143,8 @@ class MigrationReport:
         if self.dry_run:
             shape["dry_run"] = True
         return shape
+
+
+def counted(number: int, thing: str) -> str:
+    """Return a number of things as a sentence says it: ``1 version``, ``2 versions``."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"

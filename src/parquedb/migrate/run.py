@@ -21,7 +21,7 @@ from parquedb.migrate.carry import Carry, carry_after, carry_history, carry_late
 from parquedb.migrate.cleanup import finish_cleanup
 from parquedb.migrate.detect import Namespace, discover_namespaces, root_is_table
 from parquedb.migrate.execute import execute
-from parquedb.migrate.fieldids import find_unfit_files
+from parquedb.migrate.fieldids import find_narrow_files, find_unfit_files
 from parquedb.migrate.options import (
     History,
     MigrationOptions,
@@ -184,6 +184,7 @@ def _job(namespace: Namespace, source_format: Format, options: MigrationOptions)
         target_versions=0 if target is None else len(target.history()),
         can_link=isinstance(namespace.store, HardLinks),
         unfit_files=find_unfit_files(namespace.store, source, carry, options.target),
+        narrow_files=find_narrow_files(namespace.store, source, carry, options.target),
     )
     return _Job(namespace, source, target, plan_migration(situation, options))
 

@@ -11,8 +11,9 @@ from parquedb.log.change import AddFile, Change, RemoveFile, SetPartitioning, Se
 from parquedb.log.commit import Commit, Operation, Origin
 from parquedb.log.ports import Committed, Conflict, LogReader, LogWriter
 from parquedb.log.snapshot import Snapshot
+from parquedb.migrate.carry import changes_types
 from parquedb.migrate.fit import fit_schema
-from parquedb.migrate.place import Placer, Schemas
+from parquedb.migrate.place import Placer, Schemas, first_generation
 from parquedb.model.files import DataFile
 from parquedb.model.format import Format
 from parquedb.model.partition import UNPARTITIONED, PartitionSpec
@@ -48,9 +49,22 @@ class Transfer:
     now_ms: Callable[[], int]
     bytes_written: int = 0
     versions_written: int = 0
+    source_live: dict[str, DataFile] = field(default_factory=dict)
     _schemas: Schemas = NO_SCHEMAS
+    _generations: dict[str, str] = field(default_factory=dict)
     _spec: PartitionSpec = UNPARTITIONED
     _specs: dict[int, PartitionSpec] = field(default_factory=lambda: {0: UNPARTITIONED})
+
+    def __post_init__(self) -> None:
+        for key in self.live:
+            self._generations[first_generation(key)] = key
+
+    def start_after(self, before: Snapshot) -> None:
+        """Continue after a version of the source that is in the target already."""
+        self.source_live = dict(before.files)
+        self._schemas = Schemas(before.schema, before.schema, before.schema)
+        self._specs.update(before.specs)
+        self._spec = before.spec
 
     def run(self, commits: Iterable[Commit], on_batch: Callable[[int, int], None]) -> None:
         """Carry all commits; the last batch records that the migration is complete.
@@ -92,7 +106,7 @@ class Transfer:
 
     def prepare(self, commit: Commit) -> Commit:
         """Place a commit's files and return the commit as the target will hold it."""
-        self._note_schema(commit)
+        widened = self._note_schema(commit)
         changes: list[Change] = [
             change for change in commit.changes if not isinstance(change, AddFile | RemoveFile)
         ]
@@ -104,6 +118,11 @@ class Transfer:
         else:
             old = [self._resolve(file) for file in removed if file.path not in again]
         gone = [self.live.pop(key) for key in old]
+        if self.target.format is Format.DELTA:
+            self._follow(commit)
+            if widened:
+                changes += self._widen()
+            self.source_live.update((file.path, file) for file in added)
         added = [file for file in added if not self._is_live(file)]
         placed = self.placer.place(added, self._schemas, self._specs)
         changes += [RemoveFile(file) for file in gone]
@@ -116,7 +135,28 @@ class Transfer:
         origin = Origin(self.source, self.source_id, commit.version)
         return replace(commit, changes=tuple(changes), base=False, origin=origin)
 
-    def _note_schema(self, commit: Commit) -> None:
+    def _follow(self, commit: Commit) -> None:
+        """Keep the source's live files up to date."""
+        if commit.base:
+            self.source_live.clear()
+        for change in commit.changes:
+            if isinstance(change, RemoveFile):
+                self.source_live.pop(change.file.path, None)
+
+    def _widen(self) -> list[Change]:
+        """Replace the live files by copies with the wider types of the current schema."""
+        changes: list[Change] = []
+        for file in self.source_live.values():
+            key = self._resolve(file)
+            wider = self.placer.widen(file, self._schemas, self._specs)
+            if wider.path != key:
+                changes += [RemoveFile(self.live.pop(key)), AddFile(wider)]
+                self.live[wider.path] = wider
+                self._generations[first_generation(wider.path)] = wider.path
+        return changes
+
+    def _note_schema(self, commit: Commit) -> bool:
+        """Take over schema and specs; say whether a column has got another type."""
         schema, spec = None, self._spec
         for change in commit.changes:
             match change:
@@ -131,7 +171,9 @@ class Transfer:
         if schema is not None:
             fitted = fit_schema(schema, DIALECTS[self.target.format].fit_type).schema
             adopted = self.target.adopt(fitted, spec, expect=self.expect)
-            self._schemas = Schemas(schema, fitted, adopted)
+            old, self._schemas = self._schemas.source, Schemas(schema, fitted, adopted)
+            return changes_types(old, schema)
+        return False
 
     def _candidates(self, file: DataFile) -> Iterator[str]:
         if file.path in self.back:
@@ -139,13 +181,20 @@ class Transfer:
         yield from self.placer.addresses.candidates(file)
 
     def _is_live(self, file: DataFile) -> bool:
-        return any(key in self.live for key in self._candidates(file))
+        return any(self._known(key) is not None for key in self._candidates(file))
+
+    def _known(self, key: str) -> str | None:
+        """Return the live file of a key or of a widened copy of it."""
+        if key in self.live:
+            return key
+        wider = self._generations.get(key)
+        return wider if wider in self.live else None
 
     def _resolve(self, file: DataFile) -> str:
         """Return the target's key of a file that the source removes."""
         for key in self._candidates(file):
-            if key in self.live:
-                return key
+            if (found := self._known(key)) is not None:
+                return found
         raise StateError(
             f"the source removes {file.path!r}, but the target has no file that came from it: the "
             "target was compacted or rewritten since; use --force to replace its rows by the "
@@ -154,7 +203,7 @@ class Transfer:
 
     def _unneeded(self, added: list[DataFile]) -> list[str]:
         """Return the live keys that a commit of the whole table does not contain."""
-        kept = {key for file in added for key in self._candidates(file)}
+        kept = {self._known(key) for file in added for key in self._candidates(file)}
         return [key for key in self.live if key not in kept]
 
 

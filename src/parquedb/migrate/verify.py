@@ -149,45 +149,50 @@ def compare_tables(
     Raises:
         NotFoundError: Neither was migrated from the other.
     """
-    pairs = _common(left, right) or _common(right, left)
+    pairs = _common(left, right)
     if not pairs:
         raise NotFoundError(
             f"the {left.format.label} and the {right.format.label} table have no version in "
             "common: neither was migrated from the other"
         )
-    flip = not _common(left, right)
-    first, second = (right, left) if flip else (left, right)
     differences: list[str] = []
     digests = Digests(store)
-    rows = {version.version: version.rows for version in first.history()}
-    for theirs, found in pairs:
+    for ours, theirs in pairs:
         if content:
-            equal = digests.of(first.snapshot(theirs)) == digests.of(second.snapshot(found.version))
+            equal = digests.of(left.snapshot(ours.version)) == digests.of(
+                right.snapshot(theirs.version)
+            )
         else:
-            equal = rows.get(theirs) == found.rows
+            equal = ours.rows == theirs.rows
         if not equal:
             differences.append(
-                f"{first.format} version {theirs} and {second.format} version {found.version} "
-                f"differ in {'rows' if content else 'row count'}"
+                f"{left.format} version {ours.version} and {right.format} version "
+                f"{theirs.version} differ in {'rows' if content else 'row count'}"
             )
-    for reader, newest in ((first, pairs[-1][0]), (second, pairs[-1][1].version)):
-        if reader.latest() != newest:
+    for reader, newest in ((left, pairs[-1][0]), (right, pairs[-1][1])):
+        if reader.latest() != newest.version:
             differences.append(
-                f"{reader.format} has newer versions than {newest}, its newest common one"
+                f"{reader.format} has newer versions than {newest.version}, the newest that both "
+                "have"
             )
     return {"equal": not differences, "versions": len(pairs), "differences": differences}
 
 
-def _common(source: LogReader, target: LogReader) -> list[tuple[int, Version]]:
-    """Pair the versions of ``source`` that ``target`` records as carried from it."""
-    known = {version.version for version in source.history()}
-    return [
-        (version.origin.version, version)
-        for version in target.history()
-        if version.origin is not None
-        and version.origin.table_id == source.table_id
-        and version.origin.version in known
-    ]
+def _common(left: LogReader, right: LogReader) -> list[tuple[Version, Version]]:
+    """Pair the versions that one of two tables records as carried from the other, oldest first."""
+    ours = {version.version: version for version in left.history()}
+    theirs = {version.version: version for version in right.history()}
+    pairs: dict[tuple[int, int], tuple[Version, Version]] = {}
+    for version in theirs.values():
+        origin = version.origin
+        if origin is not None and origin.table_id == left.table_id and origin.version in ours:
+            pairs[origin.version, version.version] = (ours[origin.version], version)
+    for version in ours.values():
+        origin = version.origin
+        if origin is not None and origin.table_id == right.table_id and origin.version in theirs:
+            pairs[version.version, origin.version] = (version, theirs[origin.version])
+    order = {version: place for place, version in enumerate(ours)}
+    return [pairs[key] for key in sorted(pairs, key=lambda key: order[key[0]])]
 
 
 def _current(reader: LogReader, version: int) -> int | None:

@@ -227,7 +227,7 @@ def test_storage_comes_from_option_environment_settings_then_here(root, tmp_path
 def test_plain_output_is_readable(root):
     native(root)
     done = parquedb("migrate-backend", "--to=delta", cwd=root)
-    assert "users: migrated: carried 1 versions of native" in done.stdout
+    assert "users: migrated: carried 1 version of native" in done.stdout
     assert "1 copied" in done.stdout
     done = parquedb("backend-status", cwd=root)
     assert done.stdout.splitlines()[0].split() == ["namespace", "primary", "formats", "rows"]

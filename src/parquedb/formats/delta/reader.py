@@ -183,6 +183,10 @@ class DeltaReader:
             yield self._commit(moment, actions, before, live, opening=opening)
             before = moment.era
 
+    def has_promotions(self) -> bool:
+        """Return False: a schema's types are those of its files, or wider in every reader."""
+        return False
+
     def lineage(self) -> Lineage | None:
         """Return what the table records of the newest migration into it, if anything."""
         return read_lineage(self._store, self._folder, self._listing)

@@ -36,7 +36,8 @@ from parquedb.log.snapshot import Snapshot
 from parquedb.model.files import DataFile
 from parquedb.model.format import Format
 from parquedb.model.partition import PartitionSpec
-from parquedb.model.schema import Schema
+from parquedb.model.schema import Schema, children, walk
+from parquedb.model.types import Type
 from parquedb.storage.store import Store
 
 __all__ = ["EMPTY_VERSION", "IcebergReader", "exists"]
@@ -146,6 +147,16 @@ class IcebergReader:
             start = self._snapshots.index(found) + 1
             before = (found, self._chain.contents(found))
         return self._commits(start, before, whole=after is None)
+
+    def has_promotions(self) -> bool:
+        """Whether a column has different types in the table's schemas ("Schema Evolution")."""
+        types: dict[int, Type] = {}
+        return any(
+            types.setdefault(item.id, item.type) != item.type
+            for schema in self._table.schemas.values()
+            for _, item in walk(schema.fields)
+            if not children(item.type)
+        )
 
     def lineage(self) -> Lineage | None:
         """Return what the newest migration into this table recorded."""

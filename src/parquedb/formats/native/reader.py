@@ -134,6 +134,10 @@ class NativeReader:
         if after is None:
             yield self._commit()
 
+    def has_promotions(self) -> bool:
+        """Return False: a schema's types are those of its files, or wider in every reader."""
+        return False
+
     def lineage(self) -> Lineage | None:
         """Return the migration that wrote the file, if one did.
 
