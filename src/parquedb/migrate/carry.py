@@ -310,7 +310,14 @@ def _first_whole_version(
     Raises:
         FormatError: A live file is gone, or an existing one is damaged.
     """
-    missing = {key for key in added if store.head(key) is None}
+    try:
+        probe_files(store, [(key, file.size_bytes) for key, file in added.items()])
+    except FormatError:
+        missing = {key for key in added if store.head(key) is None}
+        if not missing:
+            raise
+    else:
+        return None
     if broken := sorted(missing & latest.files.keys()):
         raise FormatError(
             f"{broken[0]!r} is missing ({len(broken)} such data files): the {reader.format.label} "
@@ -322,9 +329,8 @@ def _first_whole_version(
         store, [(key, file.size_bytes) for key, file in added.items() if key not in missing]
     )
     first = None
-    if missing:
-        for commit in log:
-            for change in commit.changes:
-                if isinstance(change, RemoveFile) and change.file.path in missing:
-                    first = commit.version
+    for commit in log:
+        for change in commit.changes:
+            if isinstance(change, RemoveFile) and change.file.path in missing:
+                first = commit.version
     return first

@@ -158,7 +158,7 @@ def addresses_of(
     folder = namespace.folder(target)
     shared = any(
         namespace.folder(other) == folder and namespace.exists(other)
-        for other in Format
+        for other in (Format.ICEBERG, Format.DELTA, Format.NATIVE)  # listing files comes last
         if other is not target
         and (other is not Format.NATIVE or namespace.store.list_dir(folder)[0])
     )

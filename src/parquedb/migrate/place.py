@@ -63,12 +63,14 @@ class Addresses:
 
     def unique(self, file: DataFile, means: Means) -> str:
         """Return a key that no other file can have: with a digest of what the file is."""
-        path = PurePosixPath(self.linked(file))
         facts = [self.source_id, file.path, str(file.size_bytes), means.value]
         if self.source is Format.NATIVE:  # only here may a key get other bytes
             facts.append(str(file.modified_at_ms))
         digest = hashlib.sha256("\0".join(facts).encode()).hexdigest()[:_SHORT]
-        return str(path.with_name(f"{path.stem}-{digest}{path.suffix}"))
+        stem, dot, ending = self.linked(file).rpartition(".")
+        if not dot or "/" in ending:
+            return f"{self.linked(file)}-{digest}"
+        return f"{stem}-{digest}.{ending}"
 
     def candidates(self, file: DataFile) -> Iterator[str]:
         """Yield every key under which an earlier run may have put a file."""

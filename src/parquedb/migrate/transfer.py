@@ -181,6 +181,8 @@ class Transfer:
         yield from self.placer.addresses.candidates(file)
 
     def _is_live(self, file: DataFile) -> bool:
+        if not self.live:
+            return False
         return any(self._known(key) is not None for key in self._candidates(file))
 
     def _known(self, key: str) -> str | None:
@@ -203,6 +205,8 @@ class Transfer:
 
     def _unneeded(self, added: list[DataFile]) -> list[str]:
         """Return the live keys that a commit of the whole table does not contain."""
+        if not self.live:
+            return []
         kept = {self._known(key) for file in added for key in self._candidates(file)}
         return [key for key in self.live if key not in kept]
 

@@ -28,8 +28,6 @@ _TAIL_BYTES = 65_536
 _TRAILER_BYTES = 8
 _SIGNATURE_BYTES = 28
 """Nonce and tag after a readable footer of a file whose columns are encrypted."""
-_LOCAL_THREADS = 2
-"""More only wait for one another where reading takes no time."""
 _SECTION = "https://parquet.apache.org/docs/file-format/"
 
 
@@ -97,11 +95,10 @@ def read_footers(store: Store, keys: Sequence[str], *, threads: int = 8) -> list
         FormatError: Some are no Parquet files; all are listed.
         NotFoundError: One does not exist.
     """
-    if len(keys) < 4:
+    if len(keys) < 4 or isinstance(store, LocalPaths):  # threads would only wait for one another
         found: list[Footer | FormatError] = [_try_footer(store, key) for key in keys]
     else:
-        workers = min(threads, _LOCAL_THREADS) if isinstance(store, LocalPaths) else threads
-        with ThreadPoolExecutor(workers) as pool:
+        with ThreadPoolExecutor(threads) as pool:
             found = list(pool.map(lambda key: _try_footer(store, key), keys))
     errors = [item for item in found if isinstance(item, FormatError)]
     if len(errors) == 1:
