@@ -311,11 +311,11 @@ class LocalStore:
         folder = os.path.dirname(path)
         for attempt in range(1, _ATTEMPTS + 1):
             try:
+                self._make_folder(folder)
                 make(path)
             except FileNotFoundError:
                 if attempt == _ATTEMPTS or (source is not None and not os.path.exists(source)):
                     raise
-                self._make_folder(folder)
             else:
                 return
 
