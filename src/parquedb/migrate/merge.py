@@ -125,17 +125,15 @@ def _load(
 
     reader = pa.RecordBatchReader.from_batches(arrow, batches())
     connection.register("incoming", reader)
-    connection.execute(f"CREATE TABLE {side} AS SELECT * FROM incoming")
+    _run(connection, f"CREATE TABLE {side} AS SELECT * FROM incoming")
     connection.unregister("incoming")
 
 
 def _check_key(connection: duckdb.DuckDBPyConnection, side: str, key: str) -> None:
     name = _quote(key)
-    row = connection.execute(
-        f"SELECT count(*), count({name}), count(DISTINCT {name}) FROM {side}"
-    ).fetchone()
-    assert row is not None  # an aggregate without GROUP BY has one row
-    total, filled, distinct = row
+    total, filled, distinct = _run(
+        connection, f"SELECT count(*), count({name}), count(DISTINCT {name}) FROM {side}"
+    )[0]
     if filled < total:
         raise InvalidInputError(
             f"the {side} has {total - filled} rows whose {key!r} is null; they cannot be merged"
@@ -161,23 +159,23 @@ def _decide(connection: duckdb.DuckDBPyConnection, schema: Schema, key: str) -> 
             f"WHEN {t} IS NULL THEN false ELSE {s} < {t} END"
         )
     name = _quote(key)
-    connection.execute(
+    _run(
+        connection,
         f"""CREATE TABLE decided AS SELECT s.rowid AS s_row, t.rowid AS t_row,
         CASE WHEN s.rowid IS NULL THEN 'only_in_target' WHEN t.rowid IS NULL THEN 'only_in_source'
         WHEN {same} THEN 'equal' WHEN {newer} THEN 'target_newer' ELSE 'source_newer' END AS verdict
-        FROM source s FULL OUTER JOIN target t ON s.{name} = t.{name}"""
+        FROM source s FULL OUTER JOIN target t ON s.{name} = t.{name}""",
     )
-    found = dict(
-        connection.execute("SELECT verdict, count(*) FROM decided GROUP BY verdict").fetchall()
-    )
+    found = dict(_run(connection, "SELECT verdict, count(*) FROM decided GROUP BY verdict"))
     taken = ", ".join(columns)
-    connection.execute(
+    _run(
+        connection,
         f"""CREATE VIEW merged AS
         SELECT {taken} FROM target WHERE rowid IN (SELECT t_row FROM decided
             WHERE verdict IN ('only_in_target', 'target_newer', 'equal'))
         UNION ALL
         SELECT {taken} FROM source WHERE rowid IN (SELECT s_row FROM decided
-            WHERE verdict IN ('only_in_source', 'source_newer'))"""
+            WHERE verdict IN ('only_in_source', 'source_newer'))""",
     )
     return MergeCounts(**{name: found.get(name, 0) for name in MergeCounts.__slots__})
 
@@ -197,11 +195,12 @@ def _write(
         where = ["true"]
     else:
         taken = ", ".join(_quote(name) for name in names)
-        connection.execute(
+        _run(
+            connection,
             f"CREATE TABLE parts AS SELECT row_number() OVER () AS part, * "
-            f"FROM (SELECT DISTINCT {taken} FROM merged)"
+            f"FROM (SELECT DISTINCT {taken} FROM merged)",
         )
-        table = connection.execute(f"SELECT {taken} FROM parts ORDER BY part").to_arrow_table()
+        table = connection.sql(f"SELECT {taken} FROM parts ORDER BY part").to_arrow_table()
         types = [next(f.type for f in schema.fields if f.name == name) for name in names]
         partitions = [
             tuple(_physical(table.column(i)[row], type_) for i, type_ in enumerate(types))
@@ -214,7 +213,7 @@ def _write(
         where = [same.replace("{}", str(part)) for part in range(1, table.num_rows + 1)]
     files = []
     for partition, condition in zip(partitions, where, strict=True):
-        reader = connection.execute(f"SELECT m.* FROM merged m WHERE {condition}").to_arrow_reader(
+        reader = connection.sql(f"SELECT m.* FROM merged m WHERE {condition}").to_arrow_reader(
             65_536
         )
         batches = (cast_batch(batch, arrow) for batch in reader)
@@ -235,6 +234,11 @@ def _physical(scalar: pa.Scalar[Any], type_: Type) -> Value | None:
         return int(scalar.cast(width).as_py())
     found: Value = scalar.as_py()
     return found
+
+
+def _run(connection: duckdb.DuckDBPyConnection, sql: str) -> list[Any]:
+    """Run a statement to its end; a connection takes no other before."""
+    return connection.execute(sql).fetchall()
 
 
 def _quote(name: str) -> str:

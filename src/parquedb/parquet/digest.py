@@ -165,7 +165,7 @@ class Digester:
             self._texts = duckdb.connect(config={"threads": "1"})
         incoming = pa.table({"v": array.cast(pa.binary())})
         self._texts.register("incoming", incoming)
-        found = self._texts.execute("SELECT hash(v) AS h FROM incoming").to_arrow_table()
+        found = self._texts.sql("SELECT hash(v) AS h FROM incoming").to_arrow_table()
         self._texts.unregister("incoming")
         hashes: _Hashes = found.column(0).to_numpy().astype(_U64)
         return _mix(hashes ^ _TEXT)
