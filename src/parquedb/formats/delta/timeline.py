@@ -3,9 +3,12 @@
 The time of a version, milliseconds since the epoch, is by this rule, the same on every run:
 
 1. ``inCommitTimestamp``, where the table has that feature enabled at that version;
-2. ``commitInfo.timestamp``, the time that the writer recorded;
-3. the log file's modification time, where the writer recorded none;
-4. and at least one millisecond after the version before, so that times increase strictly.
+2. the log file's modification time, for versions that Spark wrote, whose own ``DESCRIBE HISTORY``
+   and ``AS OF`` go by it; not if it is more than a minute off the recorded time: then the log was
+   copied;
+3. ``commitInfo.timestamp``, the time that the writer recorded;
+4. the log file's modification time, where the writer recorded none;
+5. and at least one millisecond after the version before, so that times increase strictly.
 
 A checkpoint without its commit counts with its own modification time, but before the next version.
 """
@@ -26,6 +29,9 @@ from parquedb.model.files import DataFile, Value
 from parquedb.model.partition import PartitionField, PartitionSpec
 from parquedb.model.schema import Path, Schema
 from parquedb.storage.store import Store
+
+_COPIED_MS = 60_000
+_SPARK = ("Apache-Spark", "Databricks-Runtime")
 
 PartitionParser = Callable[[Mapping[str, str | None]], tuple[Value | None, ...]]
 
@@ -238,9 +244,13 @@ class Timeline:
             era.protocol, era.metadata, version
         ):
             return info.in_commit_at_ms
+        file = self._listing.commits.get(version)
+        if file is not None and info.at_ms is not None and _by_spark(info):
+            modified_at_ms = file.modified_at_us // 1000
+            if abs(modified_at_ms - info.at_ms) <= _COPIED_MS:
+                return modified_at_ms
         if info.at_ms is not None:
             return info.at_ms
-        file = self._listing.commits.get(version)
         if file is None:
             return self._time_of_base(version, era)
         return file.modified_at_us // 1000
@@ -299,3 +309,7 @@ def _older_partition(
 
 def _no_partition(_: Mapping[str, str | None]) -> tuple[Value | None, ...]:
     return ()
+
+
+def _by_spark(info: CommitInfo) -> bool:
+    return info.engine is not None and info.engine.startswith(_SPARK)

@@ -132,6 +132,7 @@ class CommitInfo:
     mode: str | None = None
     user_metadata: str | None = None
     origin: OriginMark | None = None
+    engine: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -406,4 +407,5 @@ def _parse_info(body: Json) -> CommitInfo:
         mode if isinstance(mode, str) else None,
         user if isinstance(user, str) else None,
         None if mark is None else OriginMark(mark["format"], mark["tableId"], int(mark["version"])),
+        engine=engine if isinstance(engine := body.get("engineInfo"), str) else None,
     )
