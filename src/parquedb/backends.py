@@ -214,6 +214,7 @@ def cleanup_backend(
     warehouse: str = "",
     location: str = "",
     dry_run: bool = False,
+    allow_lossy: bool = False,
 ) -> CleanupPlan:
     """Delete a namespace's table in one format, once another format holds all of it.
 
@@ -226,18 +227,20 @@ def cleanup_backend(
         warehouse: Prefix of Iceberg tables.
         location: Prefix of Delta tables.
         dry_run: Only say what would be deleted.
+        allow_lossy: Accept that older versions or branches are lost that no other format holds.
 
     Returns:
         What was, or would be, deleted.
 
     Raises:
         NotFoundError: There is no such table.
-        StateError: No other format holds everything that this one holds.
+        StateError: No other format holds the newest rows that this one holds.
+        LossyError: Older versions or branches would be lost.
         FormatError: Metadata cannot be read, so that nothing can be deleted safely.
     """
     chosen = _choice(Format, "format", format)
     space = Namespace(open_store(storage), namespace, Places(warehouse, location))
-    plan = plan_cleanup(space, chosen)
+    plan = plan_cleanup(space, chosen, allow_lossy=allow_lossy)
     if not dry_run:
         clean_up(space, plan)
     return plan

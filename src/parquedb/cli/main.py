@@ -287,6 +287,9 @@ def cleanup_backend(
     warehouse: WarehouseOption = "",
     location: LocationOption = "",
     dry_run: DryRunOption = False,
+    allow_lossy: Annotated[
+        bool, typer.Option("--allow-lossy", help="Accept the loss of what no other format holds.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask on a terminal.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -294,9 +297,17 @@ def cleanup_backend(
     from parquedb import backends
 
     where = find_storage(storage)
+    if not _split(namespaces):
+        raise InvalidInputError("--namespaces names none; name some")
     plans = {
         name: backends.cleanup_backend(
-            where, name, format_.value, warehouse=warehouse, location=location, dry_run=True
+            where,
+            name,
+            format_.value,
+            warehouse=warehouse,
+            location=location,
+            dry_run=True,
+            allow_lossy=allow_lossy,
         )
         for name in _split(namespaces)
     }
@@ -306,7 +317,12 @@ def cleanup_backend(
     if not dry_run:
         for name in plans:
             backends.cleanup_backend(
-                where, name, format_.value, warehouse=warehouse, location=location
+                where,
+                name,
+                format_.value,
+                warehouse=warehouse,
+                location=location,
+                allow_lossy=allow_lossy,
             )
     if as_json:
         found = {

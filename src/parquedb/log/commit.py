@@ -23,6 +23,10 @@ class Operation(StrEnum):
     """No file was added or removed."""
 
 
+MERGED = "+merged"
+"""Ends the ``table_id`` of an origin whose rows were merged with others and are not a copy."""
+
+
 @dataclass(frozen=True, slots=True)
 class Origin:
     """The version of another table that a commit was carried from.

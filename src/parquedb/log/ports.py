@@ -112,6 +112,10 @@ class LogReader(Protocol):
         """Whether a column ever had another type, so that files may be narrower than the schema."""
         ...
 
+    def unshown(self) -> Sequence[str]:
+        """Return what the table holds that this log does not show, one line each (branches)."""
+        ...
+
     def lineage(self) -> Lineage | None:
         """Return what the table records of the newest migration into it, if anything."""
         ...

@@ -7,15 +7,20 @@ is recorded first, so that a clean-up that was cut short is finished by the next
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import orjson
 
-from parquedb.errors import FormatError, StateError
+from parquedb.errors import FormatError, LossyError, StateError
 from parquedb.formats.native.paths import beside_key
 from parquedb.log.ports import LogReader
 from parquedb.migrate.detect import Namespace
+from parquedb.migrate.report import counted
+from parquedb.migrate.verify import common_versions
 from parquedb.model.format import Format
+
+_METADATA = re.compile(r"/(_delta_log|metadata)/|^_parquedb/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +42,15 @@ class CleanupPlan:
     covered_by: Format
 
 
-def plan_cleanup(namespace: Namespace, format_: Format) -> CleanupPlan:
+def plan_cleanup(
+    namespace: Namespace, format_: Format, *, allow_lossy: bool = False
+) -> CleanupPlan:
     """Decide what a clean-up deletes. Reads the metadata of every format of the namespace.
 
     Raises:
         NotFoundError: The namespace has no table of this format.
-        StateError: No other format holds everything that it holds.
+        StateError: No other format holds the newest rows that it holds.
+        LossyError: Another format holds them, but older versions or branches would be lost.
         FormatError: Some format's metadata cannot be read, so that nothing can be deleted safely.
     """
     record = namespace.cleanup_record(format_)
@@ -51,12 +59,23 @@ def plan_cleanup(namespace: Namespace, format_: Format) -> CleanupPlan:
     reader = namespace.reader(format_)
     own = reader.referenced()
     others = {f: namespace.reader(f) for f in namespace.formats() if f is not format_}
-    covering = next((f for f, other in others.items() if _covers(other, reader)), None)
+    found = {f: _gaps(other, reader, namespace) for f, other in others.items()}
+    covering = min(
+        (f for f, gaps in found.items() if gaps is not None),
+        key=lambda f: len(found[f] or ()),
+        default=None,
+    )
     if covering is None:
-        held = ", ".join(other.label for other in others) or "no other format"
         raise StateError(
-            f"{namespace.name!r}: {held} does not hold everything that {format_.label} holds at "
+            f"{namespace.name!r}: no other format holds everything that {format_.label} holds at "
             f"version {reader.latest()}; run migrate-backend first, nothing was deleted"
+        )
+    if (gaps := found[covering]) and not allow_lossy:
+        raise LossyError(
+            f"{namespace.name!r}: {covering.label} holds the newest rows, but deleting "
+            f"{format_.label} loses {'; '.join(gaps)}. Pass --allow-lossy (allow_lossy=True) to "
+            "accept that; nothing was deleted",
+            lost=gaps,
         )
     shared = frozenset[str]().union(*(other.referenced() for other in others.values()))
     folders = tuple(f"{folder}/" for folder in _own_folders(namespace, format_))
@@ -65,8 +84,8 @@ def plan_cleanup(namespace: Namespace, format_: Format) -> CleanupPlan:
     deletable.sort(key=lambda key: (key.endswith(".parquet"), key))
     if format_ is Format.NATIVE:
         deletable.append(beside_key(namespace.name))
-    found = [(key, namespace.store.head(key)) for key in deletable]
-    keys = tuple((key, info.etag) for key, info in found if info is not None)
+    heads = [(key, namespace.store.head(key)) for key in deletable]
+    keys = tuple((key, info.etag) for key, info in heads if info is not None)
     return CleanupPlan(namespace.name, format_, keys, len(own) - len(deletable), covering)
 
 
@@ -94,17 +113,33 @@ def finish_cleanup(namespace: Namespace) -> None:
             clean_up(namespace, _recorded(namespace, format_, record))
 
 
-def _covers(other: LogReader, reader: LogReader) -> bool:
-    """Whether ``other`` holds all that ``reader`` holds, because one was made from the other."""
+def _gaps(other: LogReader, reader: LogReader, namespace: Namespace) -> list[str] | None:
+    """Say what ``other`` lacks of what ``reader`` holds.
+
+    Returns:
+        One line for each kind of thing that would be lost; None if ``other`` does not even hold
+        the newest rows of ``reader``, or its files are not all there.
+    """
+    pairs = common_versions(reader, other)
+    held = {
+        ours.version
+        for ours, theirs in pairs
+        if ours.rows is None or theirs.rows is None or ours.rows == theirs.rows
+    }
+    newest = pairs[-1] if pairs else None
+    if newest is None or newest[0].version != reader.latest() or reader.latest() not in held:
+        return None
     lineage = other.lineage()
-    if lineage is not None and lineage.completed_at_ms is not None:
-        origin = lineage.origin
-        if (origin.format, origin.table_id) == (reader.format, reader.table_id):
-            return origin.version == reader.latest()
-    own = reader.lineage()
-    if own is None or own.foreign:
-        return False
-    return (own.origin.format, own.origin.table_id) == (other.format, other.table_id)
+    if lineage is not None and lineage.completed_at_ms is None:
+        return None
+    data = (key for key in other.referenced() if not _METADATA.search(key))
+    if any(namespace.store.head(key) is None for key in data):
+        return None
+    gaps = list(reader.unshown())
+    lacking = [version.version for version in reader.history() if version.version not in held]
+    if lacking:
+        gaps.append(f"{counted(len(lacking), 'version')}, from {lacking[0]} to {lacking[-1]}")
+    return gaps
 
 
 def _own_folders(namespace: Namespace, format_: Format) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from parquedb.errors import ConflictError, NotFoundError, StateError, Verificati
 from parquedb.formats.dialects import DIALECTS
 from parquedb.formats.native.paths import beside_key
 from parquedb.log.change import AddFile, RemoveFile, SetPartitioning, SetSchema
-from parquedb.log.commit import Commit, Operation, Origin
+from parquedb.log.commit import MERGED, Commit, Operation, Origin
 from parquedb.log.ports import Conflict, LogReader, LogWriter
 from parquedb.migrate.carry import (
     Carry,
@@ -33,7 +33,12 @@ from parquedb.migrate.plan import MigrationPlan, plan_migration
 from parquedb.migrate.relate import Continues
 from parquedb.migrate.report import Action, MergeCounts, NamespaceReport, counted
 from parquedb.migrate.transfer import Transfer
-from parquedb.migrate.verify import verify_content, verify_counts
+from parquedb.migrate.verify import (
+    common_versions,
+    verify_content,
+    verify_counts,
+    verify_merged,
+)
 from parquedb.model.files import DataFile
 from parquedb.model.format import Format
 
@@ -51,7 +56,6 @@ class _Run:
     versions: list[SourceVersion]
     total_rows: int | None
     merge: MergeCounts | None = None
-    more_rows: int = 0
     bytes_written: int = 0
 
     def tell(self, phase: Phase, done: int, rows: int, total: int | None = None) -> None:
@@ -108,23 +112,37 @@ def execute(
             merge=run.merge,
         )
     elif plan.action is Action.SKIPPED:
-        _complete(namespace, plan, options)
+        _complete(namespace, source, plan, options)
     if options.delete_source and plan.action in (Action.MIGRATED, Action.SKIPPED):
         options.on_progress(MigrationProgress(namespace.name, Phase.CLEANUP, 0, None, 0, 0))
         namespace.refresh()
-        clean_up(namespace, plan_cleanup(namespace, source.format))
+        # what is lost is in the plan already, and was allowed there or is gone
+        allowed = options.allow_lossy or bool(plan.lost)
+        clean_up(namespace, plan_cleanup(namespace, source.format, allow_lossy=allowed))
         report = replace(report, reason=f"{report.reason}; deleted the source")
     return report
 
 
-def _complete(namespace: Namespace, plan: MigrationPlan, options: MigrationOptions) -> None:
-    """Record the completion of a migration that was cut short just before."""
+def _complete(
+    namespace: Namespace, source: LogReader, plan: MigrationPlan, options: MigrationOptions
+) -> None:
+    """Verify what is there and record its completion, if an earlier run could not.
+
+    A migration without new versions is only incomplete if its verification failed or was cut
+    short: then all rows of every version are compared, whatever the caller asks for.
+    """
     relation = plan.situation.relation
-    if isinstance(relation, Continues) and not relation.completed and not relation.target_moved:
-        writer = DIALECTS[options.target].open_writer(
-            namespace.store, namespace.folder(options.target), options.ambient
-        )
-        writer.set_completed(options.ambient.now_ms())
+    if not isinstance(relation, Continues) or relation.completed or relation.target_moved:
+        return
+    writer = DIALECTS[options.target].open_writer(
+        namespace.store, namespace.folder(options.target), options.ambient
+    )
+    target = namespace.reader(options.target)
+    pairs = common_versions(source, target)
+    versions = [SourceVersion(ours.version, ours.at_ms, ours.rows) for ours, _ in pairs]
+    verify_counts(source, versions, target)
+    verify_content(namespace.store, source, versions, target, lambda _: None)
+    writer.set_completed(options.ambient.now_ms())
 
 
 def _start(
@@ -186,7 +204,6 @@ def _carry_all(run: _Run, source: LogReader, target: LogReader | None, plan: Mig
     )
     if carry.before is not None:
         transfer.start_after(carry.before)
-    run.more_rows = _more_rows(source, target, plan)
     if plan.replaces:
         carry = _as_one(carry, run.options.ambient.now_ms())
     for _ in range(_CATCH_UP_ROUNDS):
@@ -209,17 +226,6 @@ def _carry_all(run: _Run, source: LogReader, target: LogReader | None, plan: Mig
         f"{_CATCH_UP_ROUNDS} times; the target is whole up to version {run.versions[-1].version}; "
         "run the same command again"
     )
-
-
-def _more_rows(source: LogReader, target: LogReader | None, plan: MigrationPlan) -> int:
-    """Return how many rows more the target had at the common version, which a merge leaves."""
-    relation = plan.situation.relation
-    if target is None or plan.replaces or not isinstance(relation, Continues):
-        return 0
-    theirs = {version.version: version.rows for version in source.history()}
-    ours = {version.version: version.rows for version in target.history()}
-    before, after = theirs.get(relation.source_version), ours.get(relation.target_version)
-    return 0 if before is None or after is None else after - before
 
 
 def _mark_beside(run: _Run) -> None:
@@ -300,7 +306,7 @@ def _merge(run: _Run, source: LogReader, target: LogReader, plan: MigrationPlan)
         lambda: f"{folder}/merged-{run.options.ambient.new_uuid()}.parquet",
     )
     run.merge = merged.counts
-    origin = Origin(source.format, source.table_id, theirs.version)
+    origin = Origin(source.format, source.table_id + MERGED, theirs.version)
     commit = Commit(
         theirs.version,
         run.options.ambient.now_ms(),
@@ -321,7 +327,10 @@ def _merge(run: _Run, source: LogReader, target: LogReader, plan: MigrationPlan)
             f"Conflict with existing data: somebody else wrote to the {target.format.label} table "
             "while it was merged; nothing was changed, run the same command again"
         )
-    rows = sum(file.rows or 0 for file in merged.files)
+    found = merged.counts
+    rows = (
+        found.only_in_target + found.only_in_source + found.source_newer + found.target_newer
+    ) + found.equal
     run.bytes_written = result.bytes_written + sum(file.size_bytes for file in merged.files)
     run.versions = [SourceVersion(theirs.version, theirs.at_ms, rows)]
     run.tell(Phase.WRITE, 1, rows)
@@ -333,12 +342,14 @@ def _verify(run: _Run, source: LogReader) -> str | None:
     if how is Verify.NONE:
         return None
     run.namespace.refresh()
-    merged = run.merge is not None or run.more_rows != 0
     try:
         target = run.namespace.reader(run.options.target)
         fresh = run.namespace.reader(source.format)
-        verify_counts(fresh, run.versions, target, run.more_rows)
-        if how is Verify.CONTENT and not merged:
+        if run.merge is not None:
+            verify_merged(target, run.versions[-1])
+            return Verify.COUNT.value
+        verify_counts(fresh, run.versions, target)
+        if how is Verify.CONTENT:
             store = run.namespace.store
             verify_content(
                 store, fresh, run.versions, target, lambda done: run.tell(Phase.VERIFY, done, 0)
@@ -347,4 +358,4 @@ def _verify(run: _Run, source: LogReader) -> str | None:
         run.writer.set_completed(None)
         raise
     run.tell(Phase.VERIFY, len(run.versions), run.total_rows or 0)
-    return (Verify.COUNT if merged else how).value
+    return how.value

@@ -1,19 +1,21 @@
-"""Files that an Iceberg table cannot refer to as they are, because of the field ids in them.
+"""Files that a table cannot refer to as they are, because of what their footers say.
 
 Iceberg readers match columns by the ids in a file where it has any, and by a name mapping where it
 has none. Ids that mean something else would read as wrong columns, silently; and nested columns
 without ids are null in some readers (iceberg-rust) and an error in others (DuckDB, for maps whose
-entries are not called ``key_value``). Such files get a copy with another footer.
+entries are not called ``key_value``). And files whose embedded Arrow schema says ``string_view``
+and the like, as delta-rs writes them after an update, cannot be read together with others by
+pyiceberg. Such files get a copy with another footer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from parquedb.formats.native.reader import NativeReader
 from parquedb.log.change import AddFile, SetSchema
 from parquedb.log.ports import LogReader
 from parquedb.migrate.carry import Carry
-from parquedb.model.files import DataFile
 from parquedb.model.format import Format
 from parquedb.model.schema import Path, Schema, children, ids_by_path, walk
 from parquedb.model.types import DecimalType, FloatType, IntType, Type
@@ -21,7 +23,7 @@ from parquedb.parquet.footer import Footer, read_footers
 from parquedb.storage.store import Store
 
 _FOOTERS_AT_A_TIME = 256
-_COMMITS_SAMPLED = 128
+_SAMPLED = 1024
 
 
 def find_unfit_files(
@@ -29,9 +31,8 @@ def find_unfit_files(
 ) -> frozenset[str]:
     """Return the files that need a copy with the right field ids.
 
-    Only asked for Iceberg targets. One writer makes a commit's files alike, so where no column is
-    nested one file a commit is looked at, over at most 128 commits spread over the history; all
-    files are, as soon as one of these has ids.
+    Where no column is nested, at most 1,024 footers are read, spread over the history; all are, as
+    soon as one of these needs a copy.
 
     Args:
         store: The store.
@@ -42,37 +43,49 @@ def find_unfit_files(
     if target is not Format.ICEBERG or source.format is Format.ICEBERG:
         return frozenset()
     schemas = (*carry.schemas, carry.latest.schema)
-    nested = any(children(field.type) for schema in schemas for field in schema.fields)
-    if not nested:
-        sample = read_footers(store, _sample(carry))
-        if not any(footer.carried_ids for footer in sample):
-            return frozenset()
     known: dict[Path, int] = {}
     for schema in schemas:
         known.update(ids_by_path(schema))
-    unfit: set[str] = set()
-    keys = list(carry.added)
-    for start in range(0, len(keys), _FOOTERS_AT_A_TIME):
-        footers = read_footers(store, keys[start : start + _FOOTERS_AT_A_TIME])
-        unfit.update(f.key for f in footers if _contradicts(f, known) or _lacks(f))
+
+    def is_unfit(footer: Footer) -> bool:
+        if footer.unusual_arrow:
+            return True
+        return target is Format.ICEBERG and (_contradicts(footer, known) or _lacks(footer))
+
+    if isinstance(source, NativeReader):  # it has read every footer already
+        return frozenset(footer.key for footer in source.footers if is_unfit(footer))
+
+    def unfit_of(keys: Sequence[str]) -> set[str]:
+        found: set[str] = set()
+        for start in range(0, len(keys), _FOOTERS_AT_A_TIME):
+            footers = read_footers(store, keys[start : start + _FOOTERS_AT_A_TIME])
+            found.update(footer.key for footer in footers if is_unfit(footer))
+        return found
+
+    sample, keys = _sample(carry), list(carry.added)
+    unfit = unfit_of(sample)
+    nested = any(children(field.type) for schema in schemas for field in schema.fields)
+    if len(sample) < len(keys) and (unfit or nested):
+        unfit = unfit_of(keys)
     return frozenset(unfit)
 
 
 def _sample(carry: Carry) -> list[str]:
-    """One added file of each commit, evenly over the history; several of a single commit."""
-    firsts: list[DataFile] = []
+    """All files up to 1,024; of more, one of each commit and others, evenly over the history."""
+    keys = list(carry.added)
+    if len(keys) <= _SAMPLED:
+        return keys
+    firsts = []
     for commit in carry.commits:
-        added = [change.file for change in commit.changes if isinstance(change, AddFile)]
-        if commit.base or len(carry.versions) == 1:
-            firsts += _spread(added)
-        elif added:
-            firsts.append(added[0])
-    return [file.path for file in _spread(firsts)]
+        added = next((c.file.path for c in commit.changes if isinstance(c, AddFile)), None)
+        if added is not None:
+            firsts.append(added)
+    half = _SAMPLED // 2
+    return list(dict.fromkeys([*_spread(firsts, half), *_spread(keys, half)]))
 
 
-def _spread(files: Sequence[DataFile]) -> Sequence[DataFile]:
-    step = max(1, len(files) // _COMMITS_SAMPLED)
-    return files[::step]
+def _spread(keys: Sequence[str], most: int) -> Sequence[str]:
+    return keys[:: max(1, -(-len(keys) // most))]
 
 
 def _contradicts(footer: Footer, known: Mapping[Path, int]) -> bool:

@@ -95,7 +95,7 @@ def merge_rows(
     with duckdb.connect() as connection:
         for side, snapshot in (("source", source), ("target", target)):
             _load(connection, side, store, snapshot, schema)
-            _check_key(connection, side, key)
+            _check_key(connection, side, schema, key)
         counts = _decide(connection, schema, key)
         files = _write(connection, store, schema, target.spec, new_key)
     return Merged(schema, tuple(files), counts)
@@ -121,16 +121,22 @@ def _load(
                     else pa.nulls(batch.num_rows, arrow.field(name).type)
                     for name in arrow.names
                 ]
-                yield cast_batch(pa.RecordBatch.from_arrays(columns, names=arrow.names), arrow)
+                cast = cast_batch(pa.RecordBatch.from_arrays(columns, names=arrow.names), arrow)
+                yield cast.rename_columns(names)
 
-    reader = pa.RecordBatchReader.from_batches(arrow, batches())
+    names = [_column(place) for place in range(len(schema.fields))]
+    plain = pa.schema([pa.field(n, f.type) for n, f in zip(names, arrow, strict=True)])
+    reader = pa.RecordBatchReader.from_batches(plain, batches())
     connection.register("incoming", reader)
-    _run(connection, f"CREATE TABLE {side} AS SELECT * FROM incoming")
+    _run(
+        connection,
+        f"CREATE TABLE {side} AS SELECT row_number() OVER () AS place, * FROM incoming",
+    )
     connection.unregister("incoming")
 
 
-def _check_key(connection: duckdb.DuckDBPyConnection, side: str, key: str) -> None:
-    name = _quote(key)
+def _check_key(connection: duckdb.DuckDBPyConnection, side: str, schema: Schema, key: str) -> None:
+    name = _column(schema.names.index(key))
     total, filled, distinct = _run(
         connection, f"SELECT count(*), count({name}), count(DISTINCT {name}) FROM {side}"
     )[0]
@@ -146,23 +152,25 @@ def _check_key(connection: duckdb.DuckDBPyConnection, side: str, key: str) -> No
 
 
 def _decide(connection: duckdb.DuckDBPyConnection, schema: Schema, key: str) -> MergeCounts:
-    """Make the table ``merged`` and count where its rows come from."""
-    columns = [_quote(name) for name in schema.names]
+    """Make the view ``merged`` and count where its rows come from."""
+    columns = [_column(place) for place in range(len(schema.fields))]
     theirs = ", ".join(f"s.{column}" for column in columns)
     ours = ", ".join(f"t.{column}" for column in columns)
     same = f"row({theirs}) IS NOT DISTINCT FROM row({ours})"
     newer = "false"
-    for name in reversed([n for n in ("version", "updatedAt") if schema.find(n) is not None]):
-        s, t = f"s.{_quote(name)}", f"t.{_quote(name)}"
+    for column in reversed(
+        [_column(schema.names.index(n)) for n in ("version", "updatedAt") if n in schema.names]
+    ):
+        s, t = f"s.{column}", f"t.{column}"
         newer = (
             f"CASE WHEN {s} IS NOT DISTINCT FROM {t} THEN {newer} WHEN {s} IS NULL THEN true "
             f"WHEN {t} IS NULL THEN false ELSE {s} < {t} END"
         )
-    name = _quote(key)
+    name = _column(schema.names.index(key))
     _run(
         connection,
-        f"""CREATE TABLE decided AS SELECT s.rowid AS s_row, t.rowid AS t_row,
-        CASE WHEN s.rowid IS NULL THEN 'only_in_target' WHEN t.rowid IS NULL THEN 'only_in_source'
+        f"""CREATE TABLE decided AS SELECT s.place AS s_place, t.place AS t_place,
+        CASE WHEN s.place IS NULL THEN 'only_in_target' WHEN t.place IS NULL THEN 'only_in_source'
         WHEN {same} THEN 'equal' WHEN {newer} THEN 'target_newer' ELSE 'source_newer' END AS verdict
         FROM source s FULL OUTER JOIN target t ON s.{name} = t.{name}""",
     )
@@ -171,10 +179,10 @@ def _decide(connection: duckdb.DuckDBPyConnection, schema: Schema, key: str) -> 
     _run(
         connection,
         f"""CREATE VIEW merged AS
-        SELECT {taken} FROM target WHERE rowid IN (SELECT t_row FROM decided
+        SELECT {taken} FROM target WHERE place IN (SELECT t_place FROM decided
             WHERE verdict IN ('only_in_target', 'target_newer', 'equal'))
         UNION ALL
-        SELECT {taken} FROM source WHERE rowid IN (SELECT s_row FROM decided
+        SELECT {taken} FROM source WHERE place IN (SELECT s_place FROM decided
             WHERE verdict IN ('only_in_source', 'source_newer'))""",
     )
     return MergeCounts(**{name: found.get(name, 0) for name in MergeCounts.__slots__})
@@ -188,38 +196,46 @@ def _write(
     new_key: Callable[[], str],
 ) -> list[DataFile]:
     """Write ``merged`` as one file a partition."""
-    names = [next(f for f in schema.fields if f.id == p.source_id).name for p in spec.fields]
+    ids = [field.id for field in schema.fields]
+    places = [ids.index(item.source_id) for item in spec.fields]
     arrow = arrow_schema_of(schema)
-    if not names:
-        partitions: Sequence[tuple[Value | None, ...]] = [()]
-        where = ["true"]
-    else:
-        taken = ", ".join(_quote(name) for name in names)
-        _run(
-            connection,
-            f"CREATE TABLE parts AS SELECT row_number() OVER () AS part, * "
-            f"FROM (SELECT DISTINCT {taken} FROM merged)",
-        )
-        table = connection.sql(f"SELECT {taken} FROM parts ORDER BY part").to_arrow_table()
-        types = [next(f.type for f in schema.fields if f.name == name) for name in names]
-        partitions = [
-            tuple(_physical(table.column(i)[row], type_) for i, type_ in enumerate(types))
-            for row in range(table.num_rows)
-        ]
-        same = " AND ".join(
-            f"m.{_quote(n)} IS NOT DISTINCT FROM (SELECT {_quote(n)} FROM parts WHERE part = {{}})"
-            for n in names
-        )
-        where = [same.replace("{}", str(part)) for part in range(1, table.num_rows + 1)]
     files = []
-    for partition, condition in zip(partitions, where, strict=True):
+    for partition, condition in _partitions(connection, schema, places):
         reader = connection.sql(f"SELECT m.* FROM merged m WHERE {condition}").to_arrow_reader(
             65_536
         )
-        batches = (cast_batch(batch, arrow) for batch in reader)
+        batches = (cast_batch(batch.rename_columns(arrow.names), arrow) for batch in reader)
         written = write_parquet(store, new_key(), batches, schema)
         files.append(replace(written, partition=partition, spec_id=spec.spec_id))
     return files
+
+
+def _partitions(
+    connection: duckdb.DuckDBPyConnection, schema: Schema, places: Sequence[int]
+) -> list[tuple[tuple[Value | None, ...], str]]:
+    """Return the partition tuples of ``merged`` and, for each, the condition of its rows."""
+    if not places:
+        return [((), "true")]
+    columns = [_column(place) for place in places]
+    taken = ", ".join(columns)
+    _run(
+        connection,
+        "CREATE TABLE parts AS SELECT row_number() OVER () AS part, * "
+        f"FROM (SELECT DISTINCT {taken} FROM merged)",
+    )
+    table = connection.sql(f"SELECT {taken} FROM parts ORDER BY part").to_arrow_table()
+    types = [schema.fields[place].type for place in places]
+    same = " AND ".join(
+        f"m.{column} IS NOT DISTINCT FROM (SELECT {column} FROM parts WHERE part = {{part}})"
+        for column in columns
+    )
+    return [
+        (
+            tuple(_physical(table.column(i)[row], type_) for i, type_ in enumerate(types)),
+            same.format(part=row + 1),
+        )
+        for row in range(table.num_rows)
+    ]
 
 
 def _physical(scalar: pa.Scalar[Any], type_: Type) -> Value | None:
@@ -241,6 +257,6 @@ def _run(connection: duckdb.DuckDBPyConnection, sql: str) -> list[Any]:
     return connection.execute(sql).fetchall()
 
 
-def _quote(name: str) -> str:
-    escaped = name.replace('"', '""')
-    return f'"{escaped}"'
+def _column(place: int) -> str:
+    """Name a column by its place: a user's own names could mean something to the database."""
+    return f"c{place}"

@@ -15,7 +15,7 @@ from typing import assert_never
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from parquedb.errors import AlreadyExistsError, StateError, StorageError
+from parquedb.errors import AlreadyExistsError, FormatError, StateError, StorageError
 from parquedb.migrate.partitions import PartitionFolders
 from parquedb.migrate.report import Means
 from parquedb.model.files import DataFile, Stats
@@ -59,13 +59,14 @@ class Addresses:
         if self.partitions is not None:
             plain = (part for part in folder.split("/") if "=" not in part)
             folder = join(*plain, *self.partitions.folders(file))
-        return join(self.data_folder, folder, name)
+        # pyiceberg and others take these for parts of a URI
+        return join(self.data_folder, folder, name).replace("#", "_").replace("?", "_")
 
     def unique(self, file: DataFile, means: Means) -> str:
         """Return a key that no other file can have: with a digest of what the file is."""
         facts = [self.source_id, file.path, str(file.size_bytes), means.value]
         if self.source is Format.NATIVE:  # only here may a key get other bytes
-            facts.append(str(file.modified_at_ms))
+            facts.append(str(file.fingerprint))
         digest = hashlib.sha256("\0".join(facts).encode()).hexdigest()[:_SHORT]
         stem, dot, ending = self.linked(file).rpartition(".")
         if not dot or "/" in ending:
@@ -318,6 +319,12 @@ def cast_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
             if isinstance(column, pa.ExtensionArray):
                 column = column.storage
             options = pc.CastOptions(target_type=field.type, allow_time_truncate=True)
-            column = pc.call_function("cast", [column], options)
+            try:
+                column = pc.call_function("cast", [column], options)
+            except pa.ArrowException as error:
+                raise FormatError(
+                    f"column {field.name!r} has a value that does not fit {field.type}: {error}; "
+                    "correct it, or leave the column out"
+                ) from error
         columns.append(column)
     return pa.RecordBatch.from_arrays(columns, schema=schema)

@@ -236,7 +236,31 @@ def _find_unsupported(
             "first (OPTIMIZE, rewrite_data_files); nothing was written",
             feature="row-level deletes",
         )
+    if target is not Format.NATIVE:
+        for schema in (*situation.carry.schemas, situation.carry.latest.schema):
+            if (twins := _find_twins(schema)) is not None:
+                return UnsupportedError(
+                    f"{where}: the columns {twins} differ in case or in dots only, and some "
+                    "readers take one for the other; rename one of them first",
+                    feature="column names",
+                )
+        if not situation.carry.latest.schema.fields:
+            return UnsupportedError(
+                f"{where}: the table has no columns", feature="tables without columns"
+            )
     return _find_renames(where, situation.carry.schemas)
+
+
+def _find_twins(schema: Schema) -> str | None:
+    """Return two columns whose full names readers may take for the same."""
+    seen: dict[str, str] = {}
+    for path, _ in walk(schema.fields):
+        name = ".".join(path)
+        if (other := seen.setdefault(name.lower(), name)) != name or (
+            len(path) > 1 and (schema.find(name) is not None)
+        ):
+            return f"{other!r} and {name!r}"
+    return None
 
 
 def _find_renames(where: str, schemas: tuple[Schema, ...]) -> UnsupportedError | None:
@@ -302,6 +326,11 @@ def _means_of(
         match options.files:
             case Files.COPY:
                 return Means.COPIED
+            case Files.LINK if native and not options.delete_source:
+                return UnsupportedError(
+                    "--files link: native files that are kept may be overwritten in place by other "
+                    "tools, and a link would change with them; use --files auto or copy"
+                )
             case Files.LINK if situation.can_link:
                 return Means.LINKED
             case Files.LINK:

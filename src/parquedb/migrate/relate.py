@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from parquedb.log.commit import MERGED
 from parquedb.log.ports import Lineage, LogReader
 from parquedb.model.format import Format
 
@@ -30,7 +31,7 @@ class Continues:
     Args:
         source_version: The common version in the source.
         target_version: The common version in the target.
-        target_moved: Whether the target has versions of its own since.
+        target_moved: Whether the target has rows of its own since, or merged ones.
         completed: Whether the migration that made the common version is recorded as complete.
     """
 
@@ -66,6 +67,9 @@ def relate(
                     target_lineage.completed_at_ms is not None,
                 )
             )
+        elif (origin.format, origin.table_id) == (source_format, source_id + MERGED):
+            own = target_lineage.version
+            found.append(Continues(origin.version, own, target_moved=True, completed=True))
     if source_lineage is not None:
         origin = source_lineage.origin
         if (origin.format, origin.table_id) == (target_format, target_id):

@@ -73,7 +73,10 @@ def run_migration(
         else:
             jobs[name] = outcome
             reports[name] = outcome.plan.to_report()
-    refused = any(report.action is Action.REFUSED for report in reports.values())
+    refused = any(
+        report.action is Action.REFUSED or isinstance(report.error, NotFoundError)
+        for report in reports.values()
+    )
     if not options.dry_run and refused:
         for name, job in jobs.items():
             if job.plan.action is Action.MIGRATED:

@@ -70,16 +70,13 @@ def pair_versions(
     return pairs[::-1]
 
 
-def verify_counts(
-    source: LogReader, versions: Sequence[SourceVersion], target: LogReader, more_rows: int = 0
-) -> None:
+def verify_counts(source: LogReader, versions: Sequence[SourceVersion], target: LogReader) -> None:
     """Compare row counts and timestamps of every version, by metadata.
 
     Args:
         source: The source.
         versions: The versions to compare.
         target: The target, opened after the transfer.
-        more_rows: How many rows more the target has had since both were merged.
 
     Raises:
         VerificationError: A version is missing or differs; all differences are listed.
@@ -89,8 +86,7 @@ def verify_counts(
         return
     problems = []
     for wanted, found in pair_versions(source, versions, target):
-        known = wanted.rows is not None and found.rows is not None
-        if known and (wanted.rows or 0) + more_rows != found.rows:
+        if wanted.rows is not None and found.rows is not None and wanted.rows != found.rows:
             problems.append(
                 f"version {wanted.version} has {wanted.rows} rows, its copy {found.version} has "
                 f"{found.rows}"
@@ -98,6 +94,17 @@ def verify_counts(
         if found.at_ms < wanted.at_ms:
             problems.append(f"version {found.version} is older than its source {wanted.version}")
     _raise(problems)
+
+
+def verify_merged(target: LogReader, wanted: SourceVersion) -> None:
+    """Compare the row count after a merge with the number of keys that the merge found.
+
+    Raises:
+        VerificationError: They differ.
+    """
+    found = target.snapshot().rows
+    if found != wanted.rows:
+        _raise([f"the merge found {wanted.rows} keys, the target has {found} rows"])
 
 
 def verify_content(
@@ -128,8 +135,9 @@ def verify_content(
     else:
         pairs = pair_versions(source, versions, target)
     for done, (wanted, found) in enumerate(pairs, 1):
-        theirs = source.snapshot(_current(source, wanted.version))
-        ours = target.snapshot(_current(target, found.version))
+        repeated = done > 1 and pairs[done - 2][0].version == wanted.version
+        theirs = source.snapshot(None if repeated else wanted.version)
+        ours = target.snapshot(found.version)
         fitted = fit_schema(theirs.schema, DIALECTS[target.format].fit_type)
         schema = fitted.schema if fitted.lost else None
         if digests.of(theirs, schema) != digests.of(ours):
@@ -149,7 +157,7 @@ def compare_tables(
     Raises:
         NotFoundError: Neither was migrated from the other.
     """
-    pairs = _common(left, right)
+    pairs = common_versions(left, right)
     if not pairs:
         raise NotFoundError(
             f"the {left.format.label} and the {right.format.label} table have no version in "
@@ -157,11 +165,13 @@ def compare_tables(
         )
     differences: list[str] = []
     digests = Digests(store)
-    for ours, theirs in pairs:
+    for place, (ours, theirs) in enumerate(pairs):
         if content:
-            equal = digests.of(left.snapshot(ours.version)) == digests.of(
-                right.snapshot(theirs.version)
-            )
+            before = pairs[place - 1] if place else None
+            # a metadata change without a version of its own repeats one
+            one = None if before and before[0].version == ours.version else ours.version
+            two = None if before and before[1].version == theirs.version else theirs.version
+            equal = digests.of(left.snapshot(one)) == digests.of(right.snapshot(two))
         else:
             equal = ours.rows == theirs.rows
         if not equal:
@@ -178,7 +188,7 @@ def compare_tables(
     return {"equal": not differences, "versions": len(pairs), "differences": differences}
 
 
-def _common(left: LogReader, right: LogReader) -> list[tuple[Version, Version]]:
+def common_versions(left: LogReader, right: LogReader) -> list[tuple[Version, Version]]:
     """Pair the versions that one of two tables records as carried from the other, oldest first."""
     ours = {version.version: version for version in left.history()}
     theirs = {version.version: version for version in right.history()}
@@ -192,12 +202,8 @@ def _common(left: LogReader, right: LogReader) -> list[tuple[Version, Version]]:
         if origin is not None and origin.table_id == right.table_id and origin.version in theirs:
             pairs[version.version, origin.version] = (version, theirs[origin.version])
     order = {version: place for place, version in enumerate(ours)}
-    return [pairs[key] for key in sorted(pairs, key=lambda key: order[key[0]])]
-
-
-def _current(reader: LogReader, version: int) -> int | None:
-    """Ask for the newest version as such, so that its newest schema comes with it."""
-    return None if version == reader.latest() else version
+    later = {version: place for place, version in enumerate(theirs)}
+    return [pairs[key] for key in sorted(pairs, key=lambda key: (order[key[0]], later[key[1]]))]
 
 
 def _compare_latest(wanted: SourceVersion, target: LogReader) -> None:

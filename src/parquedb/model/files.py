@@ -99,6 +99,7 @@ class DataFile:
         stats: Column statistics, or None where the metadata has none.
         modified_at_ms: Modification time that the metadata records, or None.
         deletes: Rows that are deleted in it; empty for a plain file.
+        fingerprint: Changes with the content, for files that may be overwritten; else None.
     """
 
     path: str
@@ -109,3 +110,4 @@ class DataFile:
     stats: Stats | None = None
     modified_at_ms: int | None = None
     deletes: tuple[Deletes, ...] = field(default=())
+    fingerprint: str | None = None

@@ -47,6 +47,8 @@ class Footer:
         stats: Column statistics by the ids of ``schema``.
         uses_int96: Whether a column is stored as INT96, an old form of timestamp. Such a column
             counts as ``timestamp(us, UTC)`` and has no statistics.
+        unusual_arrow: Whether an embedded Arrow schema asks for types that some readers cannot
+            handle or combine with others: string and list views, fixed-size lists, small decimals.
         created_by: Which program wrote it, or "".
     """
 
@@ -60,6 +62,7 @@ class Footer:
     key_values: Mapping[str, str]
     stats: Stats
     uses_int96: bool
+    unusual_arrow: bool
     created_by: str
 
 
@@ -142,6 +145,7 @@ def footer_of(key: str, size_bytes: int, metadata: pq.FileMetaData) -> Footer:
         _key_values(metadata),
         gather_stats(metadata, columns.leaves),
         columns.uses_int96,
+        columns.unusual_arrow,
         metadata.created_by or "",
     )
 
@@ -208,6 +212,7 @@ class _Columns:
     carried_ids: Mapping[Path, int]
     leaves: tuple[tuple[Field, bool], ...]
     uses_int96: bool
+    unusual_arrow: bool
     problem: str | None
 
 
@@ -246,8 +251,25 @@ def _columns(serialized: bytes, storages: tuple[_Storage, ...]) -> _Columns:
         ),
         tuple(leaves(schema.fields)),
         any(physical == "INT96" for physical, _ in storages),
+        any(_is_unusual(item.type) for item in arrow),
         problem,
     )
+
+
+def _is_unusual(type_: pa.DataType) -> bool:
+    """Whether a type, or a part of it, is one that not all readers know."""
+    kinds = pa.types
+    if (
+        kinds.is_string_view(type_)
+        or kinds.is_binary_view(type_)
+        or kinds.is_fixed_size_list(type_)
+        or kinds.is_list_view(type_)
+        or kinds.is_large_list_view(type_)
+        or kinds.is_decimal32(type_)
+        or kinds.is_decimal64(type_)
+    ):
+        return True
+    return any(_is_unusual(type_.field(i).type) for i in range(type_.num_fields))
 
 
 def _meaning(storage: _Storage) -> Type | None:

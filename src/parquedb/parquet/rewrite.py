@@ -1,4 +1,4 @@
-"""Copy a Parquet file with field ids in its footer; no page is touched.
+"""Copy a Parquet file with field ids and no Arrow schema in its footer; no page is touched.
 
 The footer is a Thrift struct at the end of the file, and everything in it refers to the pages by
 their offsets, so a copy whose footer has another schema list is the same data. Only the member
@@ -31,7 +31,8 @@ from parquedb.parquet.thrift import (
 )
 from parquedb.storage.store import NewObject, Store
 
-_SCHEMA, _REPETITION, _NAME, _CHILDREN, _FIELD_ID = 2, 3, 4, 5, 9
+_SCHEMA, _KEY_VALUES = 2, 5
+_REPETITION, _NAME, _CHILDREN, _FIELD_ID = 3, 4, 5, 9
 _REPEATED = 2
 _TRAILER_BYTES = 8
 _IN_MEMORY_BYTES = 4 << 20
@@ -127,9 +128,23 @@ def with_ids(key: str, footer: bytes, schema: Schema) -> bytes:
         members[index] = replace(
             members[index], value=encode_list_header(len(nodes), _STRUCT_TYPE) + encoded
         )
-        return encode_struct(members)
+        return encode_struct([_without_arrow(member) for member in members])
     except (ThriftError, StopIteration, IndexError) as error:
         raise not_parquet(key, f"its footer is damaged ({error})") from error
+
+
+def _without_arrow(member: RawField) -> RawField:
+    """Drop the embedded Arrow schema: the Parquet schema alone reads the same everywhere."""
+    if member.id != _KEY_VALUES:
+        return member
+    size, type_, position = read_list_header(member.value, 0)
+    kept: list[bytes] = []
+    for _ in range(size):
+        start = position
+        fields, position = read_struct(member.value, position)
+        if not any(item.id == 1 and item.value.endswith(b"ARROW:schema") for item in fields):
+            kept.append(member.value[start:position])
+    return replace(member, value=encode_list_header(len(kept), type_) + b"".join(kept))
 
 
 def _stream(store: Store, source: str, target: str, schema: Schema) -> int:

@@ -187,6 +187,10 @@ class DeltaReader:
         """Return False: a schema's types are those of its files, or wider in every reader."""
         return False
 
+    def unshown(self) -> Sequence[str]:
+        """Return nothing: the log is all that there is."""
+        return ()
+
     def lineage(self) -> Lineage | None:
         """Return what the table records of the newest migration into it, if anything."""
         return read_lineage(self._store, self._folder, self._listing)

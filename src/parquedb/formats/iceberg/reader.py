@@ -158,6 +158,16 @@ class IcebergReader:
             if not children(item.type)
         )
 
+    def unshown(self) -> Sequence[str]:
+        """Return the branches and tags whose snapshots are not in the history of main."""
+        shown = {snapshot.snapshot_id for snapshot in self._snapshots}
+        refs = self._table.kept.get("refs", {})
+        return tuple(
+            f"the {ref.get('type', 'reference')} {name!r}"
+            for name, ref in refs.items()
+            if ref.get("snapshot-id") not in shown
+        )
+
     def lineage(self) -> Lineage | None:
         """Return what the newest migration into this table recorded."""
         foreign: list[int] = []

@@ -93,6 +93,11 @@ class NativeReader:
         """
         return self._table.conflicting_ids
 
+    @functools.cached_property
+    def footers(self) -> tuple[Footer, ...]:
+        """The files' footers, in the order of the layout."""
+        return tuple(read_footers(self._store, [file.info.key for file in self._layout.files]))
+
     def latest(self) -> int:
         """Return the one version, a number made from the files' names, sizes and times."""
         return self._version
@@ -137,6 +142,10 @@ class NativeReader:
     def has_promotions(self) -> bool:
         """Return False: a schema's types are those of its files, or wider in every reader."""
         return False
+
+    def unshown(self) -> Sequence[str]:
+        """Return nothing: the log is all that there is."""
+        return ()
 
     def lineage(self) -> Lineage | None:
         """Return the migration that wrote the file, if one did.
@@ -197,7 +206,7 @@ class NativeReader:
 
     @functools.cached_property
     def _table(self) -> _Table:
-        footers = read_footers(self._store, [file.info.key for file in self._layout.files])
+        footers = self.footers
         self._check_unchanged(footers)
         merged = merge_schemas(self._namespace, footers)
         schema, spec = _partitioned(merged.schema, self._layout)
@@ -213,6 +222,7 @@ class NativeReader:
                 spec.spec_id,
                 rekey_stats(footer.stats, footer.schema, schema),
                 file.info.modified_at_us // 1000,
+                fingerprint=file.info.etag,
             )
             for file, footer, partition in zip(self._layout.files, footers, partitions, strict=True)
         )
