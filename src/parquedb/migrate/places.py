@@ -10,7 +10,7 @@ from parquedb.model.format import Format
 from parquedb.storage.keys import join
 
 RESERVED = frozenset({"data", "metadata"})
-_BAD = re.compile(r"[\x00-\x1f\x7f\\#?%]|^\s|\s$")
+_BAD = re.compile(r"[\x00-\x1f\x7f\\]|^\s|\s$")
 
 
 def check_namespace(name: str) -> str:
@@ -27,7 +27,7 @@ def check_namespace(name: str) -> str:
     elif any(part.startswith(("_", ".")) for part in parts):
         reason = "names that begin with '_' or '.' are ParqueDB's own"
     elif any(_BAD.search(part) for part in parts):
-        reason = "it has control characters, outer spaces or one of \\ # ? %"
+        reason = "it has control characters, a backslash or outer spaces"
     elif any("=" in part for part in parts):
         reason = "'=' marks a partition folder"
     elif name in RESERVED:

@@ -332,9 +332,18 @@ class IcebergWriter:
             return Conflict(self._current(None).version)
         location = uri_of(self._store.root, key)
         self._state = _State(number, state.suffix, location, table, applier)
-        self._store.replace(hint_key(self._folder), str(number).encode())
+        self._point(number, state.suffix)
         written = len(data) + sum(len(item.data) for item in objects)
         return Committed(table.current_snapshot_id or 0, written)
+
+    def _point(self, number: int, suffix: str) -> None:
+        """Make the hint name the newest metadata file, also where others write at the same time."""
+        pointed = 0
+        while pointed < number:
+            pointed = number
+            self._store.replace(hint_key(self._folder), str(pointed).encode())
+            while self._store.head(metadata_key(self._folder, number + 1, suffix)) is not None:
+                number += 1
 
     def _create(self, key: str, data: bytes) -> bool:
         """Create the metadata file; False if somebody else did."""
