@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import shutil
 import statistics
 import subprocess
 import sys
@@ -178,9 +177,10 @@ def main(arguments: list[str]) -> None:
         f"{'case':<44}{'seconds':>9}{'peak MB':>9}   {'peer':<32}{'seconds':>9}{'peak MB':>9}"
         f"{'ratio':>8}   target"
     )
-    for case in cases:
-        with tempfile.TemporaryDirectory(dir=HERE / ".bench", prefix=case.name) as folder:
-            show(case, Path(folder))
+    with tempfile.TemporaryDirectory(dir=HERE / ".bench") as folder:
+        for case in cases:
+            (place := Path(folder, case.name)).mkdir()
+            show(case, place)
 
 
 def show(case: Case, folder: Path) -> None:
@@ -225,7 +225,8 @@ def measure(work: str, folder: Path) -> tuple[float, float]:
         figures = json.loads(done.stdout.splitlines()[-1])
         seconds.append(figures["seconds"])
         peaks.append(figures["peak_mb"])
-        shutil.rmtree(lake)
+        # deleted at the very end: ext4 is slow to give new files the places of deleted ones
+        lake.rename(folder / f"{work}-{len(seconds)}")
     return statistics.median(seconds), statistics.median(peaks)
 
 
