@@ -282,3 +282,16 @@ def _holds(filter_, row):
         "money < 0.10": row["money"] < decimal.Decimal("0.1"),
     }
     return conditions[filter_]
+
+
+def test_where_the_file_system_cannot_link_files_are_shared_or_copied(root, monkeypatch):
+    monkeypatch.setattr("parquedb.storage.local.LocalStore.link_many", lambda *_: False)
+    wanted = DELTA["partitioned"](root)
+    report = migrate_backend(storage=root, to="iceberg", verify="content")
+    files = report.to_json()["namespaces"]["users"]["files"]
+    assert files["shared"] > files["linked"] == 0
+    assert_iceberg_has(root / "users", wanted)
+    report = migrate_backend(storage=root, from_="iceberg", to="delta", location="second")
+    files = report.to_json()["namespaces"]["users"]["files"]
+    assert files["copied"] > files["linked"] == 0
+    assert_delta_has(root / "second" / "users", wanted)

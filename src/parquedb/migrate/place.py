@@ -15,7 +15,7 @@ from typing import assert_never
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from parquedb.errors import AlreadyExistsError, FormatError, StateError, StorageError
+from parquedb.errors import AlreadyExistsError, FormatError, StateError
 from parquedb.migrate.partitions import PartitionFolders
 from parquedb.migrate.report import Means
 from parquedb.model.files import DataFile, Stats
@@ -79,6 +79,14 @@ class Addresses:
         yield self.linked(file)
         for means in (Means.LINKED, Means.COPIED, Means.FOOTER, Means.REWRITTEN):
             yield self.unique(file, means)
+
+    def can_share(self, file: DataFile) -> bool:
+        """Whether the target can refer to a file under the name that it has in the source."""
+        if self.source is Format.NATIVE:
+            return False
+        folder = self.data_folder.rpartition("/")[0]
+        told = self.partitions is None or self.partitions.told_by(file)
+        return told and (self.partitions is None or file.path.startswith(f"{folder}/"))
 
     def _relative(self, key: str) -> str:
         for prefix in (f"{self.source_folder}/", f"data/{self.source_folder}/"):
@@ -173,9 +181,21 @@ class Placer:
         for means, chosen in by_means.items():
             sources = list(chosen.values())
             done = self._with_counts(self._place_by(means, sources))
-            self._account(means, done)
+            taken: dict[Means, list[DataFile]] = {}
             for source, placed in zip(sources, done, strict=True):
                 self._staged[source.path] = placed
+                taken.setdefault(self._means_taken(means, source, placed), []).append(placed)
+            for actual, files_of in taken.items():
+                self._account(actual, files_of)
+
+    def _means_taken(self, planned: Means, source: DataFile, placed: DataFile) -> Means:
+        """Say how a file came into the target where it could not be linked as planned."""
+        if planned is not Means.LINKED:
+            return planned
+        if placed.path == source.path:
+            return Means.SHARED
+        copied = placed.path == self.addresses.unique(source, Means.COPIED)
+        return Means.COPIED if copied else Means.LINKED
 
     def _place_by(self, means: Means, files: Sequence[DataFile]) -> list[DataFile]:
         match means:
@@ -231,12 +251,15 @@ class Placer:
                 for f, (_, target) in zip(files, pairs, strict=True)
             ]
             linked = store.link_many(pairs)
-        if not linked:
-            raise StorageError(
-                f"{files[0].path!r} cannot be hard-linked on this file system; "
-                "run again with --files copy (or --files share)"
-            )
+        if not linked:  # this file system cannot, or a file has all the names that it may have
+            return self._without_links(files)
         return [replace(f, path=target) for f, (_, target) in zip(files, pairs, strict=True)]
+
+    def _without_links(self, files: Sequence[DataFile]) -> list[DataFile]:
+        """Share the files that the target can refer to, copy the others."""
+        others = [file for file in files if not self.addresses.can_share(file)]
+        copies = iter(self._place_by(Means.COPIED, others) if others else [])
+        return [f if self.addresses.can_share(f) else next(copies) for f in files]
 
     def _rewrite(
         self,
