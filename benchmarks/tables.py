@@ -63,7 +63,7 @@ def delta_table(folder: Path, commits: int, files_per_commit: int = 1) -> None:
     log.mkdir(parents=True)
     first = parquet_file(folder / "part-000000.parquet")
     size = first.stat().st_size
-    number = 0
+    number = made = 0
     for version in range(commits):
         at = START_MS + version * 60_000
         actions: list[dict[str, object]] = [{"commitInfo": {"timestamp": at, "operation": "WRITE"}}]
@@ -74,8 +74,9 @@ def delta_table(folder: Path, commits: int, files_per_commit: int = 1) -> None:
         for action in _adds(number, files_per_commit, size, at):
             path = folder / str(action["path"])
             if not path.exists():
-                if number % 1000 == 999:  # a file may have 65,000 names only
-                    first = shutil.copyfile(first, folder / f"copy-{number:06}")
+                made += 1
+                if made % 1000 == 0:  # a file may have 65,000 names only
+                    first = shutil.copyfile(first, folder / f"copy-{made:06}")
                 os.link(first, path)
             actions.append({"add": action})
         number += files_per_commit
