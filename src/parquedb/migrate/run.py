@@ -30,7 +30,7 @@ from parquedb.migrate.options import (
     Phase,
 )
 from parquedb.migrate.plan import MigrationPlan, Situation, plan_migration
-from parquedb.migrate.relate import Continues, Fresh, relation_of
+from parquedb.migrate.relate import Continues, Fresh, Relation, relation_of
 from parquedb.migrate.report import Action, MigrationReport, NamespaceReport
 from parquedb.model.format import Format
 from parquedb.storage.store import HardLinks, Store
@@ -174,7 +174,7 @@ def _job(namespace: Namespace, source_format: Format, options: MigrationOptions)
     source = namespace.reader(source_format)
     target = namespace.reader(options.target) if namespace.exists(options.target) else None
     relation = relation_of(source, target)
-    carry = _carry(namespace, source, target, options)
+    carry = _carry(namespace, source, target, relation, options)
     held = None if target is None else target.snapshot()
     situation = Situation(
         namespace=namespace.name,
@@ -193,11 +193,14 @@ def _job(namespace: Namespace, source_format: Format, options: MigrationOptions)
 
 
 def _carry(
-    namespace: Namespace, source: LogReader, target: LogReader | None, options: MigrationOptions
+    namespace: Namespace,
+    source: LogReader,
+    target: LogReader | None,
+    relation: Relation,
+    options: MigrationOptions,
 ) -> Carry:
     """Read what is to be carried, by how the target stands to the source."""
     store = namespace.store
-    relation = relation_of(source, target)
     to_native = options.target is Format.NATIVE
     match relation:
         case Fresh():

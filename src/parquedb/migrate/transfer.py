@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from parquedb.errors import ConflictError, StateError
 from parquedb.formats.dialects import DIALECTS
 from parquedb.log.change import AddFile, Change, RemoveFile, SetPartitioning, SetSchema
-from parquedb.log.commit import Commit, Operation, Origin
-from parquedb.log.ports import Committed, Conflict, LogReader, LogWriter
+from parquedb.log.commit import Commit, Origin
+from parquedb.log.ports import Committed, Conflict, LogWriter
 from parquedb.log.snapshot import Snapshot
 from parquedb.migrate.carry import changes_types
 from parquedb.migrate.fit import fit_schema
@@ -209,21 +209,6 @@ class Transfer:
             return []
         kept = {self._known(key) for file in added for key in self._candidates(file)}
         return [key for key in self.live if key not in kept]
-
-
-def replacing_commit(source: LogReader, snapshot: Snapshot, at_ms: int) -> Commit:
-    """Return a source's newest snapshot as one new version that replaces all rows."""
-    return Commit(
-        source.latest(),
-        at_ms,
-        Operation.OVERWRITE,
-        (
-            SetSchema(snapshot.schema),
-            SetPartitioning(snapshot.spec),
-            *(AddFile(file) for file in snapshot.files.values()),
-        ),
-        base=True,
-    )
 
 
 def _batches(commits: Iterable[Commit], size: int) -> Iterator[tuple[list[Commit], bool]]:
