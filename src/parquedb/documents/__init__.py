@@ -1,0 +1,1 @@
+"""Documents as users see them: schemas, ids, entities, updates, collections."""

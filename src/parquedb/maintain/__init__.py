@@ -1,0 +1,1 @@
+"""Upkeep of tables: compaction and the removal of what nothing refers to any more."""

@@ -1,0 +1,1 @@
+"""A namespace that is being written: its tables, its journal, the tail and the flush."""

@@ -1,0 +1,1 @@
+"""Queries: filters, sorting, projections and aggregation, in Python and as DuckDB SQL."""

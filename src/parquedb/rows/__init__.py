@@ -1,0 +1,1 @@
+"""Documents as rows of a table: values, their JSON form, and the way to Arrow and back."""
