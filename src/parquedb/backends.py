@@ -18,8 +18,6 @@ from parquedb.errors import InvalidInputError, StateError
 from parquedb.log.ports import LogReader, Version
 from parquedb.log.snapshot import Snapshot
 from parquedb.migrate.cleanup import CleanupPlan, clean_up, plan_cleanup
-from parquedb.migrate.detect import Detection, Namespace
-from parquedb.migrate.detect import discover_namespaces as _discover
 from parquedb.migrate.options import (
     Files,
     History,
@@ -29,12 +27,14 @@ from parquedb.migrate.options import (
     Phase,
     Verify,
 )
-from parquedb.migrate.places import Places
 from parquedb.migrate.report import MigrationReport, NamespaceReport
 from parquedb.migrate.run import run_migration
 from parquedb.migrate.status import NamespaceStatus, StorageStatus, read_status
 from parquedb.migrate.verify import compare_tables
 from parquedb.model.format import Format
+from parquedb.namespace.places import Places
+from parquedb.namespace.tables import Detection, Namespace
+from parquedb.namespace.tables import discover_namespaces as _discover
 from parquedb.parquet.arrow import arrow_schema_of
 from parquedb.parquet.scan import read_batches
 from parquedb.storage.open import open_store

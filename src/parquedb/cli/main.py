@@ -208,9 +208,9 @@ def migrate_backend(
         OnConflict,
         Verify,
     )
-    from parquedb.migrate.places import Places
     from parquedb.migrate.run import run_migration
     from parquedb.model.format import Format
+    from parquedb.namespace.places import Places
     from parquedb.storage import open_store
 
     if force and merge:

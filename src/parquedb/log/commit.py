@@ -44,6 +44,19 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
+class Through:
+    """How much of a namespace's journal the rows of a version include.
+
+    Args:
+        journal: The journal's id.
+        entry: Number of the last entry that is included.
+    """
+
+    journal: str
+    entry: int
+
+
+@dataclass(frozen=True, slots=True)
 class Commit:
     """One version of a table.
 
@@ -58,6 +71,7 @@ class Commit:
         base: True for a commit that stands for all before it, because the older ones can no
             longer be read: its changes make the whole table.
         origin: Where the commit itself was carried from by an earlier migration, if it was.
+        through: How much of the namespace's journal is included, if the commit is a flush.
     """
 
     version: int
@@ -67,3 +81,4 @@ class Commit:
     summary: Mapping[str, str] = field(default_factory=dict)
     base: bool = False
     origin: Origin | None = None
+    through: Through | None = None

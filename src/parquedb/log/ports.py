@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from parquedb.log.commit import Commit, Operation, Origin
+from parquedb.log.commit import Commit, Operation, Origin, Through
 from parquedb.log.snapshot import Snapshot
 from parquedb.model.format import Format
 from parquedb.model.partition import PartitionSpec
@@ -118,6 +118,17 @@ class LogReader(Protocol):
 
     def lineage(self) -> Lineage | None:
         """Return what the table records of the newest migration into it, if anything."""
+        ...
+
+    def through(self, version: int | None = None) -> Through | None:
+        """Return how much of the namespace's journal a version includes, by the newest flush.
+
+        Args:
+            version: The version, the newest by default.
+
+        Raises:
+            NotFoundError: There is no such version.
+        """
         ...
 
     def referenced(self) -> frozenset[str]:

@@ -15,10 +15,10 @@ import orjson
 from parquedb.errors import FormatError, LossyError, StateError
 from parquedb.formats.native.paths import beside_key
 from parquedb.log.ports import LogReader
-from parquedb.migrate.detect import Namespace
 from parquedb.migrate.report import counted
 from parquedb.migrate.verify import common_versions
 from parquedb.model.format import Format
+from parquedb.namespace.tables import Namespace
 
 _METADATA = re.compile(r"/(_delta_log|metadata)/|^_parquedb/")
 

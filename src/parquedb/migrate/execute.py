@@ -17,7 +17,6 @@ from parquedb.migrate.carry import (
     carry_after,
 )
 from parquedb.migrate.cleanup import clean_up, plan_cleanup
-from parquedb.migrate.detect import Namespace
 from parquedb.migrate.fit import fit_schema
 from parquedb.migrate.merge import merge_rows, merge_schemas
 from parquedb.migrate.options import (
@@ -41,6 +40,7 @@ from parquedb.migrate.verify import (
 )
 from parquedb.model.files import DataFile
 from parquedb.model.format import Format
+from parquedb.namespace.tables import Namespace
 
 _CATCH_UP_ROUNDS = 20
 

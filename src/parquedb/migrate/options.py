@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from parquedb.ambient import SYSTEM, Ambient
-from parquedb.migrate.places import DEFAULT_PLACES, Places
 from parquedb.model.format import Format
+from parquedb.namespace.places import DEFAULT_PLACES, Places
 
 
 class OnConflict(StrEnum):

@@ -19,7 +19,6 @@ from parquedb.errors import (
 from parquedb.log.ports import LogReader
 from parquedb.migrate.carry import Carry, carry_after, carry_history, carry_latest
 from parquedb.migrate.cleanup import finish_cleanup
-from parquedb.migrate.detect import Namespace, discover_namespaces, root_is_table
 from parquedb.migrate.execute import execute
 from parquedb.migrate.fieldids import find_narrow_files, find_unfit_files
 from parquedb.migrate.options import (
@@ -33,6 +32,7 @@ from parquedb.migrate.plan import MigrationPlan, Situation, plan_migration
 from parquedb.migrate.relate import Continues, Fresh, Relation, relation_of
 from parquedb.migrate.report import Action, MigrationReport, NamespaceReport
 from parquedb.model.format import Format
+from parquedb.namespace.tables import Namespace, discover_namespaces, root_is_table
 from parquedb.storage.store import HardLinks, Store
 
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from parquedb.errors import ParqueDBError
-from parquedb.migrate.detect import Detection, Namespace, discover_namespaces
-from parquedb.migrate.places import Places
 from parquedb.migrate.relate import Continues, relation_of
 from parquedb.model.format import Format
+from parquedb.namespace.places import Places
+from parquedb.namespace.tables import Detection, Namespace, discover_namespaces
 from parquedb.storage.store import Store
 
 

@@ -65,12 +65,12 @@ def read_batches(
         )
     wanted = _project(schema, columns)
     arrow = arrow_schema_of(wanted)
-    constants = _constants(file, spec)
-    with _open(store, file.path) as parquet:
-        layout = _Layout.of(file.path, parquet, wanted)
+    constants = partition_constants(file, spec)
+    with open_parquet(store, file.path) as parquet:
+        layout = FileLayout.of(file.path, parquet, wanted)
         for rows, batch in _raw_batches(parquet, file.path, layout, batch_rows):
             arrays = [
-                _column(field, rows, batch, layout, constants.get(field.id, _ABSENT))
+                adapt_column(field, rows, batch, layout, constants.get(field.id, ABSENT))
                 for field in wanted.fields
             ]
             try:
@@ -80,15 +80,15 @@ def read_batches(
 
 
 @dataclass(frozen=True, slots=True)
-class _Absent:
+class Absent:
     """No partition constant."""
 
 
-_ABSENT = _Absent()
+ABSENT = Absent()
 
 
 @dataclass(frozen=True, slots=True)
-class _Layout:
+class FileLayout:
     """Which columns of a file are which of the schema's.
 
     Args:
@@ -104,7 +104,7 @@ class _Layout:
     offered: list[AnyField]
 
     @classmethod
-    def of(cls, key: str, parquet: pq.ParquetFile, schema: Schema) -> _Layout:
+    def of(cls, key: str, parquet: pq.ParquetFile, schema: Schema) -> FileLayout:
         offered = list(parquet.schema_arrow)
         by_id = schema.identity is Identity.BY_ID and any(map(_has_id, offered))
         adapter = Adapter(key, by_id=by_id)
@@ -120,18 +120,18 @@ class _Layout:
         return cls(adapter, names, found, offered)
 
 
-def _column(
+def adapt_column(
     field: Field,
     rows: int,
     batch: pa.RecordBatch | None,
-    layout: _Layout,
-    partition: Value | _Absent | None,
+    layout: FileLayout,
+    partition: Value | Absent | None,
 ) -> AnyArray:
     path = (field.name,)
     index = layout.found.get(field.id)
     if index is not None and batch is not None:
         return layout.adapter.adapt(batch.column(layout.offered[index].name), field.type, path)
-    if isinstance(partition, _Absent):
+    if isinstance(partition, Absent):
         return layout.adapter.missing(field, rows, path)
     return constant(partition, field.type, rows)
 
@@ -148,7 +148,7 @@ def _project(schema: Schema, columns: Sequence[str] | None) -> Schema:
     return replace(schema, fields=tuple(f for f in schema.fields if f.name in columns))
 
 
-def _constants(file: DataFile, spec: PartitionSpec) -> dict[int, Value | None]:
+def partition_constants(file: DataFile, spec: PartitionSpec) -> dict[int, Value | None]:
     """Return the values of identity partitions by the id of their column."""
     if len(file.partition) != len(spec.fields):
         raise FormatError(
@@ -163,7 +163,7 @@ def _constants(file: DataFile, spec: PartitionSpec) -> dict[int, Value | None]:
     }
 
 
-def _open(store: Store, key: str) -> pq.ParquetFile:
+def open_parquet(store: Store, key: str) -> pq.ParquetFile:
     """Open a file so that its pages are read as they are needed."""
     source = store.local_path(key) if isinstance(store, LocalPaths) else store.open_read(key)
     try:
@@ -177,11 +177,11 @@ def _open(store: Store, key: str) -> pq.ParquetFile:
         store.open_read(key).close()  # says what is wrong in the store's own words
         raise
     except (pa.ArrowException, OSError) as error:
-        raise _translate(key, error) from error
+        raise translate(key, error) from error
 
 
 def _raw_batches(
-    parquet: pq.ParquetFile, key: str, layout: _Layout, batch_rows: int
+    parquet: pq.ParquetFile, key: str, layout: FileLayout, batch_rows: int
 ) -> Iterator[tuple[int, pa.RecordBatch | None]]:
     """Yield row counts and the file's own columns; None where none of them is wanted."""
     if not layout.names:
@@ -194,7 +194,7 @@ def _raw_batches(
         try:
             batch = next(batches, None)
         except (pa.ArrowException, OSError) as error:
-            raise _translate(key, error) from error
+            raise translate(key, error) from error
         if batch is None:
             return
         yield batch.num_rows, batch
@@ -204,7 +204,7 @@ def _has_id(field: AnyField) -> bool:
     return FIELD_ID in (field.metadata or {})
 
 
-def _translate(key: str, error: Exception) -> Exception:
+def translate(key: str, error: Exception) -> Exception:
     if isinstance(error, OSError) and error.errno is not None:
         return StorageError(f"{key!r}: {error.strerror or error}")
     if "ncrypt" in str(error):

@@ -8,7 +8,7 @@ from typing import assert_never
 
 from parquedb import __version__
 from parquedb.errors import InvalidInputError, UnsupportedError
-from parquedb.formats.delta.lineage import COMPLETED_APP, origin_app
+from parquedb.formats.delta.lineage import COMPLETED_APP, origin_app, through_app
 from parquedb.formats.delta.operations import encode_operation
 from parquedb.formats.delta.paths import encode_data_path
 from parquedb.formats.delta.protocol import (
@@ -304,6 +304,9 @@ def _txns(commit: Commit, marks: Marks, at_ms: int) -> list[Txn]:
     txns = []
     if commit.origin is not None:
         txns.append(Txn(origin_app(commit.origin), commit.origin.version, at_ms))
+    if commit.through is not None:
+        app = through_app(commit.through.journal)
+        txns.append(Txn(app, commit.through.entry, at_ms))
     if marks.completed_at_ms is not None:
         txns.append(Txn(COMPLETED_APP, marks.completed_at_ms, at_ms))
     return txns

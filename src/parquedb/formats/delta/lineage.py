@@ -12,13 +12,28 @@ from collections.abc import Iterable
 from parquedb.formats.delta.paths import Listing, commit_key
 from parquedb.formats.delta.state import read_state
 from parquedb.formats.delta.wire import OriginMark, Txn, parse_head
-from parquedb.log.commit import Origin
+from parquedb.log.commit import Origin, Through
 from parquedb.log.ports import Lineage
 from parquedb.model.format import Format
 from parquedb.storage.store import Store
 
 COMPLETED_APP = "parquedb/completed"
 _ORIGIN_APP = "parquedb/"
+_JOURNAL_APP = "parquedb-journal/"
+
+
+def through_app(journal: str) -> str:
+    """Return the ``appId`` under which a journal's progress is kept."""
+    return f"{_JOURNAL_APP}{journal}"
+
+
+def parse_through(txns: Iterable[Txn]) -> Through | None:
+    """Return how much of a journal the newest of these ``txn`` actions says is included."""
+    marks = [txn for txn in txns if txn.app_id.startswith(_JOURNAL_APP)]
+    if not marks:
+        return None
+    newest = max(marks, key=lambda txn: txn.last_updated_ms or 0)
+    return Through(newest.app_id.removeprefix(_JOURNAL_APP), newest.version)
 
 
 def origin_app(origin: Origin) -> str:

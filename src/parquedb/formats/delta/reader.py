@@ -13,7 +13,7 @@ import orjson
 from parquedb.ambient import SYSTEM, Ambient
 from parquedb.errors import FormatError, NotFoundError
 from parquedb.formats.delta.checkpoint import read_checkpoint
-from parquedb.formats.delta.lineage import parse_origin, read_lineage
+from parquedb.formats.delta.lineage import parse_origin, parse_through, read_lineage
 from parquedb.formats.delta.operations import parse_operation
 from parquedb.formats.delta.paths import (
     Listing,
@@ -23,7 +23,7 @@ from parquedb.formats.delta.paths import (
     parse_data_path,
     parse_listing,
 )
-from parquedb.formats.delta.state import read_commit
+from parquedb.formats.delta.state import read_commit, read_state
 from parquedb.formats.delta.timeline import Era, Moment, Timeline, build_file
 from parquedb.formats.delta.wire import Actions, Add, Vector
 from parquedb.log.change import (
@@ -34,7 +34,7 @@ from parquedb.log.change import (
     SetProperties,
     SetSchema,
 )
-from parquedb.log.commit import Commit, Operation
+from parquedb.log.commit import Commit, Operation, Through
 from parquedb.log.ports import Lineage, Version, operation_of
 from parquedb.log.snapshot import Snapshot
 from parquedb.model.files import DataFile
@@ -195,6 +195,14 @@ class DeltaReader:
         """Return what the table records of the newest migration into it, if anything."""
         return read_lineage(self._store, self._folder, self._listing)
 
+    def through(self, version: int | None = None) -> Through | None:
+        """Return how much of the namespace's journal a version includes."""
+        wanted = self.latest() if version is None else version
+        if not self._listing.start <= wanted <= self._listing.latest:
+            raise self._no_version(wanted)
+        state = read_state(self._store, self._folder, self._listing, wanted)
+        return parse_through(state.txns.values())
+
     def referenced(self) -> frozenset[str]:
         """Return the keys of all files that any readable version references, and of the log."""
         root, folder = self._store.root, self._folder
@@ -239,6 +247,7 @@ class DeltaReader:
             summary,
             base,
             parse_origin(info.origin),
+            parse_through(actions.txns),
         )
 
     def _file_changes(

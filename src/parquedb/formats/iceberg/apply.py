@@ -19,7 +19,7 @@ from parquedb.formats.iceberg.entries import (
 )
 from parquedb.formats.iceberg.live import Kind, LiveFile, LiveTable, SnapshotContext
 from parquedb.formats.iceberg.metrics import MetricsEncoder, convert_value
-from parquedb.formats.iceberg.origin import ORIGIN, encode_origin
+from parquedb.formats.iceberg.origin import ORIGIN, THROUGH, encode_origin, encode_through
 from parquedb.formats.iceberg.wire import TableSnapshot
 from parquedb.formats.iceberg.wire_schema import result_type
 from parquedb.log.change import (
@@ -311,6 +311,8 @@ class Applier:
         }
         if commit.origin is not None:
             summary[ORIGIN] = encode_origin(commit.origin)
+        if commit.through is not None:
+            summary[THROUGH] = encode_through(commit.through)
         for files, one, other in ((added, "added", "added"), (removed, "deleted", "removed")):
             if files:
                 summary[f"{one}-data-files"] = str(len(files))

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from parquedb.log.commit import Operation, Origin
+from parquedb.log.commit import Operation, Origin, Through
 from parquedb.model.format import Format
 
 ORIGIN = "parquedb.origin"
+THROUGH = "parquedb.through"
+"""In a summary: ``{journal id}:{entry}``, how much of the namespace's journal is included."""
+
 COMPLETED = "parquedb.migration.completed-at-ms"
 FIELD_IDS = "parquedb.field-ids"
 """``source``: the table has the field ids of the table that it was migrated from."""
@@ -48,6 +51,17 @@ def parse_origin(summary: Mapping[str, str]) -> Origin | None:
     if name not in Format.__members__.values() or not version.lstrip("-").isdigit():
         return None
     return Origin(Format(name), table_id, int(version))
+
+
+def encode_through(through: Through) -> str:
+    """Encode how much of the journal is included as a summary's text."""
+    return f"{through.journal}:{through.entry}"
+
+
+def parse_through(text: str | None) -> Through | None:
+    """Return how much of the journal is included, None where nothing readable says so."""
+    journal, _, entry = (text or "").rpartition(":")
+    return Through(journal, int(entry)) if journal and entry.isdigit() else None
 
 
 def completed_at_ms(properties: Mapping[str, str]) -> int | None:

@@ -14,9 +14,11 @@ from parquedb.formats.iceberg.chain import Chain, Contents, Difference, ancestor
 from parquedb.formats.iceberg.load import exists, load_existing
 from parquedb.formats.iceberg.manifest import Manifests
 from parquedb.formats.iceberg.origin import (
+    THROUGH,
     completed_at_ms,
     operation_named,
     parse_origin,
+    parse_through,
     user_properties,
     user_summary,
 )
@@ -30,7 +32,7 @@ from parquedb.log.change import (
     SetProperties,
     SetSchema,
 )
-from parquedb.log.commit import Commit, Operation
+from parquedb.log.commit import Commit, Operation, Through
 from parquedb.log.ports import Lineage, Version, operation_of
 from parquedb.log.snapshot import Snapshot
 from parquedb.model.files import DataFile
@@ -180,6 +182,18 @@ class IcebergReader:
             foreign.append(snapshot.snapshot_id)
         return None
 
+    def through(self, version: int | None = None) -> Through | None:
+        """Return how much of the namespace's journal a version includes."""
+        newest = self.latest() if version is None else version
+        if newest == EMPTY_VERSION:
+            return None
+        end = self._snapshots.index(self._find(newest)) + 1
+        for snapshot in reversed(self._snapshots[:end]):
+            found = parse_through(snapshot.summary.get(THROUGH))
+            if found is not None:
+                return found
+        return None
+
     def referenced(self) -> frozenset[str]:
         """Return the keys of all files that any retained snapshot, of any branch, references."""
         keys = {name.key for name in self._loaded.others}
@@ -320,4 +334,5 @@ def _commit(snapshot: TableSnapshot, changes: list[Change], difference: Differen
         user_summary(snapshot.summary),
         difference.base,
         parse_origin(snapshot.summary),
+        parse_through(snapshot.summary.get(THROUGH)),
     )

@@ -9,11 +9,12 @@ from hashlib import blake2b
 
 from parquedb.errors import NotFoundError, StateError
 from parquedb.formats.native.hive import guess_type, parse_partitions
+from parquedb.formats.native.marks import parse_through
 from parquedb.formats.native.merge import add_fields, merge_schemas, rekey_stats
 from parquedb.formats.native.origin import OriginEntry, digest_tail, read_origins
 from parquedb.formats.native.paths import Layout, find_layout, origin_key, written_key
 from parquedb.log.change import AddFile, Change, SetPartitioning, SetSchema
-from parquedb.log.commit import Commit, Operation
+from parquedb.log.commit import Commit, Operation, Through
 from parquedb.log.ports import Lineage, Version
 from parquedb.log.snapshot import Snapshot
 from parquedb.model.files import DataFile
@@ -163,6 +164,13 @@ class NativeReader:
                 return Lineage(entry.origin, entry.version, entry.completed_at_ms, (self._version,))
         return None
 
+    def through(self, version: int | None = None) -> Through | None:
+        """Return what the file's footer says, if it is the one file that flushes write."""
+        self._check_version(version)
+        if self._layout.location != written_key(self._namespace):
+            return None
+        return parse_through(self.footers[0].key_values) if len(self.footers) == 1 else None
+
     def referenced(self) -> frozenset[str]:
         """Return the keys of the data files and of the record of their origin."""
         keys = {file.info.key for file in self._layout.files}
@@ -202,6 +210,7 @@ class NativeReader:
             changes,
             base=True,
             origin=None if lineage is None or lineage.foreign else lineage.origin,
+            through=self.through(),
         )
 
     @functools.cached_property

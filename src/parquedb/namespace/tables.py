@@ -9,8 +9,8 @@ from parquedb.errors import NotFoundError
 from parquedb.formats.dialects import DIALECTS, NOTHING_OWNED, Owned
 from parquedb.formats.native.paths import beside_key
 from parquedb.log.ports import LogReader
-from parquedb.migrate.places import Places, check_namespace
 from parquedb.model.format import Format
+from parquedb.namespace.places import Places, check_namespace
 from parquedb.storage.keys import join
 from parquedb.storage.store import Store
 

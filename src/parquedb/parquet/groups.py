@@ -1,0 +1,182 @@
+"""Single row groups of a data file, as a table's schema sees them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+
+import pyarrow as pa
+
+from parquedb.errors import FormatError, UnsupportedError
+from parquedb.model.files import DataFile
+from parquedb.model.partition import PartitionSpec
+from parquedb.model.schema import Schema
+from parquedb.parquet.arrow import arrow_schema_of
+from parquedb.parquet.footer import Footer, footer_of, not_parquet
+from parquedb.parquet.scan import (
+    ABSENT,
+    FileLayout,
+    adapt_column,
+    open_parquet,
+    partition_constants,
+    translate,
+)
+from parquedb.storage.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A row group.
+
+    Args:
+        start: Position in the file of its first row.
+        rows: How many rows it has.
+        lowest: A value not above any of the key column, None where the footer does not say.
+        highest: A value not below any of the key column, None where the footer does not say.
+    """
+
+    start: int
+    rows: int
+    lowest: str | None
+    highest: str | None
+
+    def may_hold(self, key: str) -> bool:
+        """Whether a key can be in this row group by its bounds."""
+        if self.lowest is None or self.highest is None:
+            return True
+        return self.lowest <= key <= self.highest
+
+
+class GroupFile:
+    """A Parquet file that is kept open to read row groups by number. Safe between threads.
+
+    Args:
+        store: The store.
+        file: The data file.
+        schema: The table's columns.
+        spec: The partition spec that ``file.partition`` belongs to.
+        key: Name of the string column whose bounds :attr:`groups` tell.
+
+    Raises:
+        NotFoundError: There is no such file.
+        FormatError: It is no Parquet file or its columns do not fit the schema.
+        UnsupportedError: Rows of it are deleted, or it is encrypted.
+    """
+
+    def __init__(
+        self, store: Store, file: DataFile, schema: Schema, spec: PartitionSpec, *, key: str
+    ) -> None:
+        if file.deletes:
+            raise UnsupportedError(
+                f"{file.path!r} has deleted rows, which cannot be read yet; compact the table "
+                "first",
+                feature="row-level deletes",
+            )
+        self.file = file
+        self.schema = schema
+        self._lock = threading.Lock()
+        self._parquet = open_parquet(store, file.path)
+        self._layout = FileLayout.of(file.path, self._parquet, schema)
+        self._constants = partition_constants(file, spec)
+        self._arrow = arrow_schema_of(schema)
+        self.groups = self._read_groups(key)
+        self.rows = self._parquet.metadata.num_rows
+
+    def __enter__(self) -> GroupFile:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._parquet.close()
+
+    @property
+    def arrow_schema(self) -> pa.Schema:
+        """The Arrow schema of what is read."""
+        return self._arrow
+
+    def footer(self) -> Footer:
+        """Return what the file's footer says."""
+        return footer_of(self.file.path, self.file.size_bytes, self._parquet.metadata)
+
+    def is_sorted(self) -> bool:
+        """Whether the footer says that the rows are sorted by the first column, ascending.
+
+        parquet.thrift, ``RowGroup.sorting_columns``; the groups must follow each other too.
+        """
+        metadata = self._parquet.metadata
+        for index in range(metadata.num_row_groups):
+            columns = metadata.row_group(index).sorting_columns
+            if not columns or columns[0].column_index != 0 or columns[0].descending:
+                return False
+        bounds = [(group.lowest, group.highest) for group in self.groups]
+        return all(
+            one[1] is not None and other[0] is not None and one[1] <= other[0]
+            for one, other in zip(bounds, bounds[1:], strict=False)
+        )
+
+    def read(self, index: int, columns: Sequence[str] | None = None) -> pa.RecordBatch:
+        """Read a row group.
+
+        Args:
+            index: Its number.
+            columns: Names of the schema's columns to read, all by default.
+
+        Raises:
+            FormatError: The file's pages or columns are damaged.
+            StorageError: It cannot be read.
+        """
+        fields = [f for f in self.schema.fields if columns is None or f.name in columns]
+        found = self._layout.found
+        names = [self._layout.offered[found[f.id]].name for f in fields if f.id in found]
+        rows = self.groups[index].rows
+        batch = self._read_raw(index, names) if names else None
+        arrays = [
+            adapt_column(f, rows, batch, self._layout, self._constants.get(f.id, ABSENT))
+            for f in fields
+        ]
+        arrow = pa.schema([self._arrow.field(f.name) for f in fields])
+        try:
+            return pa.RecordBatch.from_arrays(arrays, schema=arrow)
+        except pa.ArrowException as error:
+            raise not_parquet(self.file.path, f"its columns are inconsistent ({error})") from error
+
+    def _read_raw(self, index: int, names: Sequence[str]) -> pa.RecordBatch:
+        try:
+            with self._lock:
+                table = self._parquet.read_row_group(index, columns=list(names))
+        except (pa.ArrowException, OSError) as error:
+            raise translate(self.file.path, error) from error
+        batches = table.combine_chunks().to_batches()
+        if len(batches) > 1:
+            raise FormatError(
+                f"{self.file.path!r}: row group {index} is too large to be read at once; write "
+                "the file again with smaller row groups",
+                location=self.file.path,
+            )
+        return batches[0] if batches else pa.RecordBatch.from_pylist([], table.schema)
+
+    def _read_groups(self, key: str) -> tuple[Group, ...]:
+        metadata = self._parquet.metadata
+        names = [metadata.schema.column(i).path for i in range(metadata.num_columns)]
+        column = names.index(key) if key in names else None
+        groups, start = [], 0
+        for index in range(metadata.num_row_groups):
+            group = metadata.row_group(index)
+            lowest = highest = None
+            if column is not None:
+                stats = group.column(column).statistics
+                if stats is not None and stats.has_min_max and isinstance(stats.min, str):
+                    lowest, highest = stats.min, stats.max
+            groups.append(Group(start, group.num_rows, lowest, highest))
+            start += group.num_rows
+        return tuple(groups)
