@@ -3,7 +3,15 @@
 A filter is a predicate over a document. A *path* names a field by keys from the top down; where it
 meets a list, it goes on in every element, and a numeric part also names the element of that index
 (MongoDB manual, "Query on Embedded/Nested Documents", "Query an Array"). A test at a path holds if
-it holds for any value that the path reaches, or for the whole list if it reaches one.
+it holds for any value that the path reaches. Where the path's end is a list, most tests hold if
+they hold for any of its elements or for the list as a whole; :class:`Exists`, :class:`HasSize`,
+:class:`ElementMatches` and :class:`ElementPasses` look at the list as a whole only, and so does
+every test at a list that was named by its index in another list (``{"a.0": 1}`` is not true of
+``{"a": [[1]]}``, as in MongoDB's server).
+
+A path reaches *nothing* (which null equals) where a document lacks the key, or where the value is
+neither document nor list. It reaches not even that in an empty list and in list elements that are
+not documents: ``{"a.b": None}`` is true of ``{"a": [{}]}``, not of ``{"a": []}`` or ``{"a": [1]}``.
 """
 
 from __future__ import annotations
@@ -109,9 +117,9 @@ class HasSize:
 
 @dataclass(frozen=True, slots=True)
 class ContainsAll:
-    """Every one of these tests holds for the field (``$all``)."""
+    """Every one of these tests holds for the field (``$all``); without any it never does."""
 
-    tests: tuple[Equals | Matches | ElementMatches, ...]
+    tests: tuple[Equals | Matches | ElementMatches | ElementPasses, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +140,17 @@ class ElementPasses:
     tests: tuple[tuple[Test, bool], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Passes:
+    """One value itself passes all these tests; only inside :class:`ElementPasses`.
+
+    Args:
+        tests: Tests, and whether each is negated.
+    """
+
+    tests: tuple[tuple[Test, bool], ...]
+
+
 Test = (
     Equals
     | Compares
@@ -145,6 +164,7 @@ Test = (
     | ContainsAll
     | ElementMatches
     | ElementPasses
+    | Passes
 )
 
 
