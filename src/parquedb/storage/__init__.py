@@ -2,19 +2,25 @@
 
 from parquedb.storage.open import open_store
 from parquedb.storage.store import (
+    AppendFile,
+    Appends,
     HardLinks,
     LocalPaths,
     NewObject,
     ObjectInfo,
+    Renames,
     SettableTimes,
     Store,
 )
 
 __all__ = [
+    "AppendFile",
+    "Appends",
     "HardLinks",
     "LocalPaths",
     "NewObject",
     "ObjectInfo",
+    "Renames",
     "SettableTimes",
     "Store",
     "open_store",

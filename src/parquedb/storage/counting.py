@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from parquedb.storage.store import NewObject, Store
-from parquedb.storage.wrapping import Wrapper, wrap
+from parquedb.storage.store import AppendFile, NewObject, Store
+from parquedb.storage.wrapping import WrappedFile, Wrapper, wrap
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -100,12 +100,38 @@ class CountingStore(Wrapper):
             size_bytes = file.tell()
         self.counts.written_bytes[key] += size_bytes
 
+    def _open_append(self, key: str) -> AppendFile:
+        return _CountingFile(self, super()._open_append(key), key)
+
     def _asked(self, method: str) -> None:
         self.counts.calls[method] += 1
 
     def _written(self, items: Sequence[NewObject]) -> None:
         for item in items:
             self.counts.written_bytes[item.key] += len(item.data)
+
+
+class _CountingFile(WrappedFile):
+    """An open file whose bytes are counted for its store."""
+
+    def __init__(self, store: CountingStore, file: AppendFile, key: str) -> None:
+        super().__init__(file, store._asked)
+        self._counts = store.counts
+        self._key = key
+
+    def read(self, start: int) -> bytes:
+        data = super().read(start)
+        self._counts.read_bytes[self._key] += len(data)
+        return data
+
+    def read_at(self, start: int, length: int) -> bytes:
+        data = super().read_at(start, length)
+        self._counts.read_bytes[self._key] += len(data)
+        return data
+
+    def append(self, data: bytes) -> None:
+        super().append(data)
+        self._counts.written_bytes[self._key] += len(data)
 
 
 class _CountingReader(io.RawIOBase):

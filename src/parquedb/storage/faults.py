@@ -1,7 +1,8 @@
 """A store that fails at a chosen operation, to prove what is left behind.
 
-Every object that is created, replaced, copied, linked or deleted is one operation, also inside a
-batch, so that a sweep over ``at`` cuts a run short at every point at which it can be cut:
+Every object that is created, replaced, renamed, copied, linked or deleted is one operation, also
+inside a batch, and so is every append, truncation and sync of an open file. So a sweep over ``at``
+cuts a run short at every point at which it can be cut:
 
     whole = inject(MemoryStore(), None)
     run(whole)
@@ -19,10 +20,14 @@ from functools import partial
 from typing import BinaryIO, TypeVar, cast
 
 from parquedb.errors import AlreadyExistsError, CommitUnknownError, StorageError
-from parquedb.storage.store import HardLinks, NewObject, Store
-from parquedb.storage.wrapping import Wrapper, wrap
+from parquedb.storage.store import AppendFile, HardLinks, NewObject, Renames, Store
+from parquedb.storage.wrapping import WrappedFile, Wrapper, wrap
 
 T = TypeVar("T")
+_FREE = frozenset({"delete", "truncate"})
+"""What needs no space."""
+_COMMITS = frozenset({"create", "append", "sync"})
+"""What says that nobody knows, when its reply is lost."""
 
 
 class SimulatedCrashError(BaseException):
@@ -33,7 +38,10 @@ class FaultKind(StrEnum):
     """How an operation fails."""
 
     CRASH_BEFORE = "crash before"
-    """The process dies before the operation takes effect; every later call fails too."""
+    """The process dies before the operation takes effect; every later call fails too.
+
+    An append has written the first half of its bytes by then: the worst that a dying process does.
+    """
     CRASH_AFTER = "crash after"
     """The operation takes effect, then the process dies."""
     LOST_REPLY = "lost reply"
@@ -131,6 +139,13 @@ class FaultStore(Wrapper):
                 made.append(target)
         return True
 
+    def _rename(self, source: str, target: str) -> None:
+        renames = cast("Renames", self._store)
+        self._operate("rename", target, lambda: renames.rename(source, target))
+
+    def _open_append(self, key: str) -> AppendFile:
+        return _FaultFile(self, super()._open_append(key), key)
+
     def _asked(self, method: str) -> None:
         if self._dead:
             raise SimulatedCrashError(f"{method} after the end of the process")
@@ -141,19 +156,26 @@ class FaultStore(Wrapper):
         self._end(struck, method, key)
         return result
 
-    def _begin(self, method: str, key: str) -> FaultKind | None:
-        """Number an operation; return the fault that strikes it after its effect, if one does."""
+    def _begin(
+        self, method: str, key: str, dying: Callable[[], object] | None = None
+    ) -> FaultKind | None:
+        """Number an operation; return the fault that strikes it after its effect, if one does.
+
+        ``dying`` is what a process that dies in the middle still does.
+        """
         self._asked(method)
         number = len(self.log)
         self.log.append((method, key))
         fault = self._fault
         if fault is None:
             return None
-        if fault.kind is FaultKind.NO_SPACE and number >= fault.at and method != "delete":
+        if fault.kind is FaultKind.NO_SPACE and number >= fault.at and method not in _FREE:
             raise StorageError(f"{key!r}: No space left on device (simulated)")
         if number != fault.at:
             return None
         if fault.kind is FaultKind.CRASH_BEFORE:
+            if dying is not None:
+                dying()
             self._dead = True
             raise SimulatedCrashError(f"before {method} of {key!r}")
         return fault.kind
@@ -164,7 +186,29 @@ class FaultStore(Wrapper):
             raise SimulatedCrashError(f"after {method} of {key!r}")
         if struck is FaultKind.LOST_REPLY:
             message = f"{method} of {key!r}: the connection was lost before the reply (simulated)"
-            raise CommitUnknownError(message) if method == "create" else StorageError(message)
+            raise CommitUnknownError(message) if method in _COMMITS else StorageError(message)
+
+
+class _FaultFile(WrappedFile):
+    """An open file whose appends, truncations and syncs are operations of its store."""
+
+    def __init__(self, store: FaultStore, file: AppendFile, key: str) -> None:
+        super().__init__(file, store._asked)
+        self._store = store
+        self._key = key
+
+    def append(self, data: bytes) -> None:
+        torn = partial(self._file.append, data[: len(data) // 2])
+        struck = self._store._begin("append", self._key, torn)
+        self._file.append(data)
+        self._store._end(struck, "append", self._key)
+
+    def truncate(self, size_bytes: int) -> None:
+        cut = partial(self._file.truncate, size_bytes)
+        self._store._operate("truncate", self._key, cut)
+
+    def sync(self) -> None:
+        self._store._operate("sync", self._key, self._file.sync)
 
 
 def inject(store: Store, fault: Fault | None) -> FaultStore:

@@ -2,14 +2,15 @@
 
 Creation is a temporary file, ``fsync``, then ``link`` to the final name: the name appears with all
 its bytes, durable, for exactly one creator. Temporary files are named ``.pqdb-tmp-*``, are never
-listed, and a crash leaves nothing else behind. Names made in one folder become durable in the order
-in which they were made (the journalling file systems keep it); one ``fsync`` of the folder at the
-end of a batch settles them all.
+listed (nor are lock files, ``.pqdb-lock``), and a crash leaves nothing else behind. Names made in
+one folder become durable in the order in which they were made (the journalling file systems keep
+it); one ``fsync`` of the folder at the end of a batch settles them all.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import os
 import stat
@@ -19,6 +20,7 @@ from typing import BinaryIO, cast
 
 from parquedb.ambient import SYSTEM, Ambient
 from parquedb.errors import AlreadyExistsError, CommitUnknownError, StorageError
+from parquedb.storage.appends import FileLock, LocalAppendFile
 from parquedb.storage.files import (
     NO_LINK,
     NewFile,
@@ -36,8 +38,10 @@ from parquedb.storage.keys import check_key
 from parquedb.storage.store import NewObject, ObjectInfo
 
 _TEMPORARY = ".pqdb-tmp-"
+_LOCK = ".pqdb-lock"
 _BATCH = 512
 _ATTEMPTS = 100
+_checked = functools.lru_cache(maxsize=1024)(check_key)
 
 
 class LocalStore:
@@ -198,7 +202,7 @@ class LocalStore:
                 for entry in entries:
                     if entry.is_dir():
                         folders.append(entry.name)
-                    elif not entry.name.startswith(_TEMPORARY):
+                    elif not entry.name.startswith(_TEMPORARY) and entry.name != _LOCK:
                         key = f"{prefix}/{entry.name}" if prefix else entry.name
                         with contextlib.suppress(FileNotFoundError):  # deleted since: not listed
                             objects.append(info_of(key, entry.stat()))
@@ -235,6 +239,29 @@ class LocalStore:
     def same_object(self, a: str, b: str) -> bool:
         """Whether both keys name the same inode."""
         return same_file(self._path(a), self._path(b))
+
+    def rename(self, source: str, target: str) -> None:
+        """Rename a file over another, and fsync the folders of both names."""
+        origin, path = self._path(source), self._path(target)
+        try:
+            self._in_its_folder(path, partial(os.replace, origin), origin)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise read_error(error, origin) from error
+        except OSError as error:
+            raise write_error(error, path) from error
+        self._sync_folders([source, target])
+
+    def open_append(self, key: str) -> LocalAppendFile:
+        """Open an existing file for reading and appending."""
+        return LocalAppendFile(self._path(key), durable=self._durable)
+
+    def exists(self, key: str) -> bool:
+        """Whether there is a file or a folder of that name."""
+        return os.access(f"{self._root}/{_checked(key)}", os.F_OK)
+
+    def lock(self, prefix: str) -> FileLock:
+        """Return a lock on a folder: ``flock`` on its ``.pqdb-lock``."""
+        return FileLock(os.path.join(self._path(prefix), _LOCK), self._in_its_folder)
 
     def _path(self, key: str) -> str:
         return os.path.join(self._root, check_key(key))

@@ -6,7 +6,7 @@ import contextlib
 import io
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO, ClassVar
 
 from parquedb.ambient import SYSTEM, Ambient
@@ -136,6 +136,17 @@ class MemoryStore:
             else:
                 objects.append(info)
         return objects, sorted(folders)
+
+    def rename(self, source: str, target: str) -> None:
+        """Give an object another key."""
+        check_key(target)
+        with self._lock:
+            blob = self._blobs.get(check_key(source))
+            if blob is None:
+                raise NotFoundError(f"'{self.root}/{source}' does not exist")
+            self._serial += 1
+            del self._blobs[source]
+            self._blobs[target] = replace(blob, serial=self._serial)
 
     def _store(self, item: NewObject, *, overwrite: bool) -> bool:
         check_key(item.key)

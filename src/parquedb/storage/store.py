@@ -5,8 +5,9 @@ A store is a flat map from keys to immutable bytes. A *key* is a relative POSIX 
 ``..``. The one operation on which all commits rest is :meth:`Store.create`: the creation of an
 object succeeds for exactly one of any number of callers, in any number of processes.
 
-Optional abilities (hard links, settable modification times, paths that other programs can open)
-are protocols of their own: ask with ``isinstance``. Nothing above this package may assume them.
+Optional abilities (hard links, renames, appends, settable modification times, paths that other
+programs can open) are protocols of their own: ask with ``isinstance``. Nothing above this package
+may assume them.
 """
 
 from __future__ import annotations
@@ -196,4 +197,94 @@ class LocalPaths(Protocol):
 
     def local_path(self, key: str) -> str:
         """Return the absolute path of a key, whether or not it exists."""
+        ...
+
+
+@runtime_checkable
+class Renames(Protocol):
+    """A store that can give an object another key in place of the object there."""
+
+    def rename(self, source: str, target: str) -> None:
+        """Make ``target`` name what ``source`` named, which names nothing then.
+
+        Atomic: a reader of ``target`` sees the old object or the new one. Durable on return, if
+        the source's bytes are.
+
+        Raises:
+            NotFoundError: The source does not exist.
+        """
+        ...
+
+
+class AppendFile(Protocol):
+    """An object, open, that grows at its end. Safe between threads.
+
+    All methods raise :class:`~parquedb.errors.StorageError` when the store fails.
+    """
+
+    def size(self) -> int | None:
+        """Return the size in bytes as it is now, or None once the object was deleted."""
+        ...
+
+    def read(self, start: int) -> bytes:
+        """Return what is there from an offset to the end."""
+        ...
+
+    def read_at(self, start: int, length: int) -> bytes:
+        """Return ``length`` bytes from ``start``; fewer only at the end."""
+        ...
+
+    def append(self, data: bytes) -> None:
+        """Write ``data`` at the end. Not durable before :meth:`sync`; not atomic for readers.
+
+        A process that dies meanwhile may leave any part of ``data`` behind.
+
+        Raises:
+            StorageError: No space, no permission; the object is as it was.
+            CommitUnknownError: Any part of ``data`` may have been appended.
+        """
+        ...
+
+    def truncate(self, size_bytes: int) -> None:
+        """Cut the object at ``size_bytes``."""
+        ...
+
+    def sync(self) -> None:
+        """Make everything appended so far, by whomever, durable.
+
+        Raises:
+            CommitUnknownError: It may not be.
+        """
+        ...
+
+    def close(self) -> None:
+        """Close it. Idempotent; nothing may be called afterwards."""
+        ...
+
+
+@runtime_checkable
+class Appends(Protocol):
+    """A store whose objects can grow, with locks that let one process at a time do so."""
+
+    def open_append(self, key: str) -> AppendFile:
+        """Open an existing object for reading and appending.
+
+        Raises:
+            NotFoundError: There is no such object.
+        """
+        ...
+
+    def exists(self, key: str) -> bool:
+        """Whether there is something at a key; cheaper than :meth:`Store.head`."""
+        ...
+
+    def lock(self, prefix: str) -> AbstractContextManager[object]:
+        """Return a lock that holds off everybody else's lock on the same prefix.
+
+        Between processes, and between threads; reentrant for the thread that holds it, within the
+        lock object returned. It is let go when its process ends. No listing shows a trace of it.
+
+        Raises:
+            UnsupportedError: There are no such locks here.
+        """
         ...

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, BinaryIO, TypeVar, cast
 
 from parquedb.storage.store import (
+    AppendFile,
+    Appends,
     HardLinks,
     LocalPaths,
     NewObject,
     ObjectInfo,
+    Renames,
     SettableTimes,
     Store,
 )
@@ -107,6 +110,16 @@ class Wrapper:
         self._asked("link_many")
         return cast("HardLinks", self._store).link_many(pairs)
 
+    def _rename(self, source: str, target: str) -> None:
+        """Hand on; what :class:`_Renaming` calls."""
+        self._asked("rename")
+        cast("Renames", self._store).rename(source, target)
+
+    def _open_append(self, key: str) -> AppendFile:
+        """Hand on; what :class:`_Appending` calls."""
+        self._asked("open_append")
+        return cast("Appends", self._store).open_append(key)
+
 
 class _Links(Wrapper):
     def link_many(self, pairs: Sequence[tuple[str, str]]) -> bool:
@@ -130,11 +143,80 @@ class _Paths(Wrapper):
         return cast("LocalPaths", self._store).local_path(key)
 
 
+class _Renaming(Wrapper):
+    def rename(self, source: str, target: str) -> None:
+        """Hand on."""
+        self._rename(source, target)
+
+
+class _Appending(Wrapper):
+    def open_append(self, key: str) -> AppendFile:
+        """Hand on."""
+        return self._open_append(key)
+
+    def exists(self, key: str) -> bool:
+        """Hand on."""
+        self._asked("exists")
+        return cast("Appends", self._store).exists(key)
+
+    def lock(self, prefix: str) -> AbstractContextManager[object]:
+        """Hand on."""
+        self._asked("lock")
+        return cast("Appends", self._store).lock(prefix)
+
+
+class WrappedFile:
+    """A file that hands everything on to another one.
+
+    Args:
+        file: The file inside.
+        asked: Called with the method's name before it is handed on.
+    """
+
+    def __init__(self, file: AppendFile, asked: Callable[[str], None]) -> None:
+        self._file = file
+        self._asked = asked
+
+    def size(self) -> int | None:
+        """Hand on."""
+        self._asked("size")
+        return self._file.size()
+
+    def read(self, start: int) -> bytes:
+        """Hand on."""
+        self._asked("read")
+        return self._file.read(start)
+
+    def read_at(self, start: int, length: int) -> bytes:
+        """Hand on."""
+        self._asked("read_at")
+        return self._file.read_at(start, length)
+
+    def append(self, data: bytes) -> None:
+        """Hand on."""
+        self._asked("append")
+        self._file.append(data)
+
+    def truncate(self, size_bytes: int) -> None:
+        """Hand on."""
+        self._asked("truncate")
+        self._file.truncate(size_bytes)
+
+    def sync(self) -> None:
+        """Hand on."""
+        self._asked("sync")
+        self._file.sync()
+
+    def close(self) -> None:
+        """Hand on."""
+        self._file.close()
+
+
 WrapperT = TypeVar("WrapperT", bound=Wrapper)
 
 
 def wrap(kind: type[WrapperT], store: Store, *arguments: Any) -> WrapperT:
-    """Make a wrapper that is a HardLinks, SettableTimes or LocalPaths if the store inside is.
+    """Make a wrapper that has exactly the optional abilities of the store inside.
 
     Args:
         kind: The wrapper's class.
@@ -148,4 +230,8 @@ def wrap(kind: type[WrapperT], store: Store, *arguments: Any) -> WrapperT:
         abilities += (_Times,)
     if isinstance(store, LocalPaths):
         abilities += (_Paths,)
+    if isinstance(store, Renames):
+        abilities += (_Renaming,)
+    if isinstance(store, Appends):
+        abilities += (_Appending,)
     return cast("WrapperT", type(kind.__name__, (kind, *abilities), {})(store, *arguments))

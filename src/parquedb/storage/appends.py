@@ -1,0 +1,241 @@
+"""Files of the local file system that grow at their end, and locks between processes.
+
+An append is one ``write`` to a file opened with ``O_APPEND``; nothing of it is durable before
+:meth:`LocalAppendFile.sync`. A lock is an ``flock`` on a file that is never deleted: the kernel
+lets go of it when its process ends, however it ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import threading
+from collections.abc import Callable
+from types import TracebackType
+
+from parquedb.errors import CommitUnknownError, UnsupportedError
+from parquedb.storage.files import fsync_path, read_error, write_error
+
+try:
+    import fcntl as _fcntl
+except ImportError:  # Windows
+    _fcntl = None  # type: ignore[assignment]
+
+_sync_data: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)
+_READ_ONLY = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+_APPENDING = os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+
+
+class LocalAppendFile:
+    """An existing file to which bytes are appended.
+
+    Where the file may not be written, it is opened for reading only and the first append says so.
+
+    Args:
+        path: The file.
+        durable: Whether :meth:`sync` does anything.
+
+    Raises:
+        NotFoundError: There is no such file.
+    """
+
+    __slots__ = ("_durable", "_fd", "_named", "_path")
+
+    def __init__(self, path: str, *, durable: bool) -> None:
+        self._fd = -1
+        self._path = path
+        self._durable = durable
+        self._named = False
+        try:
+            self._fd = self._open()
+        except OSError as error:
+            raise read_error(error, path) from error
+
+    def __del__(self) -> None:
+        self.close()
+
+    def size(self) -> int | None:
+        """Return the size in bytes, or None once the file has no name any more."""
+        try:
+            found = os.fstat(self._fd)
+        except OSError as error:
+            raise read_error(error, self._path) from error
+        return found.st_size if found.st_nlink else None
+
+    def read(self, start: int) -> bytes:
+        """Return what is there from an offset to the end."""
+        size_bytes = os.fstat(self._fd).st_size
+        return self.read_at(start, size_bytes - start) if size_bytes > start else b""
+
+    def read_at(self, start: int, length: int) -> bytes:
+        """Return ``length`` bytes from ``start``; fewer only at the end."""
+        try:
+            data = os.pread(self._fd, length, start)
+            if len(data) == length:
+                return data
+            parts = [data]
+            while parts[-1]:
+                start, length = start + len(parts[-1]), length - len(parts[-1])
+                parts.append(os.pread(self._fd, length, start))
+        except OSError as error:
+            raise read_error(error, self._path) from error
+        return b"".join(parts)
+
+    def append(self, data: bytes) -> None:
+        """Write all of ``data`` at the end, or nothing."""
+        before = -1
+        try:
+            written = os.write(self._fd, data)
+            if written == len(data):
+                return
+            before = os.fstat(self._fd).st_size - written
+            failure = OSError(errno.ENOSPC, f"only {written} of {len(data)} bytes were written")
+        except OSError as error:
+            failure = error
+        if before >= 0:
+            self._take_back(before, failure)
+        raise write_error(failure, self._path) from failure
+
+    def truncate(self, size_bytes: int) -> None:
+        """Cut the file at ``size_bytes``."""
+        try:
+            os.ftruncate(self._fd, size_bytes)
+        except OSError as error:
+            raise write_error(error, self._path) from error
+
+    def sync(self) -> None:
+        """Make the file's bytes durable; the first time its name too."""
+        if not self._durable:
+            return
+        try:
+            if self._named:
+                _sync_data(self._fd)
+            else:
+                os.fsync(self._fd)
+                fsync_path(os.path.dirname(self._path))
+                self._named = True
+        except OSError as error:
+            raise CommitUnknownError(
+                f"{self._path!r}: {error.strerror}; what was written last may not outlive a power "
+                "failure: check the disk, then open the database again"
+            ) from error
+
+    def close(self) -> None:
+        """Close the file. Idempotent."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            with contextlib.suppress(OSError):
+                os.close(fd)
+
+    def _open(self) -> int:
+        try:
+            return os.open(self._path, os.O_RDWR | _APPENDING)
+        except OSError as error:
+            if error.errno not in _READ_ONLY:
+                raise
+        return os.open(self._path, os.O_RDONLY | _APPENDING)
+
+    def _take_back(self, size_bytes: int, failure: OSError) -> None:
+        try:
+            os.ftruncate(self._fd, size_bytes)
+        except OSError as error:
+            raise CommitUnknownError(
+                f"{self._path!r}: {failure.strerror}, and what was written of it cannot be removed "
+                f"({error.strerror}); free space and read the file again"
+            ) from failure
+
+
+class FileLock:
+    """An exclusive lock between processes and threads, reentrant for the thread that holds it.
+
+    Two locks on the same path are strangers, also within one process. A child of ``fork`` opens
+    the file anew, because it would share the lock with its parent otherwise.
+
+    Args:
+        path: The lock file. It is created at the first use and never deleted.
+        make: Calls a function with the path after making sure that its folder exists.
+
+    Raises:
+        UnsupportedError: This operating system has no ``flock``.
+    """
+
+    def __init__(self, path: str, make: Callable[[str, Callable[[str], object]], object]) -> None:
+        if _fcntl is None:
+            raise UnsupportedError(
+                f"{path!r} cannot be locked: this system has no flock; write from Linux, macOS or "
+                "another POSIX system"
+            )
+        self._path = path
+        self._make = make
+        self._fd = -1
+        self._depth = 0
+        self._mutex = threading.RLock()
+        self._pid = os.getpid()
+
+    def __enter__(self) -> FileLock:
+        """Wait until nobody else holds the lock, and take it."""
+        if self._pid != os.getpid():
+            self._start_over()
+        self._mutex.acquire()
+        try:
+            if self._depth == 0:
+                self._lock()
+            self._depth += 1
+        except BaseException:
+            self._mutex.release()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Let go of the lock when the outermost context ends."""
+        self._depth -= 1
+        try:
+            if self._depth == 0:
+                _fcntl.flock(self._fd, _fcntl.LOCK_UN)
+        finally:
+            self._mutex.release()
+
+    def __del__(self) -> None:
+        self._close()
+
+    def _lock(self) -> None:
+        while True:
+            try:
+                if self._fd < 0:
+                    self._make(self._path, self._open)
+                _fcntl.flock(self._fd, _fcntl.LOCK_EX)
+                if os.fstat(self._fd).st_nlink:
+                    return
+                self._close()  # somebody deleted the file: others lock its successor
+            except OSError as error:
+                self._close()
+                if error.errno in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):
+                    raise UnsupportedError(
+                        f"{self._path!r}: {error.strerror}; this file system has no locks, on "
+                        "which writing rests: keep the database on another disk"
+                    ) from error
+                raise write_error(error, self._path) from error
+            except BaseException:
+                self._close()
+                raise
+
+    def _open(self, path: str) -> None:
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
+
+    def _close(self) -> None:
+        fd, self._fd = getattr(self, "_fd", -1), -1
+        if fd >= 0:
+            with contextlib.suppress(OSError):
+                os.close(fd)
+
+    def _start_over(self) -> None:
+        self._close()
+        self._depth = 0
+        self._mutex = threading.RLock()
+        self._pid = os.getpid()
