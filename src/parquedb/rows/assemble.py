@@ -1,0 +1,80 @@
+"""Rows of a document table to documents."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+
+from parquedb.errors import FormatError
+from parquedb.model.schema import Schema
+from parquedb.rows.columns import DATA, SYSTEM_FIELDS
+from parquedb.rows.jsonform import decode_overflow
+from parquedb.rows.lists import dicts, to_list
+from parquedb.rows.values import Document
+
+_ORDER = {name: index for index, name in enumerate(SYSTEM_FIELDS)}
+
+
+def assemble(batch: pa.RecordBatch | pa.Table, schema: Schema) -> list[Document]:
+    """Return the documents of rows, in order.
+
+    Keys come in this order: system fields, the other columns as in the schema, ``$data``'s.
+
+    Args:
+        batch: The rows, with any of the schema's columns in any encoding; others are left out.
+        schema: The columns of the table.
+
+    Raises:
+        FormatError: A text in ``$data`` is not valid, or a time is out of range; the message
+            names the document or the column.
+    """
+    if isinstance(batch, pa.Table):
+        return [document for part in batch.to_batches() for document in assemble(part, schema)]
+    have = set(batch.schema.names)
+    ordered = sorted(schema.names, key=lambda name: _ORDER.get(name, len(_ORDER)))
+    names, columns = [], []
+    nulls = False
+    for name in ordered:
+        if name == DATA or name not in have:
+            continue
+        array = batch.column(name)
+        if array.null_count < len(array):
+            nulls = nulls or _holds_null(array)
+            names.append(name)
+            columns.append(_values(name, array))
+    if columns:
+        documents = dicts(names, columns, nulls=nulls)
+    else:
+        documents = [{} for _ in range(batch.num_rows)]
+    if DATA in have and schema.find(DATA) is not None:
+        _add_data(documents, to_list(batch.column(DATA)))
+    return documents
+
+
+def _holds_null(array: Any) -> bool:
+    """Whether there is a null; a dictionary can hold one that the count does not tell."""
+    return array.null_count > 0 or pa.types.is_dictionary(array.type)
+
+
+def _values(name: str, array: Any) -> list[Any]:
+    try:
+        return to_list(array)
+    except FormatError as error:
+        raise FormatError(f"column {name!r}: {error}") from error
+
+
+def _add_data(documents: list[Document], texts: list[str | None]) -> None:
+    for document, text in zip(documents, texts, strict=True):
+        if text is None:
+            continue
+        try:
+            extras, hints = decode_overflow(text)
+        except FormatError as error:
+            raise FormatError(f"{document.get('$id', 'a document')}: {DATA}: {error}") from error
+        for name in hints:
+            value = document.get(name)
+            if isinstance(value, float) and value.is_integer():
+                document[name] = int(value)
+        if extras:
+            document.update(extras)

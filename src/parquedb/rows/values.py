@@ -1,0 +1,365 @@
+"""Which values a document may hold, and their normal form.
+
+The kinds are None, bool, int, float (not NaN), str, bytes, datetime, date, Decimal (finite),
+UUID, list and dict with str keys. Tuples count as lists and instances of subclasses as their
+base; everything else is refused, with the path of each value that is in the way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from types import NoneType
+from typing import Any, cast
+from uuid import UUID
+
+from parquedb.errors import InvalidInputError
+
+Document = dict[str, Any]
+"""A document as it is stored: system fields and the user's, see :mod:`parquedb.rows.columns`."""
+
+MAX_DEPTH = 100
+"""How many lists and dicts may be inside each other below a document."""
+MAX_SIZE_BYTES = 16 << 20
+"""How long a document's JSON form may be."""
+
+_ESCAPED = 6
+"""The most bytes of JSON for one byte of text."""
+_SHOWN = 20
+"""How many problems one message lists."""
+_SAFE_INT = 2**63 - 1
+_BYTES_OF: dict[type, int] = {NoneType: 4, bool: 5, date: 21, UUID: 47}
+_ATOMS = frozenset({NoneType, bool, int, float, str, bytes, date, Decimal, UUID})
+_KINDS = (
+    "None, bool, int, float, str, bytes, datetime, date, Decimal, UUID, list or dict with str keys"
+)
+
+
+class _Unclean(Exception):  # noqa: N818  (a signal that stays in this module)
+    """Something that the fast walk does not decide."""
+
+
+def check_document(document: Document, where: str) -> int:
+    """Check every value of a document.
+
+    Args:
+        document: The document.
+        where: How messages name it, ``users/01J…``.
+
+    Returns:
+        About how many bytes its JSON form has.
+
+    Raises:
+        InvalidInputError: Some values are not acceptable; the message lists them by path.
+    """
+    try:
+        size_bytes = _measure_dict(document, 0)
+    except (_Unclean, UnicodeEncodeError, OverflowError):
+        problems: list[str] = []
+        size_bytes = find_problems(document, problems)
+        raise_problems(where, problems)
+    if size_bytes * _ESCAPED > MAX_SIZE_BYTES:
+        size_bytes = check_size(document, where)
+    return size_bytes
+
+
+def check_size(document: Document, where: str) -> int:
+    """Return the exact number of bytes of a valid document's JSON form.
+
+    Raises:
+        InvalidInputError: It is longer than ``MAX_SIZE_BYTES``.
+    """
+    from parquedb.rows.jsonform import encode_document  # noqa: PLC0415  (it builds on this module)
+
+    size_bytes = len(encode_document(document))
+    if size_bytes > MAX_SIZE_BYTES:
+        raise InvalidInputError(f"{where}: {_too_large(size_bytes)}")
+    return size_bytes
+
+
+def is_clean(value: Any, depth: int) -> bool:
+    """Whether a value is surely acceptable, of exact kinds only, and not large.
+
+    Args:
+        value: Any value.
+        depth: How many lists and dicts it is in, the document not counted.
+    """
+    try:
+        return _measure(value, depth) * _ESCAPED <= MAX_SIZE_BYTES
+    except (_Unclean, UnicodeEncodeError, OverflowError):
+        return False
+
+
+def raise_problems(where: str, problems: list[str]) -> None:
+    """Raise one error for all problems of a document, if there are any.
+
+    Raises:
+        InvalidInputError: There is at least one.
+    """
+    if problems:
+        more = len(problems) - _SHOWN
+        shown = problems[:_SHOWN] + ([f"and {more} more"] if more > 0 else [])
+        raise InvalidInputError(f"{where}: {'; '.join(shown)}")
+
+
+def find_problems(value: Any, problems: list[str], path: str = "", depth: int = 0) -> int:
+    """List what is not acceptable in a value, whatever it is.
+
+    Args:
+        value: The value.
+        problems: Where each problem is added, with its path.
+        path: The value's path, ``address.city`` or ``tags.2``.
+        depth: How many lists and dicts it is in, the document not counted.
+
+    Returns:
+        About how many bytes its JSON form has.
+    """
+    if isinstance(value, dict | list | tuple):
+        if depth > MAX_DEPTH:
+            problems.append(_at(path, f"lists and dicts are nested deeper than {MAX_DEPTH} levels"))
+            return 0
+        if len(problems) > _SHOWN * 50:
+            return 0
+        if isinstance(value, dict):
+            return _dict_problems(value, problems, path, depth)
+        return _size_of_items(
+            ((str(index), item) for index, item in enumerate(value)), problems, path, depth
+        )
+    problem = _problem(value)
+    if problem:
+        problems.append(_at(path, problem))
+        return 0
+    return len(value) + 3 if isinstance(value, str | bytes) else 24
+
+
+def plain(value: Any) -> Any:
+    """Return a deep copy of a value in its normal form, as it is read back.
+
+    Tuples become lists, instances of subclasses their base, aware datetimes UTC.
+
+    Raises:
+        InvalidInputError: It is of no kind that a document may hold.
+    """
+    kind = type(value)
+    if kind in _ATOMS:
+        return value
+    if kind is dict:
+        return {
+            key if type(key) is str else _key(key): (item if type(item) in _ATOMS else plain(item))
+            for key, item in value.items()
+        }
+    if kind is list:
+        return [item if type(item) in _ATOMS else plain(item) for item in value]
+    return _base(value)
+
+
+def in_utc(value: datetime) -> datetime:
+    """Return an aware datetime in UTC and a naive one as it is, without a fold.
+
+    Raises:
+        OverflowError: In UTC it is before year 1 or after year 9999.
+    """
+    zone = value.tzinfo
+    if zone is UTC:
+        return value
+    if zone is None or value.utcoffset() is None:
+        return value.replace(tzinfo=None, fold=0)
+    return value.astimezone(UTC)
+
+
+def _measure(value: Any, depth: int) -> int:
+    kind = type(value)
+    if kind is str:
+        return (len(value) if value.isascii() else len(value.encode())) + 3
+    if kind is dict:
+        return _measure_dict(value, depth)
+    if kind is list:
+        return _measure_list(value, depth)
+    return _measure_rest(value, kind)
+
+
+def _measure_dict(document: Document, depth: int) -> int:
+    """Return the approximate size of a clean dict; raise whatever otherwise."""
+    if type(document) is not dict or depth > MAX_DEPTH:
+        raise _Unclean
+    size = 2
+    for key, value in document.items():
+        if type(key) is not str:
+            raise _Unclean
+        if not key.isascii():
+            size += len(key.encode())
+        kind = type(value)
+        if kind is str:
+            size += len(key) + (len(value) if value.isascii() else len(value.encode())) + 6
+        elif kind is int and -_SAFE_INT <= value <= _SAFE_INT:
+            size += len(key) + 12
+        elif kind is dict:
+            size += len(key) + 4 + _measure_dict(value, depth + 1)
+        elif kind is list:
+            size += len(key) + 4 + _measure_list(value, depth + 1)
+        else:
+            size += len(key) + 4 + _measure_rest(value, kind)
+    if size > MAX_SIZE_BYTES:
+        raise _Unclean
+    return size
+
+
+def _measure_list(items: list[Any], depth: int) -> int:
+    if depth > MAX_DEPTH:
+        raise _Unclean
+    kinds = set(map(type, items))
+    if len(kinds) == 1:
+        kind = next(iter(kinds))
+        if kind is str:
+            text = "".join(items)
+            size = len(text) if text.isascii() else len(text.encode())
+            return size + 3 * len(items) + 2
+        if kind is float:
+            total = sum(items)
+            if total == total:  # not NaN, so none of them is
+                return 18 * len(items)
+    size = 2
+    for item in items:
+        size += _measure(item, depth + 1) + 1
+        if size > MAX_SIZE_BYTES:
+            raise _Unclean
+    return size
+
+
+def _measure_rest(value: Any, kind: type) -> int:
+    """Return the size of what is neither text nor a container."""
+    if kind is datetime:
+        if value.tzinfo is not None and value.tzinfo is not UTC:
+            in_utc(value)
+        return 39
+    if kind is float:
+        if value != value:  # NaN
+            raise _Unclean
+        return 18
+    if (size := _BYTES_OF.get(kind)) is not None:
+        return size
+    if kind is int:
+        return cast("int", value.bit_length()) // 3 + 12
+    if kind is bytes:
+        return len(value) * 4 // 3 + 16
+    if kind is Decimal and value.is_finite():
+        return 40 + len(value.as_tuple().digits)
+    raise _Unclean
+
+
+def _dict_problems(value: dict[Any, Any], problems: list[str], path: str, depth: int) -> int:
+    for key in value:
+        if not isinstance(key, str):
+            problems.append(_at(path, f"the key {key!r} is no str but {_kind(key)}"))
+        elif not _encodes(key):
+            problems.append(_at(path, f"the key {key!r} holds half of a surrogate pair"))
+    items = ((str.__str__(k), v) for k, v in value.items() if isinstance(k, str))
+    return _size_of_items(items, problems, path, depth)
+
+
+def _size_of_items(
+    items: Iterable[tuple[str, Any]], problems: list[str], path: str, depth: int
+) -> int:
+    size = 2
+    for key, item in items:
+        inner = f"{path}.{key}" if path else key
+        size += find_problems(item, problems, inner, depth + 1) + len(key) + 4
+        if size > MAX_SIZE_BYTES * _ESCAPED:
+            problems.append(_at(path, _too_large(size)))
+            return 0
+    return size
+
+
+def _problem(value: Any) -> str | None:
+    """Say why a value that is no container is not acceptable, or return None."""
+    match value:
+        case float():
+            if value != value:  # NaN
+                return "NaN is not a value; leave the field out or use None"
+        case str():
+            return None if _encodes(value) else "the text holds half of a surrogate pair"
+        case Decimal():
+            return None if value.is_finite() else f"{value!r} is not finite"
+        case datetime():
+            return _datetime_problem(value)
+        case None | int() | bytes() | date() | UUID():
+            return None
+        case _:
+            return f"{_kind(value)} is no kind of value that a document holds; use {_KINDS}"
+    return None
+
+
+def _datetime_problem(value: datetime) -> str | None:
+    if getattr(value, "nanosecond", 0):
+        return f"{value!r} has nanoseconds; round it to microseconds"
+    try:
+        _base_datetime(value)
+    except (ValueError, TypeError, OverflowError):
+        return f"{value!r} is not between the years 1 and 9999 in UTC"
+    return None
+
+
+def _base(value: Any) -> Any:
+    for kind, convert in _BASES:
+        if isinstance(value, kind):
+            return convert(value)
+    raise InvalidInputError(
+        f"{_kind(value)} is no kind of value that a document holds; use {_KINDS}"
+    )
+
+
+def _base_datetime(value: datetime) -> datetime:
+    if type(value) is not datetime:
+        value = datetime(
+            value.year, value.month, value.day, value.hour, value.minute, value.second,
+            value.microsecond, value.tzinfo, fold=value.fold,
+        )  # fmt: skip
+    return in_utc(value)
+
+
+def _key(key: Any) -> str:
+    if isinstance(key, str):
+        return str.__str__(key)
+    raise InvalidInputError(f"the key {key!r} is no str but {_kind(key)}; keys are text")
+
+
+_BASES: tuple[tuple[type, Callable[[Any], Any]], ...] = (
+    (str, str.__str__),
+    (int, int.__int__),
+    (float, float.__float__),
+    (dict, lambda value: plain(dict(value.items()))),
+    (list, lambda value: [plain(item) for item in value]),
+    (tuple, lambda value: [plain(item) for item in value]),
+    (datetime, _base_datetime),
+    (date, lambda value: date(value.year, value.month, value.day)),
+    (bytes, lambda value: bytes(memoryview(value))),
+    (Decimal, Decimal),
+    (UUID, lambda value: UUID(int=value.int)),
+)
+
+
+def _encodes(text: str) -> bool:
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _kind(value: Any) -> str:
+    kind = type(value)
+    return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
+
+
+def _at(path: str, problem: str) -> str:
+    return f"{path}: {problem}" if path else problem
+
+
+def _too_large(size_bytes: int) -> str:
+    return (
+        f"the document's JSON form has {'at least ' if size_bytes > MAX_SIZE_BYTES * 2 else ''}"
+        f"{size_bytes} bytes, more than {MAX_SIZE_BYTES}; keep large content in files of its own"
+    )
