@@ -82,7 +82,7 @@ def compare_key(value: Any) -> Key:
     if kind is str:
         return (15, value)
     if kind in NUMBERS:
-        return (10, value) if value == value else _NAN_KEY  # noqa: PLR0124  (NaN)
+        return (10, value) if value == value else _NAN_KEY
     if value is None or value is MISSING:
         return NULL_KEY
     return _key_of_kind(kind, value)
