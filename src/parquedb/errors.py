@@ -37,6 +37,21 @@ class InvalidInputError(ParqueDBError, ValueError):
     """An argument is not acceptable. Nothing was done."""
 
 
+class ValidationError(InvalidInputError):
+    """A document is not as its collection's schema asks. Nothing was written.
+
+    Args:
+        where: The document's id, or what it is.
+        problems: The path of every wrong value, and what is wrong with it.
+    """
+
+    def __init__(self, where: str, problems: Sequence[tuple[str, str]]) -> None:
+        listed = "; ".join(f"{path}: {text}" for path, text in problems)
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        super().__init__(f"{where} is not as the schema asks, {count}: {listed}.")
+        self.problems = tuple(problems)
+
+
 class UnsupportedError(ParqueDBError):
     """The data uses a feature that cannot be handled right. Nothing was done.
 

@@ -39,7 +39,11 @@ class Ulids:
 
     def __init__(self, ambient: Ambient) -> None:
         self._ambient = ambient
-        self._forget()
+        self._lock = threading.Lock()
+        self._ms = -1
+        self._high = 0
+        self._low = _LOW_MASK
+        self._prefix = ""
         _ALL.add(self)
 
     def new(self) -> str:
@@ -100,12 +104,10 @@ class Ulids:
         self._prefix = "".join([_PAIRS[(value >> shift) & 1023] for shift in range(100, -1, -10)])
 
     def _forget(self) -> None:
-        """Start anew: at first, and in a forked child, which must not repeat its parent's ids."""
+        """Start anew in a forked child, which must not repeat its parent's ids."""
         self._lock = threading.Lock()
         self._ms = -1
-        self._high = 0
         self._low = _LOW_MASK
-        self._prefix = ""
 
 
 _ALL: weakref.WeakSet[Ulids] = weakref.WeakSet()

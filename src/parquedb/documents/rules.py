@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from types import MappingProxyType
 from typing import Any, Literal
 
 from parquedb.model.types import (
@@ -157,16 +156,22 @@ class Limited:
     Args:
         kind: The kind without them.
         at_least: The least value.
+        above: A value that it must exceed.
         at_most: The greatest value.
+        below: A value that it must not reach.
         min_length: The fewest characters, bytes or elements.
         max_length: The most of them.
+        pattern: A regular expression that is found in the text.
     """
 
     kind: Kind
     at_least: Any = None
+    above: Any = None
     at_most: Any = None
+    below: Any = None
     min_length: int | None = None
     max_length: int | None = None
+    pattern: str | None = None
 
 
 Kind = Scalar | Text | Decimals | Choice | Vector | ListOf | Record | Relation | Reverse | Limited
@@ -247,7 +252,7 @@ class CollectionRules:
     name_field: str | None = None
     strict: bool = False
     description: str | None = None
-    options: Mapping[str, Any] = MappingProxyType({})
+    options: Mapping[str, Any] = field(default_factory=dict)
     compiled: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
     """What :mod:`.validate` made of these rules, once it was asked."""
 
