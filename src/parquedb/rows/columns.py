@@ -111,12 +111,10 @@ def _promote(
     folded = [key.casefold() for key in keys]
     for key, fold in zip(keys, folded, strict=True):
         if key in fields:
-            if isinstance(fields[key].type, StructType | ListType):
-                fields[key] = _grow(infer, fields[key], documents)
+            fields[key] = _grow(infer, fields[key], documents)
         elif key in declared:
             index = declared[key]
-            if isinstance(added[index].type, StructType | ListType):
-                added[index] = _grow(infer, added[index], documents)
+            added[index] = _grow(infer, added[index], documents)
         elif (
             fold not in taken
             and len(fields) + len(added) < MAX_COLUMNS
@@ -129,8 +127,16 @@ def _promote(
 
 
 def _grow(infer: Infer, field: Field, documents: Sequence[Document]) -> Field:
+    if not _holds_struct(field.type):
+        return field
     type_ = infer.grown(field.type, values_of(documents, field.name))
     return field if type_ == field.type else replace(field, type=type_)
+
+
+def _holds_struct(type_: Type) -> bool:
+    while isinstance(type_, ListType):
+        type_ = type_.element.type
+    return isinstance(type_, StructType)
 
 
 def _bare(type_: Type) -> Type:

@@ -33,6 +33,7 @@ _PASS = (
 )
 _FAST = _PASS | orjson.OPT_STRICT_INTEGER
 """Refuses ints beyond 53 bit, so none beyond 63 goes out untagged."""
+_UTC_AS_Z = orjson.OPT_UTC_Z
 _UUID = re.compile(rb'"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"')
 _INFINITY = float("inf")
 _MAX_INT = 2**63 - 1
@@ -70,9 +71,8 @@ def decode_document(text: bytes | str) -> Document:
     document = _parse(text)
     if not isinstance(document, dict):
         raise _malformed(text, "it is no JSON object")
-    known = ("$id" in document) + ("$type" in document)
     dollars = text.count('"$') if isinstance(text, str) else text.count(b'"$')
-    if dollars == known:
+    if dollars == ("$id" in document) + ("$type" in document):
         return document
     return _guarded(text, lambda: _untag_top(document, _SYSTEM))  # type: ignore[no-any-return]
 
@@ -162,7 +162,7 @@ def _encode(value: Any, dollars: int) -> bytes | None:
             tags += 1
             dates += 1
             if item.tzinfo is UTC:
-                return {"$date": item.isoformat()[:-6] + "Z"}
+                return orjson.Fragment(b'{"$date":%b}' % orjson.dumps(item, None, _UTC_AS_Z))
             return _tag_datetime(item)
         if kind in _TAGS:
             tags += 1
@@ -260,8 +260,14 @@ def _untag_top(value: Document, kept: frozenset[str]) -> Document:
     """Undo tags inside a dict that is none itself; ``kept`` are keys that were not escaped."""
     escaped = False
     for key, item in value.items():
-        if type(item) is dict or type(item) is list:
-            value[key] = _untag(item)
+        kind = type(item)
+        if kind is dict:
+            if len(item) == 1 and "$date" in item:
+                value[key] = _untag_one("$date", item["$date"])
+            else:
+                value[key] = _untag(item)
+        elif kind is list:
+            _untag(item)
         if key[:1] == "$" and key not in kept:
             if key[:2] != "$$":
                 raise ValueError(f"the key {key!r} is not known")

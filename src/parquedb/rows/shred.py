@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,7 @@ from parquedb.rows.values import (
     raise_problems,
 )
 
+_PART_ROWS = 4096
 _SHOWN = 5
 """How many documents one message lists."""
 _ESCAPED = 6
@@ -82,41 +84,68 @@ def shred(documents: Sequence[Document], schema: Schema) -> pa.RecordBatch:
         UnsupportedError: A column's type cannot be written.
     """
     arrow = arrow_schema_of(schema)
-    rest = _Rest()
-    shapes = Counter(map(tuple, documents))
-    columns = {
-        one.name: _column(documents, shapes, one, arrow.field(index).type, rest)
-        for index, one in enumerate(schema.fields)
-        if one.name != DATA
-    }
-    _gather_others(documents, shapes, frozenset(columns), rest)
-    if rest.problems:
-        _refuse(documents, rest.problems)
-    if schema.find(DATA) is not None:
-        columns[DATA] = _data_column(len(documents), rest)
-    elif rest.extras or rest.hints:
-        row = min({*rest.extras, *rest.hints})
-        raise InvalidInputError(
-            f"{_name(documents, row)}: {sorted(rest.extras.get(row, ()))} fit no column and the "
-            f"table has no column {DATA!r} for the rest; add one with evolve_schema"
-        )
-    arrays = [columns[name] for name in schema.names]
+    parts: list[list[AnyArray]] = []
+    problems: dict[int, list[str]] = {}
+    for start in range(0, max(len(documents), 1), _PART_ROWS):
+        rest = _Rest()
+        part = documents[start : start + _PART_ROWS]
+        parts.append(_shred_part(part, schema, arrow, rest))
+        problems |= {start + row: found for row, found in rest.problems.items()}
+    if problems:
+        _refuse(documents, problems)
+    arrays = (
+        parts[0] if len(parts) == 1 else [_joined(column) for column in zip(*parts, strict=True)]
+    )
     _check_sizes(documents, arrays)
     return pa.RecordBatch.from_arrays(arrays, schema=arrow)
 
 
+def _shred_part(
+    documents: Sequence[Document], schema: Schema, arrow: pa.Schema, rest: _Rest
+) -> list[AnyArray]:
+    """Return the columns of so few documents that they stay in the processor's cache."""
+    shapes = Counter(map(tuple, documents))
+    having: Counter[str] = Counter()
+    for shape, count in shapes.items():
+        for key in shape:
+            having[key] += count
+    columns = {
+        one.name: _column(documents, having[one.name], one, arrow.field(index).type, rest)
+        for index, one in enumerate(schema.fields)
+        if one.name != DATA
+    }
+    _gather_others(documents, shapes, frozenset(columns), rest)
+    if schema.find(DATA) is not None:
+        columns[DATA] = _data_column(len(documents), rest)
+    else:
+        for row in {*rest.extras, *rest.hints}:
+            names = sorted({*rest.extras.get(row, ()), *rest.hints.get(row, ())})
+            rest.problems.setdefault(row, []).append(
+                f"{', '.join(names)}: no column can hold it and the table has no column "
+                f"{DATA!r} for the rest; add one with evolve_schema"
+            )
+    return [columns[name] for name in schema.names]
+
+
+def _joined(parts: Sequence[AnyArray]) -> AnyArray:
+    return pa.concat_arrays(list(parts))
+
+
 def _column(
     documents: Sequence[Document],
-    shapes: Counter[tuple[str, ...]],
+    having: int,
     column: Field,
     arrow: AnyType,
     rest: _Rest,
 ) -> AnyArray:
     name = column.name
-    lacking = sum(count for shape, count in shapes.items() if name not in shape)
+    lacking = len(documents) - having
     if lacking == len(documents) and not column.required:
         return pa.nulls(lacking, arrow)
-    values = [document.get(name) for document in documents]
+    if lacking:
+        values = [document.get(name) for document in documents]
+    else:
+        values = list(map(itemgetter(name), documents))
     empty = values.count(None)
     system = name in SYSTEM_TYPES
     if empty != lacking and not system:
