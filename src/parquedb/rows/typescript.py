@@ -56,7 +56,7 @@ def is_typescript_layout(schema: Schema) -> bool:
     )
 
 
-def decode_entities(batch: pa.RecordBatch | pa.Table) -> list[Document]:
+def decode_batch(batch: pa.RecordBatch | pa.Table) -> list[Document]:
     """Return the entities of rows as documents, in order.
 
     Args:

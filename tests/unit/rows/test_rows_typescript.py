@@ -21,7 +21,7 @@ from parquedb.parquet.arrow import schema_of_arrow
 from parquedb.rows.assemble import assemble
 from parquedb.rows.columns import evolve, system_schema
 from parquedb.rows.shred import shred
-from parquedb.rows.typescript import decode_entities, decode_entity, is_typescript_layout
+from parquedb.rows.typescript import decode_batch, decode_entity, is_typescript_layout
 from parquedb.rows.values import check_document
 from tests.support.documents import assert_same, same
 
@@ -64,7 +64,7 @@ def expected_document(entity: dict[str, Any]) -> dict[str, Any]:
 
 
 def read(namespace: str) -> list[dict[str, Any]]:
-    return decode_entities(pq.read_table(DATA / "data" / namespace / "data.parquet"))
+    return decode_batch(pq.read_table(DATA / "data" / namespace / "data.parquet"))
 
 
 @pytest.mark.parametrize("namespace", ["users", "posts"])
