@@ -40,11 +40,12 @@ class LocalAppendFile:
         NotFoundError: There is no such file.
     """
 
-    __slots__ = ("_durable", "_fd", "_named", "_path")
+    __slots__ = ("_durable", "_fd", "_folder", "_named", "_path")
 
     def __init__(self, path: str, *, durable: bool) -> None:
         self._fd = -1
         self._path = path
+        self._folder = os.path.dirname(path) + "/"
         self._durable = durable
         self._named = False
         try:
@@ -63,9 +64,16 @@ class LocalAppendFile:
             raise read_error(error, self._path) from error
         return found.st_size if found.st_nlink else None
 
+    def beside(self, name: str) -> bool:
+        """Whether the file's folder holds a file of this name."""
+        return os.access(self._folder + name, os.F_OK)
+
     def read(self, start: int) -> bytes:
         """Return what is there from an offset to the end."""
-        size_bytes = os.fstat(self._fd).st_size
+        try:
+            size_bytes = os.fstat(self._fd).st_size
+        except OSError as error:
+            raise read_error(error, self._path) from error
         return self.read_at(start, size_bytes - start) if size_bytes > start else b""
 
     def read_at(self, start: int, length: int) -> bytes:
@@ -113,7 +121,7 @@ class LocalAppendFile:
                 _sync_data(self._fd)
             else:
                 os.fsync(self._fd)
-                fsync_path(os.path.dirname(self._path))
+                fsync_path(self._folder)
                 self._named = True
         except OSError as error:
             raise CommitUnknownError(

@@ -226,6 +226,10 @@ class AppendFile(Protocol):
         """Return the size in bytes as it is now, or None once the object was deleted."""
         ...
 
+    def beside(self, name: str) -> bool:
+        """Whether the object's folder holds another of this name. Cheap."""
+        ...
+
     def read(self, start: int) -> bytes:
         """Return what is there from an offset to the end."""
         ...

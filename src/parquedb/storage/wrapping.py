@@ -182,6 +182,11 @@ class WrappedFile:
         self._asked("size")
         return self._file.size()
 
+    def beside(self, name: str) -> bool:
+        """Hand on."""
+        self._asked("beside")
+        return self._file.beside(name)
+
     def read(self, start: int) -> bytes:
         """Hand on."""
         self._asked("read")

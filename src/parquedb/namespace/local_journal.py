@@ -1,0 +1,454 @@
+"""A journal in a store whose objects can grow: entries are appended to the newest segment.
+
+Writers hold an exclusive lock between processes. Readers hold none: they read what lies behind the
+last line they know, and leave a last line alone that is not whole yet. A line that a crash cut
+short was never acknowledged; the next writer removes it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from itertools import pairwise
+from threading import get_ident
+from types import TracebackType
+from typing import Protocol, TypeVar
+
+from parquedb.ambient import Ambient
+from parquedb.errors import (
+    AlreadyExistsError,
+    CommitUnknownError,
+    NotFoundError,
+    ParqueDBError,
+    StorageError,
+)
+from parquedb.model.format import Format
+from parquedb.namespace.entry import Body, Entry, Flush, State, Write
+from parquedb.namespace.journal import (
+    Committed,
+    Conflict,
+    collected,
+    ends_before,
+    replaced,
+)
+from parquedb.namespace.segments import Collected, DamagedError, Segment, Segments
+from parquedb.namespace.wire import Header, encode_entry, encode_header, parse_entry, scan
+from parquedb.storage.store import AppendFile, Appends, NewObject, Store
+
+T = TypeVar("T")
+SEGMENT_BYTES = 8 << 20
+"""A segment of this size gets no further entry."""
+WORTHWHILE_BYTES = 64 << 10
+"""A segment of this size is worth beginning another one, so that it can be collected."""
+
+
+class AppendingStore(Store, Appends, Protocol):
+    """A store whose objects can grow."""
+
+
+class _Tail:
+    """Where the known entries end.
+
+    Attributes:
+        journal: The journal's id.
+        first: The newest segment known.
+        file: That segment, open.
+        offset: Where its last known line ends, in bytes.
+        number: The last entry known.
+        state: The state after it.
+        torn: Whether something that is no whole line follows.
+    """
+
+    __slots__ = ("file", "first", "journal", "number", "offset", "state", "torn")
+
+    def __init__(
+        self, journal: str, first: int, file: AppendFile, offset: int, number: int, state: State
+    ) -> None:
+        self.journal = journal
+        self.first = first
+        self.file = file
+        self.offset = offset
+        self.number = number
+        self.state = state
+        self.torn = False
+
+
+class _Exclusive:
+    """The writers' lock, which also notes when the end of the journal has to be looked at anew."""
+
+    __slots__ = ("_journal",)
+
+    def __init__(self, journal: LocalJournal) -> None:
+        self._journal = journal
+
+    def __enter__(self) -> None:
+        journal = self._journal
+        journal.lock.__enter__()
+        if journal.held == 0:
+            with journal.guard:
+                journal.current = False
+                journal.owner = get_ident()
+                journal.held = 1
+        else:
+            journal.held += 1
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        journal = self._journal
+        if journal.held == 1:
+            with journal.guard:
+                journal.current = False
+                journal.owner = journal.held = 0
+        else:
+            journal.held -= 1
+        journal.lock.__exit__(kind, error, trace)
+
+
+class LocalJournal:
+    """A journal whose newest segment grows.
+
+    Args:
+        store: The store.
+        namespace: The namespace's name, checked.
+        base: The format that a journal begun here records.
+        ambient: Where ids come from.
+
+    Raises:
+        FormatError: The newest segment is damaged.
+
+    Attributes:
+        lock: The lock between writers. Taken before ``guard``.
+        guard: Held while fields are read or changed, except for ``held`` and ``owner``, which are
+            the lock's holder's.
+        held: How often the lock is held.
+        owner: The thread that holds it.
+        current: Whether the end was looked at since the lock was taken: nothing can follow it.
+    """
+
+    def __init__(
+        self, store: AppendingStore, namespace: str, *, base: Format | None, ambient: Ambient
+    ) -> None:
+        self._store = store
+        self._namespace = namespace
+        self._segments = Segments(store, namespace)
+        self._ambient = ambient
+        self._base = State(base)
+        self._session = f"{ambient.random_bits(48):012x}"
+        self._attempts = itertools.count(1)
+        self._rotate = False
+        self._sync_turn = threading.Lock()
+        self._synced = 0
+        self._failed: str | None = None
+        self.lock = store.lock(self._segments.folder)
+        self.guard = threading.RLock()
+        self.held = self.owner = 0
+        self.current = False
+        self._tail: _Tail | None = None
+        self._tail = self._surely(self._load)
+
+    @property
+    def id(self) -> str | None:
+        """The journal's id; None while it does not exist."""
+        tail = self._tail
+        return None if tail is None else tail.journal
+
+    def state(self) -> State:
+        """Return the state at the last entry known."""
+        tail = self._tail
+        return self._base if tail is None else tail.state
+
+    def head(self) -> int:
+        """Return the number of the last entry known."""
+        tail = self._tail
+        return 0 if tail is None else tail.number
+
+    def first(self) -> int:
+        """Return the number of the first entry that is still there."""
+        return next(iter(self._segments.firsts()), 1)
+
+    def size_bytes(self) -> int:
+        """Return how many bytes all segments have."""
+        return sum(self._segments.sizes().values())
+
+    def exclusive(self) -> AbstractContextManager[object]:
+        """Hold off the writers of all processes."""
+        return _Exclusive(self)
+
+    def read(self, after: int) -> Sequence[Entry]:
+        """Return all entries after one: two system calls where there are none."""
+        with self.guard:
+            tail = self._tail
+            if tail is not None and after == tail.number:
+                if self.current:
+                    return ()
+                if self._is_last(tail):
+                    self.current = self.held > 0
+                    return ()
+        return self._surely(lambda: self._read(after))
+
+    def append(self, body: Body, *, expect: int, at_us: int) -> Committed | Conflict:
+        """Append a line to the newest segment, or begin another with it."""
+        number = expect + 1
+        line = encode_entry(number, at_us, f"{self._session}-{next(self._attempts):x}", body)
+        if self.owner == get_ident():
+            return self._append(line, number, body)
+        with _Exclusive(self):
+            return self._append(line, number, body)
+
+    def sync(self) -> None:
+        """Make every entry known durable: one ``fdatasync`` for all threads that wait for it."""
+        target, _ = self._end()
+        if self._synced >= target:
+            return
+        with self._sync_turn:
+            if self._synced >= target:
+                return
+            covered, file = self._end()
+            if file is not None:
+                self._sync_file(file)
+            self._synced = covered
+
+    def rotate(self) -> None:
+        """Let the next entry begin a new segment."""
+        self._rotate = True
+
+    def collect(self, through: int) -> int:
+        """Delete segments without entries after ``through``, but never the newest."""
+        with _Exclusive(self):
+            with self.guard:
+                tail = self._tail
+                if tail and tail.number <= through and tail.offset >= WORTHWHILE_BYTES:
+                    self._rotate = True
+            deleted = 0
+            for first, following in pairwise(self._segments.firsts()):
+                if following - 1 > through:
+                    break
+                self._store.delete(self._segments.key(first))
+                deleted += 1
+            return deleted
+
+    def close(self) -> None:
+        """Close the newest segment."""
+        with self.guard:
+            if self._tail is not None:
+                self._tail.file.close()
+
+    def _read(self, after: int) -> Sequence[Entry]:
+        with self.guard:
+            tail, new = self._look(self._tail)
+            self._tail = tail
+            self.current = self.held > 0
+            head = 0 if tail is None else tail.number
+            if after > head:
+                raise ends_before(self._namespace, after, head)
+            if tail is None:
+                return ()
+            known = tail.number - len(new)
+            return new[after - known :] if after >= known else self._history(after, tail)
+
+    def _append(self, line: bytes, number: int, body: Body) -> Committed | Conflict:
+        """Write an entry, while the lock is held."""
+        with self.guard:
+            tail = self._tail
+            if not self.current and (tail is None or not self._is_last(tail)):
+                tail, new = self._surely(lambda: self._look(self._tail))
+                if new:
+                    return Conflict(tail.number if tail else 0)  # read() shall give them
+                self._tail = tail
+            head = 0 if tail is None else tail.number
+            if number <= head:
+                return Conflict(head)
+            if number > head + 1:
+                raise ends_before(self._namespace, number - 1, head)
+            if self._failed is not None:
+                raise StorageError(self._failed)
+            self.current = False  # until the new end is known
+            if tail is None or self._is_full(tail, body):
+                if not self._begin(tail, number, line, body):
+                    return Conflict(number)
+            else:
+                self._extend(tail, number, line, body)
+            self.current = True
+            return Committed(number)
+
+    def _extend(self, tail: _Tail, number: int, line: bytes, body: Body) -> None:
+        if tail.torn:
+            tail.file.truncate(tail.offset)
+            tail.torn = False
+        try:
+            tail.file.append(line)
+        except CommitUnknownError as error:
+            if tail.file.read(tail.offset) != line:
+                raise StorageError(f"entry {number} was not written whole: {error}") from error
+        tail.offset += len(line)
+        tail.number = number
+        if type(body) is not Write:
+            tail.state = tail.state.after(body)
+
+    def _begin(self, tail: _Tail | None, number: int, line: bytes, body: Body) -> bool:
+        """Create a segment with its first entry; False where somebody else has."""
+        if tail is None:
+            journal, state = str(self._ambient.new_uuid()), self._base
+        else:
+            journal, state = tail.journal, tail.state
+            if tail.torn:
+                tail.file.truncate(tail.offset)
+            self._sync_file(tail.file)  # what follows must not outlive it
+        key = self._segments.key(number)
+        data = encode_header(Header(journal, number, state)) + line
+        durable = True
+        try:
+            self._store.create(NewObject(key, data))
+        except AlreadyExistsError:
+            return False
+        except CommitUnknownError:
+            if self._store.head(key) is None or self._store.get(key) != data:
+                raise
+            durable = False
+        try:
+            file = self._store.open_append(key)
+        except ParqueDBError as error:
+            raise CommitUnknownError(
+                f"entry {number} was written to '{self._segments.location(number)}', which "
+                f"cannot be opened ({error}); open the database again"
+            ) from error
+        self._tail = _Tail(journal, number, file, len(data), number, state.after(body))
+        self._rotate = False
+        if durable:
+            self._synced = number
+        return True
+
+    def _is_full(self, tail: _Tail, body: Body) -> bool:
+        """Whether an entry begins a new segment. A flush does, so that all before it can go."""
+        return (
+            tail.offset >= SEGMENT_BYTES
+            or (type(body) is Flush and tail.offset >= WORTHWHILE_BYTES)
+            or (self._rotate and tail.number >= tail.first)
+        )
+
+    def _is_last(self, tail: _Tail) -> bool:
+        """Whether nothing follows what is known."""
+        return tail.file.size() == tail.offset and not self._continues(tail)
+
+    def _continues(self, tail: _Tail) -> bool:
+        """Whether a segment follows the known entries."""
+        name = f"{tail.number + 1:020}.jsonl"
+        return tail.number >= tail.first and tail.file.beside(name)
+
+    def _end(self) -> tuple[int, AppendFile | None]:
+        with self.guard:
+            tail = self._tail
+            return (0, None) if tail is None else (tail.number, tail.file)
+
+    def _sync_file(self, file: AppendFile) -> None:
+        if self._failed is not None:
+            raise CommitUnknownError(self._failed)
+        try:
+            file.sync()
+        except (StorageError, CommitUnknownError) as error:
+            self._failed = (
+                f"journal of {self._namespace!r}: writing to the disk has failed ({error}); what "
+                "was written last may be lost with the next power failure: open the database again"
+            )
+            raise CommitUnknownError(self._failed) from error
+
+    def _surely(self, step: Callable[[], T]) -> T:
+        """Do something, and again while no writer can be at work if it finds damage."""
+        try:
+            return step()
+        except DamagedError as damage:
+            found = damage
+        try:
+            with _Exclusive(self):
+                return step()
+        except DamagedError as damage:
+            raise damage.error from damage
+        except StorageError:  # a folder that may not be written cannot be locked either
+            raise found.error from found
+
+    def _look(self, tail: _Tail | None) -> tuple[_Tail | None, list[Entry]]:
+        """Return the tail as it is now, and what came between."""
+        if tail is None:
+            return self._load(), []
+        new: list[Entry] = []
+        while True:
+            size_bytes = tail.file.size()
+            if size_bytes is None:
+                return self._reload(tail, new)
+            if size_bytes != tail.offset:
+                tail = self._advance(tail, size_bytes, new)
+            if not self._continues(tail):
+                return tail, new
+            try:
+                following, segment = self._open(tail.number + 1, tail.journal)
+            except NotFoundError:  # collected meanwhile
+                return self._reload(tail, new)
+            following.state = segment.header.state
+            self._add(following, segment.header.first, segment.payloads, new)
+            tail = following
+
+    def _advance(self, tail: _Tail, size_bytes: int, new: list[Entry]) -> _Tail:
+        """Return the tail after what was appended to its segment."""
+        if size_bytes < tail.offset:
+            raise replaced(self._namespace)
+        data = tail.file.read(tail.offset)
+        payloads, length, bad = scan(data)
+        number = tail.number + len(payloads)
+        if bad:
+            raise DamagedError(self._segments.damaged(tail.first, tail.offset + length, number + 1))
+        moved = _Tail(tail.journal, tail.first, tail.file, tail.offset + length, number, tail.state)
+        moved.torn = length < len(data)
+        self._add(moved, tail.number + 1, payloads, new)
+        return moved
+
+    def _add(self, tail: _Tail, first: int, payloads: Sequence[bytes], new: list[Entry]) -> None:
+        location = self._segments.location(tail.first)
+        for number, payload in enumerate(payloads, first):
+            entry = parse_entry(payload, number, location)
+            if type(entry.body) is not Write:
+                tail.state = tail.state.after(entry.body)
+            new.append(entry)
+
+    def _load(self) -> _Tail | None:
+        """Return the end of the newest segment."""
+        if not self._store.exists(self._segments.folder):
+            return None
+        while True:
+            firsts = self._segments.firsts()
+            if not firsts:
+                return None
+            try:
+                return self._open(firsts[-1], None)[0]
+            except NotFoundError:
+                continue  # collected meanwhile: there is a newer one
+
+    def _open(self, first: int, journal: str | None) -> tuple[_Tail, Segment]:
+        """Return the end of a segment, and the segment."""
+        file = self._store.open_append(self._segments.key(first))
+        data = file.read(0)
+        segment = self._segments.parse(first, data, journal)
+        if segment.bad:
+            raise DamagedError(self._segments.damaged(first, segment.end, segment.last + 1))
+        state = self._segments.state_after(segment)
+        tail = _Tail(segment.header.journal, first, file, segment.end, segment.last, state)
+        tail.torn = segment.end < len(data)
+        return tail, segment
+
+    def _reload(self, tail: _Tail, new: list[Entry]) -> tuple[_Tail, list[Entry]]:
+        """Go on after the segment where this object was has been deleted."""
+        newer = self._load()
+        if newer is None or newer.journal != tail.journal or newer.number < tail.number:
+            raise replaced(self._namespace)
+        return newer, new + self._history(tail.number, newer)
+
+    def _history(self, after: int, tail: _Tail) -> list[Entry]:
+        found = self._segments.history(after, tail.number, tail.journal)
+        if isinstance(found, Collected):
+            raise collected(self._namespace, after, found.first)
+        return found
