@@ -32,7 +32,7 @@ SCALARS = (
 )
 RARE = (
     Decimal("1.5"),
-    Decimal("1"),
+    Decimal(1),
     2**70,
     b"",
     b"ab",

@@ -359,11 +359,12 @@ def _compile_modulo(test: Modulo) -> Single:
     divisor, remainder = abs(test.divisor), test.remainder
 
     def leaves(value: Any) -> bool:
-        try:
-            whole = int(value) if value.__class__ in NUMBERS else None
-        except (OverflowError, ValueError):  # neither infinities nor NaN leave a remainder
+        kind = value.__class__
+        if kind not in NUMBERS:
             return False
-        if whole is None:
+        try:
+            whole = int(value)
+        except (OverflowError, ValueError):  # neither infinities nor NaN leave a remainder
             return False
         rest = abs(whole) % divisor
         return (rest if whole >= 0 else -rest) == remainder
