@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable
 from datetime import date
@@ -360,13 +361,23 @@ def _compile_modulo(test: Modulo) -> Single:
 
     def leaves(value: Any) -> bool:
         kind = value.__class__
-        if kind not in NUMBERS:
+        if kind is Decimal:
+            return value.is_finite() and _decimal_rest(value, divisor) == remainder
+        if kind is not int and (kind is not float or not math.isfinite(value)):
             return False
-        try:
-            whole = int(value)
-        except (OverflowError, ValueError):  # neither infinities nor NaN leave a remainder
-            return False
+        whole = int(value)
         rest = abs(whole) % divisor
         return (rest if whole >= 0 else -rest) == remainder
 
     return leaves
+
+
+def _decimal_rest(value: Decimal, divisor: int) -> int:
+    """Return a decimal's remainder without writing out the zeros of a large exponent."""
+    sign, digits, exponent = value.as_tuple()
+    power = int(exponent)
+    if power <= 0:
+        rest = int(value.copy_abs()) % divisor
+    else:
+        rest = int(Decimal((0, digits, 0))) * pow(10, power, divisor) % divisor
+    return -rest if sign else rest

@@ -17,6 +17,8 @@ from parquedb.errors import InvalidInputError
 MOST_LEVELS: Final = 100
 """How deep filters and the values in them may be nested."""
 
+_MOST = 1 << 63
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -90,8 +92,8 @@ def whole_of(value: object, place: Place, what: str) -> int:
     """Return a number that is taken for an integer, with its fraction cut off."""
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         raise place.refuse(f"{what} must be a number, not {describe(value)}")
-    if not math.isfinite(value):
-        raise place.refuse(f"{what} must be a finite number, not {value}")
+    if not _is_number(value) or not -_MOST <= value < _MOST:
+        raise place.refuse(f"{what} must be a number of 64 bits, not {value}")
     return int(value)
 
 
@@ -131,11 +133,15 @@ def _text(value: str, place: Place) -> str:
 
 
 def _number(value: float | Decimal, place: Place) -> float | Decimal:
-    if value != value or (isinstance(value, Decimal) and not value.is_finite()):
+    if not _is_number(value):
         raise place.refuse(f"{value} is not a number that documents can hold")
     if isinstance(value, float):
         return float(value)
     return value if value.__class__ is Decimal else Decimal(value)
+
+
+def _is_number(value: float | Decimal) -> bool:
+    return value.is_finite() if isinstance(value, Decimal) else not math.isnan(value)
 
 
 def _moment(value: date, place: Place) -> date:

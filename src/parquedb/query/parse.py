@@ -55,7 +55,7 @@ _LOGICAL: Final = ("$and", "$or", "$nor", "$expr", "$comment")
 _DIRECT: Final = ("$ne", "$nin", "$not", "$exists", "$options")
 """Operators of a field besides those that are just a test."""
 
-_ALIASES: Final = {
+_ALIASES: Final[dict[float, str]] = {
     1: "double",
     2: "string",
     3: "object",
@@ -304,7 +304,7 @@ def _type(operand: object, place: Place) -> Test:
     aliases: set[str] = set()
     for one in given:
         if isinstance(one, int | float) and not isinstance(one, bool):
-            alias = _ALIASES.get(int(one)) if one == int(one) else None
+            alias = _ALIASES.get(one)
         else:
             alias = text_of(one, place)
         if alias is None:
