@@ -32,14 +32,18 @@ class Entity(dict[str, Any]):
     @property
     def id(self) -> str:
         """The document's id, ``users/01JZ…``."""
-        return self._system("$id", "id")
+        return str(self._system("$id"))
 
     @property
     def type(self) -> str:
         """The name of the document's type, ``User``."""
-        return self._system("$type", "type")
+        return str(self._system("$type"))
 
     def __getattr__(self, name: str) -> Any:
+        if name in ("id", "type"):  # the properties' own error leads here
+            raise AttributeError(
+                f"{self._label()} has no {name}: '${name}' is missing. Did `project` leave it out?"
+            )
         try:
             return self[name]
         except KeyError:
@@ -72,14 +76,10 @@ class Entity(dict[str, Any]):
         """Return a shallow copy, an entity again."""
         return Entity(self)
 
-    def _system(self, key: str, name: str) -> str:
-        value = self.get(key)
-        if value is None:
-            raise AttributeError(
-                f"{self._label()} has no {name}: its {key!r} is missing. "
-                f"Was it left out by `project`?"
-            )
-        return str(value)
+    def _system(self, key: str) -> Any:
+        if self.get(key) is None:
+            raise AttributeError(key)
+        return self[key]
 
     def _label(self) -> str:
         return " ".join(str(self[key]) for key in ("$type", "$id") if key in self) or "Entity"
