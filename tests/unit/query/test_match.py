@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -34,6 +33,7 @@ from parquedb.query.filter import (
 from parquedb.query.match import alias_of, compile_match, compile_test, matches
 from parquedb.query.parse import Bound, parse_filter
 from tests.support.documents import NAMES, documents, values
+from tests.support.reach import reached
 
 Document = dict[str, Any]
 
@@ -262,34 +262,6 @@ def test_trees_without_a_syntax() -> None:
 )
 def test_aliases(value: object, alias: str) -> None:
     assert alias_of(value) == alias
-
-
-# The rule of paths once more, as a list of what is reached.
-
-
-def reached(value: Any, path: tuple[str, ...], *, fans: bool) -> Iterator[Any]:
-    for at, part in enumerate(path):
-        if isinstance(value, list):
-            yield from reached_in_list(value, path[at:], fans=fans)
-            return
-        value = value.get(part, MISSING) if isinstance(value, dict) else MISSING
-    if fans and isinstance(value, list):
-        yield from value
-    yield value
-
-
-def reached_in_list(items: list[Any], path: tuple[str, ...], *, fans: bool) -> Iterator[Any]:
-    for at, item in enumerate(items):
-        if isinstance(item, dict):
-            yield from reached(item, path, fans=fans)
-        if path[0] != str(at):
-            continue
-        if len(path) == 1:
-            yield item
-        elif isinstance(item, dict):
-            yield from reached(item, path[1:], fans=fans)
-        elif isinstance(item, list):
-            yield from reached_in_list(item, path[1:], fans=fans)
 
 
 FANNING = st.one_of(
