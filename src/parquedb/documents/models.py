@@ -293,9 +293,12 @@ def _fields(model: Any) -> Iterator[_Field]:
         return
     hints = typing.get_type_hints(model, include_extras=True)
     if typing.is_typeddict(model):
-        required_keys = model.__required_keys__
-        for name, annotation in hints.items():
-            yield _Field(name, annotation, name in required_keys, default=...)
+        for name, annotation in hints.items():  # their own keys are wrong for string annotations
+            wrapper = typing.get_origin(annotation)
+            required = wrapper is typing.Required or (
+                wrapper is not typing.NotRequired and name in model.__required_keys__
+            )
+            yield _Field(name, annotation, required, default=...)
         return
     for field in dataclasses.fields(model):
         made = field.default_factory is not dataclasses.MISSING

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 from parquedb.model.format import Format
@@ -126,10 +126,13 @@ class State:
     Args:
         base: The format of the namespace's table; None where it has none yet.
         migration: The migration in progress, if there is one.
+        through: Number of the last entry that the base includes by the newest cutover; the base
+            itself may say a higher one.
     """
 
     base: Format | None = None
     migration: Migrate | None = None
+    through: int = 0
 
     def after(self, body: Body) -> State:
         """Return the state after one more entry."""
@@ -137,14 +140,14 @@ class State:
             case Write():
                 return self
             case Flush(format=format_):
-                return State(format_, self.migration) if self.base is None else self
+                return replace(self, base=format_) if self.base is None else self
             case Migrate():
-                return State(self.base, body)
-            case Cutover(target=target):
-                return State(target)
+                return replace(self, migration=body)
+            case Cutover(target=target, through=through):
+                return State(target, None, through)
             case Retire(format=format_):
                 if self.migration is not None and self.migration.target is format_:
-                    return State(self.base)
+                    return replace(self, migration=None)
                 return self
             case _:
                 assert_never(body)

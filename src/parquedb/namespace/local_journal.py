@@ -40,6 +40,8 @@ from parquedb.storage.store import AppendFile, Appends, NewObject, Store
 T = TypeVar("T")
 SEGMENT_BYTES = 8 << 20
 """A segment of this size gets no further entry."""
+END = b"\n"
+"""Follows the last line of a segment before another one is begun, so that readers notice."""
 WORTHWHILE_BYTES = 64 << 10
 """A segment of this size is worth beginning another one, so that it can be collected."""
 
@@ -58,7 +60,7 @@ class _Tail:
         offset: Where its last known line ends, in bytes.
         number: The last entry known.
         state: The state after it.
-        torn: Whether something that is no whole line follows.
+        torn: Whether something follows that is no entry: a line cut short, or the segment's end.
     """
 
     __slots__ = ("file", "first", "journal", "number", "offset", "state", "torn")
@@ -85,14 +87,13 @@ class _Exclusive:
 
     def __enter__(self) -> None:
         journal = self._journal
+        if journal.tail is None:
+            journal.lock.doubt()
         journal.lock.__enter__()
         if journal.held == 0:
-            with journal.guard:
-                journal.current = False
-                journal.owner = get_ident()
-                journal.held = 1
-        else:
-            journal.held += 1
+            journal.current = False
+            journal.owner = get_ident()
+        journal.held += 1
 
     def __exit__(
         self,
@@ -101,12 +102,10 @@ class _Exclusive:
         trace: TracebackType | None,
     ) -> None:
         journal = self._journal
-        if journal.held == 1:
-            with journal.guard:
-                journal.current = False
-                journal.owner = journal.held = 0
-        else:
-            journal.held -= 1
+        journal.held -= 1
+        if journal.held == 0:
+            journal.current = False
+            journal.owner = 0
         journal.lock.__exit__(kind, error, trace)
 
 
@@ -124,9 +123,9 @@ class LocalJournal:
 
     Attributes:
         lock: The lock between writers. Taken before ``guard``.
-        guard: Held while fields are read or changed, except for ``held`` and ``owner``, which are
-            the lock's holder's.
-        held: How often the lock is held.
+        guard: Held while ``tail`` is read or changed.
+        tail: Where the known entries end; None while there is no journal.
+        held: How often the lock is held. This and what follows is the holder's to change.
         owner: The thread that holds it.
         current: Whether the end was looked at since the lock was taken: nothing can follow it.
     """
@@ -149,23 +148,23 @@ class LocalJournal:
         self.guard = threading.RLock()
         self.held = self.owner = 0
         self.current = False
-        self._tail: _Tail | None = None
-        self._tail = self._surely(self._load)
+        self.tail: _Tail | None = None
+        self.tail = self._surely(self._load)
 
     @property
     def id(self) -> str | None:
         """The journal's id; None while it does not exist."""
-        tail = self._tail
+        tail = self.tail
         return None if tail is None else tail.journal
 
     def state(self) -> State:
         """Return the state at the last entry known."""
-        tail = self._tail
+        tail = self.tail
         return self._base if tail is None else tail.state
 
     def head(self) -> int:
         """Return the number of the last entry known."""
-        tail = self._tail
+        tail = self.tail
         return 0 if tail is None else tail.number
 
     def first(self) -> int:
@@ -181,14 +180,14 @@ class LocalJournal:
         return _Exclusive(self)
 
     def read(self, after: int) -> Sequence[Entry]:
-        """Return all entries after one: two system calls where there are none."""
+        """Return all entries after one: one system call where there are none."""
         with self.guard:
-            tail = self._tail
+            tail = self.tail
             if tail is not None and after == tail.number:
                 if self.current:
                     return ()
-                if self._is_last(tail):
-                    self.current = self.held > 0
+                if tail.file.size() == tail.offset:
+                    self.current = self.owner == get_ident()
                     return ()
         return self._surely(lambda: self._read(after))
 
@@ -222,7 +221,7 @@ class LocalJournal:
         """Delete segments without entries after ``through``, but never the newest."""
         with _Exclusive(self):
             with self.guard:
-                tail = self._tail
+                tail = self.tail
                 if tail and tail.number <= through and tail.offset >= WORTHWHILE_BYTES:
                     self._rotate = True
             deleted = 0
@@ -236,14 +235,14 @@ class LocalJournal:
     def close(self) -> None:
         """Close the newest segment."""
         with self.guard:
-            if self._tail is not None:
-                self._tail.file.close()
+            if self.tail is not None:
+                self.tail.file.close()
 
     def _read(self, after: int) -> Sequence[Entry]:
         with self.guard:
-            tail, new = self._look(self._tail)
-            self._tail = tail
-            self.current = self.held > 0
+            tail, new = self._look(self.tail)
+            self.tail = tail
+            self.current = self.owner == get_ident()
             head = 0 if tail is None else tail.number
             if after > head:
                 raise ends_before(self._namespace, after, head)
@@ -255,12 +254,12 @@ class LocalJournal:
     def _append(self, line: bytes, number: int, body: Body) -> Committed | Conflict:
         """Write an entry, while the lock is held."""
         with self.guard:
-            tail = self._tail
-            if not self.current and (tail is None or not self._is_last(tail)):
-                tail, new = self._surely(lambda: self._look(self._tail))
+            tail = self.tail
+            if not self.current and (tail is None or tail.file.size() != tail.offset):
+                tail, new = self._surely(lambda: self._look(self.tail))
                 if new:
                     return Conflict(tail.number if tail else 0)  # read() shall give them
-                self._tail = tail
+                self.tail = tail
             head = 0 if tail is None else tail.number
             if number <= head:
                 return Conflict(head)
@@ -278,9 +277,7 @@ class LocalJournal:
             return Committed(number)
 
     def _extend(self, tail: _Tail, number: int, line: bytes, body: Body) -> None:
-        if tail.torn:
-            tail.file.truncate(tail.offset)
-            tail.torn = False
+        self._clean(tail)
         try:
             tail.file.append(line)
         except CommitUnknownError as error:
@@ -291,14 +288,21 @@ class LocalJournal:
         if type(body) is not Write:
             tail.state = tail.state.after(body)
 
+    def _clean(self, tail: _Tail) -> None:
+        """Remove what a crash left behind the last whole line."""
+        if tail.torn:
+            tail.file.truncate(tail.offset)
+            tail.torn = False
+
     def _begin(self, tail: _Tail | None, number: int, line: bytes, body: Body) -> bool:
         """Create a segment with its first entry; False where somebody else has."""
         if tail is None:
             journal, state = str(self._ambient.new_uuid()), self._base
         else:
             journal, state = tail.journal, tail.state
-            if tail.torn:
-                tail.file.truncate(tail.offset)
+            self._clean(tail)
+            tail.torn = True
+            tail.file.append(END)
             self._sync_file(tail.file)  # what follows must not outlive it
         key = self._segments.key(number)
         data = encode_header(Header(journal, number, state)) + line
@@ -318,7 +322,7 @@ class LocalJournal:
                 f"entry {number} was written to '{self._segments.location(number)}', which "
                 f"cannot be opened ({error}); open the database again"
             ) from error
-        self._tail = _Tail(journal, number, file, len(data), number, state.after(body))
+        self.tail = _Tail(journal, number, file, len(data), number, state.after(body))
         self._rotate = False
         if durable:
             self._synced = number
@@ -332,18 +336,9 @@ class LocalJournal:
             or (self._rotate and tail.number >= tail.first)
         )
 
-    def _is_last(self, tail: _Tail) -> bool:
-        """Whether nothing follows what is known."""
-        return tail.file.size() == tail.offset and not self._continues(tail)
-
-    def _continues(self, tail: _Tail) -> bool:
-        """Whether a segment follows the known entries."""
-        name = f"{tail.number + 1:020}.jsonl"
-        return tail.number >= tail.first and tail.file.beside(name)
-
     def _end(self) -> tuple[int, AppendFile | None]:
         with self.guard:
-            tail = self._tail
+            tail = self.tail
             return (0, None) if tail is None else (tail.number, tail.file)
 
     def _sync_file(self, file: AppendFile) -> None:
@@ -383,7 +378,7 @@ class LocalJournal:
                 return self._reload(tail, new)
             if size_bytes != tail.offset:
                 tail = self._advance(tail, size_bytes, new)
-            if not self._continues(tail):
+            if not tail.torn or not self._store.exists(self._segments.key(tail.number + 1)):
                 return tail, new
             try:
                 following, segment = self._open(tail.number + 1, tail.journal)
@@ -430,6 +425,7 @@ class LocalJournal:
 
     def _open(self, first: int, journal: str | None) -> tuple[_Tail, Segment]:
         """Return the end of a segment, and the segment."""
+        self.lock.doubt()
         file = self._store.open_append(self._segments.key(first))
         data = file.read(0)
         segment = self._segments.parse(first, data, journal)

@@ -45,12 +45,14 @@ class Segment:
         payloads: Its entries, not parsed, in order.
         end: Length of the lines that are whole and right, in bytes.
         bad: Whether a right line follows one that is not.
+        shapes: Whether any entry may be other than a write. False is certain.
     """
 
     header: Header
     payloads: Sequence[bytes]
     end: int
     bad: bool
+    shapes: bool
 
     @property
     def last(self) -> int:
@@ -162,7 +164,7 @@ class Segments:
                 location=location,
                 section=SECTION,
             )
-        return Segment(header, payloads[1:], length, bad)
+        return Segment(header, payloads[1:], length, bad, shapes_state(data))
 
     def damaged(self, first: int, end: int, number: int) -> FormatError:
         """Return the error for a line that is not right, in the middle of a segment.
@@ -184,7 +186,7 @@ class Segments:
     def state_after(self, segment: Segment) -> State:
         """Return the state after a segment's last entry, parsing as few as possible."""
         state, first = segment.header.state, segment.header.first
-        for number, payload in enumerate(segment.payloads, first):
+        for number, payload in enumerate(segment.payloads if segment.shapes else (), first):
             if shapes_state(payload):
                 state = state.after(parse_entry(payload, number, self.location(first)).body)
         return state

@@ -6,10 +6,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from parquedb.errors import NotFoundError
+from parquedb.formats.delta.paths import commit_key
 from parquedb.formats.dialects import DIALECTS, NOTHING_OWNED, Owned
-from parquedb.formats.native.paths import beside_key
+from parquedb.formats.iceberg.paths import hint_key
+from parquedb.formats.native.paths import beside_key, find_beside_table, written_key
+from parquedb.formats.native.reader import version_of
 from parquedb.log.ports import LogReader
 from parquedb.model.format import Format
+from parquedb.namespace.journal import open_journal
 from parquedb.namespace.places import Places, check_namespace
 from parquedb.storage.keys import join
 from parquedb.storage.store import Store
@@ -87,13 +91,16 @@ class Namespace:
     def detect(self) -> Detection:
         """Return the formats that exist and the one to read from.
 
-        The primary one is the target of the newest completed migration; without one, Iceberg,
-        Delta, native in this order.
+        The primary one is the base that the journal records; without a journal, the target of the
+        newest completed migration; without one, Iceberg, Delta, native in this order.
 
         Raises:
             FormatError: A table's metadata cannot be read.
         """
         formats = self.formats()
+        recorded = read_base(self.store, self.name)
+        if recorded in formats:
+            return Detection(formats, recorded)
         if len(formats) <= 1:
             return Detection(formats, formats[0] if formats else None)
         completed: dict[Format, int] = {}
@@ -105,6 +112,34 @@ class Namespace:
             return Detection(formats, max(completed, key=lambda f: completed[f]))
         preference = (Format.ICEBERG, Format.DELTA, Format.NATIVE)
         return Detection(formats, next(f for f in preference if f in formats))
+
+    def base_format(self) -> Format | None:
+        """Return the format of the namespace's base, None where there is nothing yet.
+
+        It is the journal's, even where its table does not exist yet, else :meth:`detect`'s.
+        """
+        return read_base(self.store, self.name) or self.detect().primary
+
+    def mark(self, format_: Format) -> object:
+        """Return a token that is another one once the table of a format may have changed.
+
+        It costs one look into the store. Changes by writers that do not keep Iceberg's version
+        hint are not noticed.
+        """
+        if format_ is Format.NATIVE:
+            info = self.store.head(written_key(self.name))
+            if info is not None:
+                return info.etag
+            layout = find_beside_table(self.store, self.name)
+            return None if layout is None else version_of(layout)
+        if format_ is Format.ICEBERG:
+            hint = self.store.head(hint_key(self.folder(format_)))
+            return None if hint is None else hint.etag
+        reader = self._readers.get(format_)
+        if reader is None:
+            return self.reader(format_).latest() if self.exists(format_) else None
+        following = commit_key(self.folder(format_), reader.latest() + 1)
+        return reader.latest() if self.store.head(following) is None else object()
 
     def no_data(self, format_: Format | None = None) -> NotFoundError:
         """Make the error for a namespace, or one format of it, that has no data."""
@@ -136,6 +171,26 @@ class Namespace:
         if self.store.head(beside_key(self.name)) is None:
             return None
         return frozenset().union(*(self.reader(table).referenced() for table in tables))
+
+
+def read_base(store: Store, namespace: str) -> Format | None:
+    """Return the format of the base that a namespace's journal records, None without a journal.
+
+    Raises:
+        FormatError: The journal cannot be read.
+    """
+    if not has_journal(store, namespace):
+        return None
+    journal = open_journal(store, namespace, base=None)
+    try:
+        return journal.state().base
+    finally:
+        journal.close()
+
+
+def has_journal(store: Store, namespace: str) -> bool:
+    """Whether a namespace has a journal, so that it is or was written by document."""
+    return bool(store.list_dir(f"_parquedb/{namespace}/journal")[0])
 
 
 def discover_namespaces(store: Store, places: Places) -> tuple[str, ...]:

@@ -74,6 +74,7 @@ def encode_header(header: Header) -> bytes:
     state = {
         "base": None if base is None else base.value,
         "migration": None if migration is None else _migration(migration),
+        "through": header.state.through,
     }
     raw = {"format": VERSION, "journal": header.journal, "first": header.first, "state": state}
     return encode_line(orjson.dumps(raw))
@@ -147,6 +148,7 @@ def parse_header(payload: bytes, location: str) -> Header:
             State(
                 None if base is None else Format(base),
                 None if migration is None else _parse_migrate(migration),
+                _count(state, "through"),
             ),
         )
     except (KeyError, TypeError, ValueError) as error:

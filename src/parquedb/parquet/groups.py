@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from parquedb.model.files import DataFile
 from parquedb.model.partition import PartitionSpec
 from parquedb.model.schema import Schema
 from parquedb.parquet.arrow import arrow_schema_of
+from parquedb.parquet.dynamic import AnyType
 from parquedb.parquet.footer import Footer, footer_of, not_parquet
 from parquedb.parquet.scan import (
     ABSENT,
@@ -83,6 +85,7 @@ class GroupFile:
         self._arrow = arrow_schema_of(schema)
         self.groups = self._read_groups(key)
         self.rows = self._parquet.metadata.num_rows
+        self.is_sorted = self._says_sorted()
 
     def __enter__(self) -> GroupFile:
         return self
@@ -108,7 +111,7 @@ class GroupFile:
         """Return what the file's footer says."""
         return footer_of(self.file.path, self.file.size_bytes, self._parquet.metadata)
 
-    def is_sorted(self) -> bool:
+    def _says_sorted(self) -> bool:
         """Whether the footer says that the rows are sorted by the first column, ascending.
 
         parquet.thrift, ``RowGroup.sorting_columns``; the groups must follow each other too.
@@ -121,8 +124,28 @@ class GroupFile:
         bounds = [(group.lowest, group.highest) for group in self.groups]
         return all(
             one[1] is not None and other[0] is not None and one[1] <= other[0]
-            for one, other in zip(bounds, bounds[1:], strict=False)
+            for one, other in itertools.pairwise(bounds)
         )
+
+    def plain_columns(self) -> dict[str, str] | None:
+        """Return the file's own column for each of the schema's that it has.
+
+        Returns:
+            Names by names; a column that is not in it is null in every row. None where a column
+            is a partition's constant or of another type in the file than in the schema, so that
+            the file cannot be read as it is.
+        """
+        found = {}
+        for field in self.schema.fields:
+            index = self._layout.found.get(field.id)
+            if index is not None:
+                offered = self._layout.offered[index]
+                if not _reads_as(offered.type, self._arrow.field(field.name).type):
+                    return None
+                found[field.name] = offered.name
+            elif field.id in self._constants:
+                return None
+        return found
 
     def read(self, index: int, columns: Sequence[str] | None = None) -> pa.RecordBatch:
         """Read a row group.
@@ -180,3 +203,11 @@ class GroupFile:
             groups.append(Group(start, group.num_rows, lowest, highest))
             start += group.num_rows
         return tuple(groups)
+
+
+def _reads_as(offered: AnyType, wanted: AnyType) -> bool:
+    """Whether a column needs no conversion, however its text is laid out in memory."""
+    texts = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+    if any(is_text(offered) for is_text in texts):
+        return any(is_text(wanted) for is_text in texts)
+    return bool(offered.equals(wanted))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,6 +18,26 @@ from parquedb.storage.store import Store
 
 GROUP_ROWS = 131_072
 GROUP_BYTES = 128 << 20
+_FALSE_POSITIVES = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Arrangement:
+    """How rows lie in a file.
+
+    Args:
+        group_rows: Rows of a row group, at most.
+        sorted_by: Name of the column that the rows are sorted by, ascending.
+        bloom: Names of columns that get a bloom filter; those that are not there get none.
+    """
+
+    group_rows: int = GROUP_ROWS
+    sorted_by: str | None = None
+    bloom: tuple[str, ...] = ()
+
+
+PLAIN = Arrangement()
+"""In the order in which they come."""
 
 
 def write_parquet(
@@ -25,11 +47,12 @@ def write_parquet(
     schema: Schema,
     *,
     metadata: Mapping[str, str] | None = None,
+    arrangement: Arrangement = PLAIN,
 ) -> DataFile:
     """Write rows as a new Parquet file, in the memory of one row group.
 
-    A row group has about 131,072 rows or 128 MiB. Field ids are written if the schema's identity
-    is ``BY_ID``. No Arrow schema is embedded: the file reads the same everywhere.
+    A row group has at most the arrangement's rows, and about 128 MiB. Field ids are written if the
+    schema's identity is ``BY_ID``. No Arrow schema is embedded: the file reads the same everywhere.
 
     Args:
         store: The store.
@@ -37,6 +60,7 @@ def write_parquet(
         batches: The rows; columns by position as in ``schema``.
         schema: The columns.
         metadata: Key-value metadata for the footer.
+        arrangement: How the rows lie in the file. That they are sorted is the caller's promise.
 
     Returns:
         The file with its row count, exact size and statistics by the ids of ``schema``.
@@ -55,8 +79,9 @@ def write_parquet(
             compression="zstd",
             store_schema=False,
             metadata_collector=collected,
+            **_arrange(arrow, arrangement),
         ) as writer:
-            for table in _row_groups(key, batches, arrow):
+            for table in _row_groups(key, batches, arrow, arrangement.group_rows):
                 writer.write_table(table, row_group_size=max(1, table.num_rows))
             if metadata:
                 writer.add_key_value_metadata(dict(metadata))
@@ -68,22 +93,38 @@ def write_parquet(
 
 
 def _row_groups(
-    key: str, batches: Iterable[pa.RecordBatch], arrow: pa.Schema
+    key: str, batches: Iterable[pa.RecordBatch], arrow: pa.Schema, group_rows: int
 ) -> Iterator[pa.Table]:
     """Gather batches until they make a row group."""
     gathered: list[pa.RecordBatch] = []
     rows = size_bytes = 0
     for batch in batches:
-        for start in range(0, batch.num_rows, GROUP_ROWS):
-            part = batch.slice(start, GROUP_ROWS)
+        start = 0
+        while start < batch.num_rows:
+            part = batch.slice(start, group_rows - rows)
             gathered.append(_fit(key, part, arrow))
+            start += part.num_rows
             rows += part.num_rows
             size_bytes += part.nbytes
-            if rows >= GROUP_ROWS or size_bytes >= GROUP_BYTES:
+            if rows >= group_rows or size_bytes >= GROUP_BYTES:
                 yield pa.Table.from_batches(gathered, arrow)
                 gathered, rows, size_bytes = [], 0, 0
     if gathered:
         yield pa.Table.from_batches(gathered, arrow)
+
+
+def _arrange(arrow: pa.Schema, arrangement: Arrangement) -> dict[str, Any]:
+    """Return the settings that tell pyarrow's writer of an arrangement."""
+    settings: dict[str, Any] = {}
+    if arrangement.sorted_by is not None:
+        ordering: Any = [(arrangement.sorted_by, "ascending")]
+        settings["sorting_columns"] = pq.SortingColumn.from_ordering(arrow, ordering)
+    bloom = [name for name in arrangement.bloom if name in arrow.names]
+    if bloom:
+        settings["bloom_filter_options"] = {
+            name: {"ndv": arrangement.group_rows, "fpp": _FALSE_POSITIVES} for name in bloom
+        }
+    return settings
 
 
 def _fit(key: str, batch: pa.RecordBatch, arrow: pa.Schema) -> pa.RecordBatch:

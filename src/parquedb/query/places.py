@@ -53,8 +53,9 @@ def column_of(fields: Iterable[Field], name: str, table: str | None) -> Place | 
     quoted = literals.identifier(name)
     if quoted is None:
         return OPAQUE
-    prefix = "" if table is None else f"{literals.identifier(table)}."
-    return Place(prefix + quoted, field.type)
+    if table is not None:
+        quoted = f"{literals.identifier(table)}.{quoted}"
+    return Place(quoted, field.type)
 
 
 def child_of(parent: Place, name: str) -> Place | Opaque | None:

@@ -16,6 +16,7 @@ import orjson
 from parquedb.model.schema import Schema
 from parquedb.model.types import (
     BinaryType,
+    DecimalType,
     FixedType,
     FloatType,
     ListType,
@@ -53,7 +54,7 @@ from parquedb.query.places import (
     present_at_most,
 )
 from parquedb.query.reach import index_of
-from parquedb.query.scalars import bracket_of_type
+from parquedb.query.scalars import bracket_of_type, steps_of
 from parquedb.query.truth import (
     ALWAYS,
     FALSE,
@@ -165,7 +166,9 @@ def _sort_by(place: Place, *, foreign: bool) -> str | None:
             key = f"row(NOT isnan({column}), {column})"
         case BinaryType() | FixedType():
             key = f"row(octet_length({column}), {column})"
-        case type_ if bracket_of_type(type_) is None or isinstance(type_, UuidType):
+        case UuidType() | DecimalType() if steps_of(place.type) is None:
+            return None
+        case type_ if bracket_of_type(type_) is None:
             return None
         case _:
             return column

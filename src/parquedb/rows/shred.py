@@ -38,7 +38,7 @@ from parquedb.rows.values import (
 _PART_ROWS = 4096
 _SHOWN = 5
 """How many documents one message lists."""
-_ESCAPED = 6
+_SWELLS = 6
 _KEY_BYTES = 64
 
 Shape = tuple[str, ...]
@@ -263,10 +263,10 @@ def _name(documents: Sequence[Document], row: int) -> str:
 
 def _check_sizes(documents: Sequence[Document], arrays: Sequence[AnyArray]) -> None:
     """Refuse documents that are too large, by the exact measure only where it can matter."""
-    if sum(array.nbytes for array in arrays) * _ESCAPED < MAX_SIZE_BYTES:
+    if sum(array.nbytes for array in arrays) * _SWELLS < MAX_SIZE_BYTES:
         return
     sizes = sum((_row_bytes(array) for array in arrays), np.zeros(len(documents), np.int64))
-    for row in np.flatnonzero(sizes * _ESCAPED > MAX_SIZE_BYTES).tolist():
+    for row in np.flatnonzero(sizes * _SWELLS > MAX_SIZE_BYTES).tolist():
         check_size(documents[row], _name(documents, row))
 
 

@@ -24,16 +24,20 @@ MAX_DEPTH = 100
 MAX_SIZE_BYTES = 16 << 20
 """How long a document's JSON form may be."""
 
-_ESCAPED = 6
-"""The most bytes of JSON for one byte of text."""
+_SWELLS = 8
+"""The JSON form is at most this many times as long as it is measured, and never shorter."""
 _SHOWN = 20
 """How many problems one message lists."""
-_SAFE_INT = 2**63 - 1
-_BYTES_OF: dict[type, int] = {NoneType: 4, bool: 5, date: 21, UUID: 47}
+_BYTES_OF: dict[type, int] = {NoneType: 4, bool: 4, date: 21, UUID: 47}
+"""The shortest JSON of kinds that have about one length."""
 _ATOMS = frozenset({NoneType, bool, int, float, str, bytes, date, Decimal, UUID})
 _KINDS = (
     "None, bool, int, float, str, bytes, datetime, date, Decimal, UUID, list or dict with str keys"
 )
+
+
+class _TooLarge(Exception):  # noqa: N818  (a signal that stays in this module)
+    """A value is so large that looking further is of no use, and may never end."""
 
 
 class _Unclean(Exception):  # noqa: N818  (a signal that stays in this module)
@@ -48,7 +52,7 @@ def check_document(document: Document, where: str) -> int:
         where: How messages name it, ``users/01J…``.
 
     Returns:
-        About how many bytes its JSON form has.
+        About how many bytes its JSON form has, rather too few.
 
     Raises:
         InvalidInputError: Some values are not acceptable; the message lists them by path.
@@ -59,7 +63,7 @@ def check_document(document: Document, where: str) -> int:
         problems: list[str] = []
         size_bytes = find_problems(document, problems)
         raise_problems(where, problems)
-    if size_bytes * _ESCAPED > MAX_SIZE_BYTES:
+    if size_bytes * _SWELLS > MAX_SIZE_BYTES:
         size_bytes = check_size(document, where)
     return size_bytes
 
@@ -86,7 +90,7 @@ def is_clean(value: Any, depth: int) -> bool:
         depth: How many lists and dicts it is in, the document not counted.
     """
     try:
-        return _measure(value, depth) * _ESCAPED <= MAX_SIZE_BYTES
+        return _measure(value, depth) * _SWELLS <= MAX_SIZE_BYTES
     except (_Unclean, UnicodeEncodeError, OverflowError):
         return False
 
@@ -115,11 +119,19 @@ def find_problems(value: Any, problems: list[str], path: str = "", depth: int = 
     Returns:
         About how many bytes its JSON form has.
     """
+    try:
+        return _walk(value, problems, path, depth)
+    except _TooLarge:
+        problems.append(_at(path, _too_large(MAX_SIZE_BYTES)))
+        return 0
+
+
+def _walk(value: Any, problems: list[str], path: str, depth: int) -> int:
     if isinstance(value, dict | list | tuple):
         if depth > MAX_DEPTH:
             problems.append(_at(path, f"lists and dicts are nested deeper than {MAX_DEPTH} levels"))
             return 0
-        if len(problems) > _SHOWN * 50:
+        if len(problems) > _SHOWN * 50:  # a cycle
             return 0
         if isinstance(value, dict):
             return _dict_problems(value, problems, path, depth)
@@ -130,7 +142,8 @@ def find_problems(value: Any, problems: list[str], path: str = "", depth: int = 
     if problem:
         problems.append(_at(path, problem))
         return 0
-    return len(value) + 3 if isinstance(value, str | bytes) else 24
+    kind = type(value)
+    return _measure(value, 0) if kind in _ATOMS or kind is datetime else 2
 
 
 def plain(value: Any) -> Any:
@@ -171,7 +184,7 @@ def in_utc(value: datetime) -> datetime:
 def _measure(value: Any, depth: int) -> int:
     kind = type(value)
     if kind is str:
-        return (len(value) if value.isascii() else len(value.encode())) + 3
+        return (len(value) if value.isascii() else len(value.encode())) + 2
     if kind is dict:
         return _measure_dict(value, depth)
     if kind is list:
@@ -188,12 +201,12 @@ def _measure_dict(document: Document, depth: int) -> int:
         if type(key) is not str:
             raise _Unclean
         if not key.isascii():
-            size += len(key.encode())
+            key.encode()
         kind = type(value)
         if kind is str:
             size += len(key) + (len(value) if value.isascii() else len(value.encode())) + 6
-        elif kind is int and -_SAFE_INT <= value <= _SAFE_INT:
-            size += len(key) + 12
+        elif kind is int:
+            size += len(key) + (value.bit_length() >> 2) + 5
         elif kind is dict:
             size += len(key) + 4 + _measure_dict(value, depth + 1)
         elif kind is list:
@@ -214,12 +227,12 @@ def _measure_list(items: list[Any], depth: int) -> int:
         if kind is str:
             text = "".join(items)
             size = len(text) if text.isascii() else len(text.encode())
-            return size + 3 * len(items) + 2
+            return size + 3 * len(items) + 1
         if kind is float:
             total = sum(items)
             if total == total:  # not NaN, so none of them is
-                return 18 * len(items)
-    size = 2
+                return 4 * len(items) + 1
+    size = 1
     for item in items:
         size += _measure(item, depth + 1) + 1
         if size > MAX_SIZE_BYTES:
@@ -232,19 +245,19 @@ def _measure_rest(value: Any, kind: type) -> int:
     if kind is datetime:
         if value.tzinfo is not None and value.tzinfo is not UTC:
             in_utc(value)
-        return 39
+        return 32
     if kind is float:
         if value != value:  # NaN
             raise _Unclean
-        return 18
+        return 3
     if (size := _BYTES_OF.get(kind)) is not None:
         return size
     if kind is int:
-        return cast("int", value.bit_length()) // 3 + 12
+        return cast("int", value.bit_length() >> 2) + 1
     if kind is bytes:
-        return len(value) * 4 // 3 + 16
+        return len(value) * 4 // 3 + 12
     if kind is Decimal and value.is_finite():
-        return 40 + len(value.as_tuple().digits)
+        return 14 + len(value.as_tuple().digits)
     raise _Unclean
 
 
@@ -255,19 +268,20 @@ def _dict_problems(value: dict[Any, Any], problems: list[str], path: str, depth:
         elif not _encodes(key):
             problems.append(_at(path, f"the key {key!r} holds half of a surrogate pair"))
     items = ((str.__str__(k), v) for k, v in value.items() if isinstance(k, str))
-    return _size_of_items(items, problems, path, depth)
+    return sum(len(key) + 3 for key in value if isinstance(key, str)) + _size_of_items(
+        items, problems, path, depth
+    )
 
 
 def _size_of_items(
     items: Iterable[tuple[str, Any]], problems: list[str], path: str, depth: int
 ) -> int:
-    size = 2
+    size = 1
     for key, item in items:
         inner = f"{path}.{key}" if path else key
-        size += find_problems(item, problems, inner, depth + 1) + len(key) + 4
-        if size > MAX_SIZE_BYTES * _ESCAPED:
-            problems.append(_at(path, _too_large(size)))
-            return 0
+        size += _walk(item, problems, inner, depth + 1) + 1
+        if size > MAX_SIZE_BYTES:
+            raise _TooLarge
     return size
 
 
@@ -359,7 +373,9 @@ def _at(path: str, problem: str) -> str:
 
 
 def _too_large(size_bytes: int) -> str:
+    """Say that a document is too large; ``size_bytes`` is the limit where more is not known."""
+    has = f"{size_bytes} bytes, " if size_bytes > MAX_SIZE_BYTES else ""
     return (
-        f"the document's JSON form has {'at least ' if size_bytes > MAX_SIZE_BYTES * 2 else ''}"
-        f"{size_bytes} bytes, more than {MAX_SIZE_BYTES}; keep large content in files of its own"
+        f"the document's JSON form has {has}more than {MAX_SIZE_BYTES} bytes; keep large content "
+        f"in files of its own"
     )

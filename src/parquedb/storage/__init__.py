@@ -11,6 +11,7 @@ from parquedb.storage.store import (
     Renames,
     SettableTimes,
     Store,
+    StoreLock,
 )
 
 __all__ = [
@@ -23,5 +24,6 @@ __all__ = [
     "Renames",
     "SettableTimes",
     "Store",
+    "StoreLock",
     "open_store",
 ]

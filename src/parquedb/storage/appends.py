@@ -40,12 +40,11 @@ class LocalAppendFile:
         NotFoundError: There is no such file.
     """
 
-    __slots__ = ("_durable", "_fd", "_folder", "_named", "_path")
+    __slots__ = ("_durable", "_fd", "_named", "_path")
 
     def __init__(self, path: str, *, durable: bool) -> None:
         self._fd = -1
         self._path = path
-        self._folder = os.path.dirname(path) + "/"
         self._durable = durable
         self._named = False
         try:
@@ -63,10 +62,6 @@ class LocalAppendFile:
         except OSError as error:
             raise read_error(error, self._path) from error
         return found.st_size if found.st_nlink else None
-
-    def beside(self, name: str) -> bool:
-        """Whether the file's folder holds a file of this name."""
-        return os.access(self._folder + name, os.F_OK)
 
     def read(self, start: int) -> bytes:
         """Return what is there from an offset to the end."""
@@ -121,7 +116,7 @@ class LocalAppendFile:
                 _sync_data(self._fd)
             else:
                 os.fsync(self._fd)
-                fsync_path(self._folder)
+                fsync_path(os.path.dirname(self._path))
                 self._named = True
         except OSError as error:
             raise CommitUnknownError(
@@ -154,11 +149,25 @@ class LocalAppendFile:
             ) from failure
 
 
+_forks = 0
+"""How often this process was forked off another one since this module was loaded."""
+
+
+def _count_fork() -> None:
+    global _forks  # noqa: PLW0603
+    _forks += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_count_fork)
+
+
 class FileLock:
     """An exclusive lock between processes and threads, reentrant for the thread that holds it.
 
     Two locks on the same path are strangers, also within one process. A child of ``fork`` opens
-    the file anew, because it would share the lock with its parent otherwise.
+    the file anew, because it would share the lock with its parent otherwise. The file stays open,
+    so that taking and letting go are one system call each.
 
     Args:
         path: The lock file. It is created at the first use and never deleted.
@@ -178,21 +187,28 @@ class FileLock:
         self._make = make
         self._fd = -1
         self._depth = 0
+        self._doubted = True
         self._mutex = threading.RLock()
-        self._pid = os.getpid()
+        self._forks = _forks
 
     def __enter__(self) -> FileLock:
         """Wait until nobody else holds the lock, and take it."""
-        if self._pid != os.getpid():
+        if self._forks != _forks:
             self._start_over()
         self._mutex.acquire()
-        try:
-            if self._depth == 0:
-                self._lock()
-            self._depth += 1
-        except BaseException:
-            self._mutex.release()
-            raise
+        if self._depth == 0:
+            try:
+                if self._doubted:
+                    self._lock()
+                else:
+                    _fcntl.flock(self._fd, _fcntl.LOCK_EX)
+            except BaseException as error:
+                self._close()
+                self._mutex.release()
+                if isinstance(error, OSError):
+                    raise self._error(error) from error
+                raise
+        self._depth += 1
         return self
 
     def __exit__(
@@ -212,32 +228,33 @@ class FileLock:
     def __del__(self) -> None:
         self._close()
 
+    def doubt(self) -> None:
+        """Have the next use make sure that the file is still the one of its name."""
+        self._doubted = True
+
     def _lock(self) -> None:
         while True:
-            try:
-                if self._fd < 0:
-                    self._make(self._path, self._open)
-                _fcntl.flock(self._fd, _fcntl.LOCK_EX)
-                if os.fstat(self._fd).st_nlink:
-                    return
-                self._close()  # somebody deleted the file: others lock its successor
-            except OSError as error:
-                self._close()
-                if error.errno in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):
-                    raise UnsupportedError(
-                        f"{self._path!r}: {error.strerror}; this file system has no locks, on "
-                        "which writing rests: keep the database on another disk"
-                    ) from error
-                raise write_error(error, self._path) from error
-            except BaseException:
-                self._close()
-                raise
+            if self._fd < 0:
+                self._make(self._path, self._open)
+            _fcntl.flock(self._fd, _fcntl.LOCK_EX)
+            if os.fstat(self._fd).st_nlink:
+                self._doubted = False
+                return
+            self._close()  # somebody deleted the file: others lock its successor
+
+    def _error(self, error: OSError) -> Exception:
+        if error.errno in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):
+            return UnsupportedError(
+                f"{self._path!r}: {error.strerror}; this file system has no locks, on which "
+                "writing rests: keep the database on another disk"
+            )
+        return write_error(error, self._path)
 
     def _open(self, path: str) -> None:
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
 
     def _close(self) -> None:
-        fd, self._fd = getattr(self, "_fd", -1), -1
+        fd, self._fd, self._doubted = getattr(self, "_fd", -1), -1, True
         if fd >= 0:
             with contextlib.suppress(OSError):
                 os.close(fd)
@@ -246,4 +263,4 @@ class FileLock:
         self._close()
         self._depth = 0
         self._mutex = threading.RLock()
-        self._pid = os.getpid()
+        self._forks = _forks

@@ -226,10 +226,6 @@ class AppendFile(Protocol):
         """Return the size in bytes as it is now, or None once the object was deleted."""
         ...
 
-    def beside(self, name: str) -> bool:
-        """Whether the object's folder holds another of this name. Cheap."""
-        ...
-
     def read(self, start: int) -> bytes:
         """Return what is there from an offset to the end."""
         ...
@@ -266,6 +262,17 @@ class AppendFile(Protocol):
         ...
 
 
+class StoreLock(AbstractContextManager[object], Protocol):
+    """A lock between processes, and between threads; reentrant for the thread that holds it.
+
+    It is let go when its process ends.
+    """
+
+    def doubt(self) -> None:
+        """Have the next use make sure that what is locked was not deleted in the meantime."""
+        ...
+
+
 @runtime_checkable
 class Appends(Protocol):
     """A store whose objects can grow, with locks that let one process at a time do so."""
@@ -282,11 +289,10 @@ class Appends(Protocol):
         """Whether there is something at a key; cheaper than :meth:`Store.head`."""
         ...
 
-    def lock(self, prefix: str) -> AbstractContextManager[object]:
-        """Return a lock that holds off everybody else's lock on the same prefix.
+    def lock(self, prefix: str) -> StoreLock:
+        """Return a lock that holds off every other lock on the same prefix.
 
-        Between processes, and between threads; reentrant for the thread that holds it, within the
-        lock object returned. It is let go when its process ends. No listing shows a trace of it.
+        Nothing is done before its first use. No listing shows a trace of it.
 
         Raises:
             UnsupportedError: There are no such locks here.

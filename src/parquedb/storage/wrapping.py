@@ -16,6 +16,7 @@ from parquedb.storage.store import (
     Renames,
     SettableTimes,
     Store,
+    StoreLock,
 )
 
 
@@ -159,7 +160,7 @@ class _Appending(Wrapper):
         self._asked("exists")
         return cast("Appends", self._store).exists(key)
 
-    def lock(self, prefix: str) -> AbstractContextManager[object]:
+    def lock(self, prefix: str) -> StoreLock:
         """Hand on."""
         self._asked("lock")
         return cast("Appends", self._store).lock(prefix)
@@ -181,11 +182,6 @@ class WrappedFile:
         """Hand on."""
         self._asked("size")
         return self._file.size()
-
-    def beside(self, name: str) -> bool:
-        """Hand on."""
-        self._asked("beside")
-        return self._file.beside(name)
 
     def read(self, start: int) -> bytes:
         """Hand on."""

@@ -1,0 +1,367 @@
+"""A database: collections of documents in one storage."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import os
+import threading
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal
+
+from parquedb.ambient import SYSTEM, Ambient
+from parquedb.documents.collection import Collection
+from parquedb.documents.ids import Ulids
+from parquedb.documents.naming import namespace_of, type_of
+from parquedb.documents.relations import Relations
+from parquedb.documents.rules import CollectionRules
+from parquedb.documents.schema import parse_schema
+from parquedb.documents.transaction import Transaction, Transactions
+from parquedb.errors import InvalidInputError, StateError
+from parquedb.model.format import Format
+from parquedb.namespace.live import LiveNamespace, LiveOptions
+from parquedb.namespace.places import Places, check_namespace
+from parquedb.namespace.tables import discover_namespaces
+from parquedb.query.blocks import DEFAULT_BUDGET_BYTES, Blocks
+from parquedb.query.duck import Duck
+from parquedb.storage.open import open_store
+from parquedb.storage.store import Store
+
+if TYPE_CHECKING:
+    import pyarrow
+
+    from parquedb.namespace.flush import Flushed
+
+Storage = str | os.PathLike[str] | Store
+Durability = Literal["fsync", "os"]
+
+_BACKEND_KEYS = frozenset({"type", "warehouse", "location", "migrate_from"})
+_LARGE_BYTES = 64 << 20
+_SMALL_PART = 100
+
+
+@dataclass(frozen=True, slots=True)
+class _Backend:
+    """What ``backend=`` says.
+
+    Args:
+        format: The format of tables; None: whatever is there, native for new ones.
+        places: Where tables are.
+        migrate_from: What to migrate from where a table is in another format: a format's name,
+            ``"auto"``, or None.
+    """
+
+    format: Format | None
+    places: Places
+    migrate_from: str | None
+
+
+class DB:
+    """A database in a folder, or in memory. Safe between threads and processes.
+
+    ``db.Users``, ``db["users"]`` and ``db.collection("users")`` are the same collection.
+
+    Args:
+        storage: A folder, ``memory://name``, or a store.
+        schema: For each collection what its documents are, see docs/schemas.md. Collections that
+            are not in it take any document.
+        backend: ``"native"``, ``"iceberg"``, ``"delta"``, or a mapping with ``type``, ``warehouse``
+            (prefix of Iceberg tables), ``location`` (prefix of Delta tables) and ``migrate_from``
+            (``"auto"`` or a format: tables of another format are migrated when they are opened).
+        durability: ``"fsync"``: a write returns once it is on the disk. ``"os"``: once the
+            operating system has it; a power failure can lose the last ones.
+        flush_bytes: The journal is flushed into the table once it is larger.
+        flush_interval: Seconds between flushes in the background; none by default.
+        cache_bytes: Memory for decoded rows.
+        ambient: Clock, identities, randomness.
+
+    Raises:
+        InvalidInputError: An argument is not acceptable.
+        StorageError: The folder is a file.
+    """
+
+    def __init__(
+        self,
+        storage: Storage = ".",
+        *,
+        schema: Mapping[str, Any] | None = None,
+        backend: str | Mapping[str, Any] | None = None,
+        durability: Durability = "fsync",
+        flush_bytes: int = 64 << 20,
+        flush_interval: float | None = None,
+        cache_bytes: int = DEFAULT_BUDGET_BYTES,
+        ambient: Ambient = SYSTEM,
+    ) -> None:
+        if durability not in ("fsync", "os"):
+            raise InvalidInputError(f"durability is 'fsync' or 'os', not {durability!r}")
+        self._backend = _parse_backend(backend)
+        self._rules = _parse_schemas(schema or {})
+        self.store = open_store(storage)
+        self._ambient = ambient
+        self._options = LiveOptions(
+            format=self._backend.format or Format.NATIVE,
+            is_durable=durability == "fsync",
+            flush_bytes=flush_bytes,
+        )
+        self._blocks = Blocks(self.store, cache_bytes)
+        self._duck = Duck()
+        self._ulids = Ulids(ambient)
+        self._transactions = Transactions()
+        self._relations = Relations(self.collection)
+        self._lock = threading.RLock()
+        self._collections: dict[str, Collection] = {}
+        self._closed = False
+        self._stop = threading.Event()
+        self._flusher = self._start_flusher(flush_interval)
+
+    def __repr__(self) -> str:
+        return f"DB({self.store.root!r})"
+
+    def __enter__(self) -> DB:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __getattr__(self, name: str) -> Collection:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return self.collection(name)
+
+    def __getitem__(self, name: str) -> Collection:
+        return self.collection(name)
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self._namespace(name) in self.collections()
+
+    def collection(self, name: str) -> Collection:
+        """Return a collection; it need not exist yet.
+
+        Args:
+            name: ``users``, or a type's name such as ``User`` or ``Users``.
+
+        Raises:
+            InvalidInputError: The name cannot be a namespace's.
+            StateError: Its table is of another format than ``backend`` asks for.
+        """
+        if self._closed:
+            raise StateError(f"the database {self.store.root!r} was closed; open it again")
+        known = self._collections.get(name)
+        if known is not None:
+            return known
+        with self._lock:
+            namespace = self._namespace(name)
+            if namespace not in self._collections:
+                self._collections[namespace] = self._open(namespace)
+            self._collections[name] = self._collections[namespace]
+            return self._collections[name]
+
+    def collections(self) -> tuple[str, ...]:
+        """Return the names of the collections that exist, sorted."""
+        found = set(discover_namespaces(self.store, self._backend.places))
+        return tuple(sorted(found))
+
+    def transaction(self) -> AbstractContextManager[Transaction]:
+        """Begin a transaction over one collection, for a ``with`` block.
+
+        What is written in the block becomes visible at its end, all at once. If the block raises,
+        or somebody else changed a document that it had read to change it, nothing is written.
+
+        Raises:
+            ConflictError: At the end: somebody else changed such a document.
+        """
+        return self._transactions.begin()
+
+    def sql(self, query: str, params: object = None) -> pyarrow.Table:
+        """Run SQL over collections by their names, each as it is now, the tail included.
+
+        Deleted documents are left out. Tables are those of the collection's columns; what has no
+        column is JSON in ``"$data"``.
+
+        Args:
+            query: DuckDB's SQL.
+            params: Values for its placeholders, a list or a mapping.
+
+        Raises:
+            InvalidInputError: The query is not valid.
+        """
+        from parquedb.query.statement import run_sql  # noqa: PLC0415  (a get does without)
+
+        names = [name for name in self.collections() if name.casefold() in query.casefold()]
+        spaces = {name: self.collection(name).space for name in names}
+        return run_sql(self._duck, spaces, query, params)
+
+    def flush(self, name: str | None = None) -> dict[str, Flushed]:
+        """Move what is in the journal into the tables.
+
+        Args:
+            name: A collection; all by default.
+
+        Returns:
+            What was done, by collection.
+        """
+        from parquedb.namespace.flush import flush  # noqa: PLC0415  (a get does without)
+
+        names = self._all() if name is None else (self._namespace(name),)
+        done = {each: flush(self.collection(each).space) for each in names}
+        return {each: flushed for each, flushed in done.items() if flushed is not None}
+
+    def compact(self, name: str | None = None) -> dict[str, Flushed]:
+        """Write the files of tables anew, sorted and few."""
+        from parquedb.namespace.flush import flush  # noqa: PLC0415
+
+        names = self._all() if name is None else (self._namespace(name),)
+        done = {each: flush(self.collection(each).space, rewrite=True) for each in names}
+        return {each: flushed for each, flushed in done.items() if flushed is not None}
+
+    def close(self) -> None:
+        """Flush what is worth it and let go of everything. Closing twice is no error.
+
+        A tail that is small beside a large table stays in the journal, where it is as safe.
+        """
+        with self._lock:
+            if self._closed:
+                return
+            self._stop.set()
+            if self._flusher is not None:
+                self._flusher.join()
+            try:
+                for collection in self._opened():
+                    self._flush_at_close(collection.space)
+            finally:
+                self._closed = True
+                for collection in self._opened():
+                    collection.space.close()
+                self._blocks.close()
+                self._duck.close()
+
+    def _opened(self) -> list[Collection]:
+        return list({id(each): each for each in self._collections.values()}.values())
+
+    def _all(self) -> tuple[str, ...]:
+        return tuple(sorted({*self.collections(), *(each.name for each in self._opened())}))
+
+    def _namespace(self, name: str) -> str:
+        for rules in self._rules.values():
+            if name in (rules.namespace, rules.type):
+                return rules.namespace
+        return check_namespace(namespace_of(name))
+
+    def _open(self, namespace: str) -> Collection:
+        rules = self._rules.get(namespace) or CollectionRules(type_of(namespace), namespace)
+        options = replace(
+            self._options,
+            declared=rules.column_types(),
+            indexed=tuple(path for path in rules.indexed_paths() if "." not in path),
+        )
+        if self._backend.format is not None:
+            self._migrate(namespace, self._backend.format)
+        space = LiveNamespace(
+            self.store,
+            namespace,
+            self._backend.places,
+            self._blocks,
+            self._duck,
+            options,
+            ambient=self._ambient,
+        )
+        return Collection(
+            space, rules, self._ulids, self._relations, self._transactions, self._after_write
+        )
+
+    def _migrate(self, namespace: str, wanted: Format) -> None:
+        """Bring a namespace to the format that is asked for."""
+        from parquedb.namespace.tables import Namespace  # noqa: PLC0415
+
+        found = Namespace(self.store, namespace, self._backend.places).base_format()
+        if found is None or found is wanted:
+            return
+        if self._backend.migrate_from not in ("auto", found.value):
+            raise StateError(
+                f"namespace {namespace!r} is kept as {found.label}, not {wanted.label}: open the "
+                'database with backend={"type": "' + wanted.value + '", "migrate_from": "auto"}, '
+                f"or run: parquedb migrate-backend --to={wanted.value} --namespaces={namespace}"
+            )
+        from parquedb.migrate.options import MigrationOptions  # noqa: PLC0415
+        from parquedb.migrate.run import run_migration  # noqa: PLC0415
+
+        options = MigrationOptions(
+            target=wanted, source=found, places=self._backend.places, ambient=self._ambient
+        )
+        run_migration(self.store, [namespace], options).raise_for_errors()
+
+    def _after_write(self, space: LiveNamespace) -> None:
+        if space.needs_flush():
+            from parquedb.namespace.flush import flush  # noqa: PLC0415
+
+            flush(space)
+
+    def _flush_at_close(self, space: LiveNamespace) -> None:
+        from parquedb.namespace.flush import flush  # noqa: PLC0415
+
+        base = space.base
+        large = sum(source.file.size_bytes for source in base.sources)
+        tail = space.journal.size_bytes() + sum(s.staged.size_bytes for s in space.tail.staged)
+        if large < _LARGE_BYTES or tail * _SMALL_PART > large:
+            flush(space)
+
+    def _start_flusher(self, seconds: float | None) -> threading.Thread | None:
+        if seconds is None:
+            return None
+        if not seconds > 0:
+            raise InvalidInputError(f"flush_interval is a number of seconds, not {seconds!r}")
+        thread = threading.Thread(target=self._keep_flushing, args=(seconds,), daemon=True)
+        thread.start()
+        return thread
+
+    def _keep_flushing(self, seconds: float) -> None:
+        from parquedb.errors import ParqueDBError  # noqa: PLC0415
+        from parquedb.namespace.flush import flush  # noqa: PLC0415
+
+        while not self._stop.wait(seconds):
+            for collection in self._opened():
+                # what cannot be flushed now stays in the journal, and the next write says why
+                with contextlib.suppress(ParqueDBError):
+                    flush(collection.space)
+
+
+def _parse_backend(backend: str | Mapping[str, Any] | None) -> _Backend:
+    if backend is None:
+        return _Backend(None, Places(), None)
+    given = {"type": backend} if isinstance(backend, str) else dict(backend)
+    for key in given:
+        if key not in _BACKEND_KEYS:
+            near = difflib.get_close_matches(str(key), _BACKEND_KEYS, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise InvalidInputError(
+                f"backend has no setting {key!r}; it has {', '.join(sorted(_BACKEND_KEYS))}{hint}"
+            )
+    format_ = given.get("type")
+    if format_ is not None and format_ not in set(Format):
+        names = ", ".join(repr(each.value) for each in Format)
+        raise InvalidInputError(f"backend type {format_!r} is not known; it is one of {names}")
+    places = Places(str(given.get("warehouse", "")), str(given.get("location", "")))
+    wanted = None if format_ is None else Format(format_)
+    return _Backend(wanted, places, given.get("migrate_from"))
+
+
+def _parse_schemas(schema: Mapping[str, Any]) -> dict[str, CollectionRules]:
+    if not isinstance(schema, Mapping):
+        raise InvalidInputError(
+            f"schema is a mapping of collection names to schemas, not {type(schema).__name__}"
+        )
+    found: dict[str, CollectionRules] = {}
+    for name, spec in schema.items():
+        rules = parse_schema(name, spec)
+        if rules.namespace in found:
+            raise InvalidInputError(f"schema: {name!r} is the collection {rules.namespace!r} again")
+        found[rules.namespace] = rules
+    return found

@@ -1,0 +1,211 @@
+"""Create many documents at once: in the journal, or in Parquet files that the journal refers to."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa
+
+from parquedb.documents.ids import Ulids
+from parquedb.documents.image import GIVEN_NAMES, new_image
+from parquedb.documents.rules import CollectionRules
+from parquedb.errors import AlreadyExistsError, CommitUnknownError, ConflictError, ParqueDBError
+from parquedb.model.schema import Schema
+from parquedb.namespace.entry import Staged, Write
+from parquedb.namespace.live import LiveNamespace
+from parquedb.parquet.write import Arrangement, write_parquet
+from parquedb.rows.columns import evolve
+from parquedb.rows.shred import shred
+
+Document = dict[str, Any]
+
+STAGED_FROM = 20_000
+"""So many documents at once go to a file of their own."""
+_CHUNK = 65_536
+_FILE_ROWS = 2_000_000
+_IDS = 4096
+
+
+class Stager:
+    """Writes batches to staged files, the rows of one being written while the next is prepared.
+
+    Args:
+        space: The namespace.
+    """
+
+    def __init__(self, space: LiveNamespace) -> None:
+        self._space = space
+        self._schema: Schema | None = None
+        self._start = space.view().schema
+        self.staged: list[Staged] = []
+
+    @property
+    def schema(self) -> Schema:
+        """The columns of the files."""
+        return self._schema or self._start
+
+    def write(self, batches: Iterable[list[Document]]) -> None:
+        """Write all batches; the files are deleted again if one is not acceptable.
+
+        A file is sorted by ``$id``: where a batch begins below the end of the one before it,
+        another file begins.
+        """
+        self._rest = map(_in_order, batches)
+        self._waiting = next(self._rest, None)
+        try:
+            while self._waiting is not None:
+                self._write_file()
+        except BaseException:
+            self.discard()
+            raise
+
+    def check(self) -> None:
+        """Make sure that the files still fit what other writers staged meanwhile.
+
+        Raises:
+            ConflictError: Another file has a column of the same name and another type.
+        """
+        known = {field.name: field.type for field in self._space.view().schema.fields}
+        for field in self.schema.fields:
+            if known.get(field.name, field.type) != field.type:
+                raise ConflictError(
+                    f"somebody else wrote {field.name!r} of {self._space.name!r} with another type "
+                    "meanwhile; write the documents again"
+                )
+
+    def discard(self) -> None:
+        """Delete the files."""
+        for staged in self.staged:
+            self._space.store.delete(staged.path)
+
+    def _write_file(self) -> None:
+        space = self._space
+        key = f"_parquedb/{space.name}/staged/{space.ambient.new_uuid().hex}.parquet"
+        assert self._waiting is not None  # as the caller saw
+        known = self.schema if self.schema.fields else None
+        self._schema = evolve(known, self._waiting, space.options.declared)
+        arrangement = Arrangement(_CHUNK, "$id", ("$id", *space.options.indexed))
+        rows = _ahead(self._shredded(self._schema))
+        file = write_parquet(space.store, key, rows, self._schema, arrangement=arrangement)
+        self.staged.append(Staged(key, file.size_bytes, file.rows or 0, fresh=True))
+
+    def _shredded(self, schema: Schema) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of batches as long as they follow each other."""
+        rows, last = 0, ""
+        while self._waiting is not None and rows < _FILE_ROWS:
+            if self._waiting[0]["$id"] <= last:
+                return
+            last = self._waiting[-1]["$id"]
+            rows += len(self._waiting)
+            yield shred(self._waiting, schema)
+            self._waiting = next(self._rest, None)
+
+
+def create_documents(
+    space: LiveNamespace,
+    images: Iterator[Document],
+    put: Callable[[Sequence[Document]], object],
+    check_free: Callable[[Sequence[str]], None],
+    check_unique: Callable[[list[Document]], None] | None,
+) -> list[str]:
+    """Write new documents, all or none.
+
+    Args:
+        space: The namespace.
+        images: Their images.
+        put: Writes a few of them through the journal.
+        check_free: Raises if one of some ids is taken; called again at the very end.
+        check_unique: Raises if a unique value is taken; called for each batch before it is staged.
+
+    Returns:
+        Their ids in the order given.
+
+    Raises:
+        AlreadyExistsError: An id or a unique value is taken; nothing was written.
+    """
+    first = list(itertools.islice(images, STAGED_FROM))
+    if len(first) < STAGED_FROM:
+        put(first)
+        return [image["$id"] for image in first]
+    ids: list[str] = []
+    stager = Stager(space)
+
+    def batches() -> Iterator[list[Document]]:
+        batch = first
+        while batch:
+            if check_unique is not None:
+                check_unique(batch)
+            ids.extend([image["$id"] for image in batch])
+            yield batch
+            batch = list(itertools.islice(images, _CHUNK))
+
+    stager.write(batches())
+    ordered = sorted(ids)
+    for one, other in itertools.pairwise(ordered):
+        if one == other:
+            stager.discard()
+            raise AlreadyExistsError(f"two of the documents have the id {one!r}")
+
+    def build() -> Write:
+        stager.check()
+        check_free(ordered)
+        return Write({}, tuple(stager.staged))
+
+    try:
+        space.write(build)
+    except CommitUnknownError:
+        raise  # the entry may refer to the files
+    except ParqueDBError:
+        stager.discard()
+        raise
+    return ids
+
+
+def bulk_images(
+    rules: CollectionRules,
+    items: Iterable[Mapping[str, Any]],
+    ulids: Ulids,
+    now: datetime,
+    actor: str | None,
+) -> Iterator[Document]:
+    """Yield the stored images of new documents.
+
+    Without a schema the values are checked only when they become rows: each image then shares its
+    values with what the user gave until it is written.
+    """
+    if rules.fields or rules.strict or rules.id_field or rules.name_field:
+        for data in items:
+            yield new_image(rules, data, ulids, now, actor)
+        return
+    head: Document = {"createdAt": now, "updatedAt": now}
+    if actor is not None:
+        head |= {"createdBy": actor, "updatedBy": actor}
+    head["version"] = 1
+    prefix, type_ = f"{rules.namespace}/", rules.type
+    rest = iter(items)
+    while chunk := list(itertools.islice(rest, _IDS)):
+        for data, ulid in zip(chunk, ulids.many(len(chunk)), strict=True):
+            if type(data) is not dict or not GIVEN_NAMES.isdisjoint(data) or "name" not in data:
+                yield new_image(rules, data, ulids, now, actor, checked=False)
+                continue
+            image = {"$id": prefix + ulid, "$type": type_, **head}
+            image.update(data)
+            yield image
+
+
+def _in_order(images: list[Document]) -> list[Document]:
+    ids = [image["$id"] for image in images]
+    return images if ids == sorted(ids) else sorted(images, key=lambda image: image["$id"])
+
+
+def _ahead(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Yield batches, the next one being made while the last one is written."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting: Future[pa.RecordBatch | None] = pool.submit(next, batches, None)
+        while (batch := waiting.result()) is not None:
+            waiting = pool.submit(next, batches, None)
+            yield batch

@@ -1,0 +1,250 @@
+"""From what a user gives to the stored image of a document, and back to what a user gets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from parquedb.documents.entity import Entity
+from parquedb.documents.ids import Ulids, check_document_id
+from parquedb.documents.rules import SYSTEM_NAMES, CollectionRules
+from parquedb.documents.validate import validate
+from parquedb.errors import InvalidInputError
+from parquedb.query.view import own_copy
+from parquedb.rows.values import check_document, plain
+
+Document = dict[str, Any]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_GIVEN = frozenset({"$id", "$type", "$name"})
+_KEPT = SYSTEM_NAMES - _GIVEN
+GIVEN_NAMES = SYSTEM_NAMES | _GIVEN
+"""Names of fields that mean something when a document is created."""
+_NAMES = ("name", "title", "label")
+
+
+def instant(at_us: int) -> datetime:
+    """Return a time, microseconds since the epoch, as a datetime in UTC."""
+    return _EPOCH + timedelta(microseconds=at_us)
+
+
+def new_image(
+    rules: CollectionRules,
+    data: Mapping[str, Any],
+    ulids: Ulids,
+    now: datetime,
+    actor: str | None,
+    *,
+    checked: bool = True,
+) -> Document:
+    """Return the stored image of a new document.
+
+    Args:
+        rules: The collection's rules.
+        data: What the user gave; it is not changed, nor kept.
+        ulids: Where an id comes from where the user gives none.
+        now: The time of the write.
+        actor: Who writes.
+        checked: Whether values are checked and copied, if no schema asks for it; else whoever
+            makes rows of the image checks them.
+
+    Raises:
+        InvalidInputError: A value, a name or the id is not acceptable; all problems are named.
+    """
+    if not isinstance(data, Mapping):
+        raise InvalidInputError(
+            f"A document of {rules.namespace!r} is a mapping of field names to values, not "
+            f"{type(data).__name__}"
+        )
+    fields = _fields(rules, data)
+    image: Document = {"$id": _id(rules, data, fields, ulids)}
+    image["$type"] = _type(rules, data)
+    name = _name(rules, data, fields)
+    if name is not None:
+        image["name"] = name
+    image["createdAt"] = image["updatedAt"] = now
+    if actor is not None:
+        image["createdBy"] = image["updatedBy"] = actor
+    image["version"] = 1
+    if checked or rules.fields or rules.strict:
+        check_document(fields, image["$id"])
+        fields = validate(rules, plain(fields), creating=True, now=now)
+    image.update(fields)
+    return image
+
+
+def changed_image(
+    rules: CollectionRules, before: Document, after: Document, now: datetime, actor: str | None
+) -> Document:
+    """Return the stored image of a document that an update changed.
+
+    Args:
+        rules: The collection's rules.
+        before: The image before; it is not changed.
+        after: The document as the update left it, with the system fields of ``before``.
+        now: The time of the write.
+        actor: Who writes.
+    """
+    touched = frozenset(
+        key
+        for key in {**before, **after}
+        if key not in SYSTEM_NAMES and not _is_same(before, after, key)
+    )
+    fields = {key: value for key, value in after.items() if key not in SYSTEM_NAMES}
+    check_document(fields, before["$id"])
+    fields = validate(rules, fields, creating=False, changed=touched, now=now)
+    image = {key: before[key] for key in before if key in SYSTEM_NAMES}
+    image["updatedAt"] = max(now, before.get("updatedAt") or now)
+    if actor is not None:
+        image["updatedBy"] = actor
+    image["version"] = before.get("version", 0) + 1
+    name = _renamed(rules, before, fields, touched)
+    if name is not None:
+        fields["name"] = name
+    return _ordered(image, fields)
+
+
+def replaced_image(
+    rules: CollectionRules,
+    before: Document,
+    data: Mapping[str, Any],
+    now: datetime,
+    actor: str | None,
+) -> Document:
+    """Return the stored image of a document whose fields are all given anew.
+
+    System fields in ``data`` (of an entity that was read before) are left out; ``$id`` must be
+    the same.
+    """
+    given = data.get("$id")
+    if given is not None and check_document_id(rules.namespace, given) != before["$id"]:
+        raise InvalidInputError(
+            f"{before['$id']!r} cannot become {given!r}: a document keeps its id; create another"
+        )
+    fields = plain({key: data[key] for key in data if key not in SYSTEM_NAMES | {"$name"}})
+    check_document(fields, before["$id"])
+    fields = validate(rules, fields, creating=True, now=now)
+    image = {key: before[key] for key in before if key in SYSTEM_NAMES}
+    image["updatedAt"] = max(now, before.get("updatedAt") or now)
+    if actor is not None:
+        image["updatedBy"] = actor
+    image["version"] = before.get("version", 0) + 1
+    name = _name(rules, data, fields)
+    if name is not None:
+        fields["name"] = name
+    return _ordered(image, fields)
+
+
+def deleted_image(before: Document, now: datetime, actor: str | None) -> Document:
+    """Return the image of a document that is deleted but kept."""
+    image = dict(before)
+    image["updatedAt"] = image["deletedAt"] = max(now, before.get("updatedAt") or now)
+    if actor is not None:
+        image["updatedBy"] = image["deletedBy"] = actor
+    image["version"] = before.get("version", 0) + 1
+    return _ordered(image, {})
+
+
+def restored_image(before: Document, now: datetime, actor: str | None) -> Document:
+    """Return the image of a deleted document that is back."""
+    image = {key: before[key] for key in before if key not in ("deletedAt", "deletedBy")}
+    image["updatedAt"] = max(now, before.get("updatedAt") or now)
+    if actor is not None:
+        image["updatedBy"] = actor
+    image["version"] = before.get("version", 0) + 1
+    return image
+
+
+def entity_of(image: Document) -> Entity:
+    """Return a document as the user's own copy."""
+    return Entity(own_copy(image))
+
+
+def _fields(rules: CollectionRules, data: Mapping[str, Any]) -> Document:
+    """Return the user's own fields."""
+    reserved = [key for key in _KEPT if key in data]
+    if reserved:
+        names = ", ".join(map(repr, sorted(reserved)))
+        raise InvalidInputError(
+            f"A document of {rules.namespace!r} cannot be given {names}: ParqueDB keeps it itself; "
+            "choose another name for a field of your own"
+        )
+    return {key: value for key, value in data.items() if key not in _GIVEN}
+
+
+def _id(
+    rules: CollectionRules, data: Mapping[str, Any], fields: Mapping[str, Any], ulids: Ulids
+) -> str:
+    given = data.get("$id")
+    if given is None and rules.id_field is not None:
+        given = fields.get(rules.id_field)
+        if given is None:
+            raise InvalidInputError(
+                f"A document of {rules.namespace!r} needs {rules.id_field!r}: its id is made of it"
+            )
+        if not isinstance(given, str):
+            given = str(given)
+    if given is None:
+        return f"{rules.namespace}/{ulids.new()}"
+    return check_document_id(rules.namespace, given)
+
+
+def _type(rules: CollectionRules, data: Mapping[str, Any]) -> str:
+    given = data.get("$type", rules.type)
+    if not isinstance(given, str) or not given:
+        raise InvalidInputError(f"'$type' is the name of a type, not {given!r}")
+    return given
+
+
+def _name(rules: CollectionRules, data: Mapping[str, Any], fields: Mapping[str, Any]) -> str | None:
+    """Return the name that a document gets; None where it has a ``name`` of its own, or none."""
+    if "$name" in data:
+        if not isinstance(data["$name"], str):
+            raise InvalidInputError(f"'$name' is a string, not {data['$name']!r}")
+        return data["$name"]
+    if "name" in fields:
+        return None
+    for key in (rules.name_field, *_NAMES):
+        found = fields.get(key) if key is not None else None
+        if isinstance(found, str):
+            return found
+    return None
+
+
+def _renamed(
+    rules: CollectionRules, before: Document, fields: Document, touched: frozenset[str]
+) -> str | None:
+    """Return the new name of a document that is named after a field that was changed."""
+    if "name" in touched:
+        return None
+    for key in (rules.name_field, *_NAMES[1:]):
+        if key in touched and before.get("name") == before.get(key):
+            found = fields.get(key)
+            return found if isinstance(found, str) else None
+    return None
+
+
+def _is_same(before: Document, after: Document, key: str) -> bool:
+    return key in before and key in after and before[key] is after[key]
+
+
+def _ordered(image: Document, fields: Document) -> Document:
+    """Put the system fields first."""
+    merged = {**image, **fields}
+    ordered = {key: merged[key] for key in _ORDER if key in merged}
+    return {**ordered, **merged}
+
+
+_ORDER = (
+    "$id",
+    "$type",
+    "name",
+    "createdAt",
+    "updatedAt",
+    "deletedAt",
+    "createdBy",
+    "updatedBy",
+    "deletedBy",
+    "version",
+)

@@ -1,0 +1,129 @@
+"""Transactions: several writes to one collection that become visible together, or not at all."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from parquedb.errors import ConflictError, InvalidInputError, StateError
+from parquedb.namespace.entry import Write
+from parquedb.namespace.live import LiveNamespace
+
+if TYPE_CHECKING:
+    from parquedb.documents.collection import Collection
+
+Document = dict[str, Any]
+
+
+class Transaction:
+    """Writes that are kept back until the end.
+
+    Reads inside see them. At the end all documents that were read to be changed must still be as
+    they were read; else nothing is written.
+    """
+
+    def __init__(self) -> None:
+        self._collection: Collection | None = None
+        self._seen: dict[str, int | None] = {}
+        self.pending: dict[str, Document | None] = {}
+
+    @property
+    def space(self) -> LiveNamespace | None:
+        """The namespace that is written; None before the first write."""
+        return None if self._collection is None else self._collection.space
+
+    def join(self, collection: Collection) -> None:
+        """Take a collection into the transaction.
+
+        Raises:
+            InvalidInputError: It has another one already.
+        """
+        if self._collection is None:
+            self._collection = collection
+        elif self._collection.space is not collection.space:
+            raise InvalidInputError(
+                f"a transaction writes to one collection: this one has {self._collection.name!r} "
+                f"already, so {collection.name!r} needs a transaction of its own"
+            )
+
+    def see(self, key: str, document: Document | None) -> None:
+        """Remember a document that was read to be changed."""
+        self._seen.setdefault(key, None if document is None else document.get("version", 0))
+
+    def write(
+        self, build: Callable[[], Mapping[str, Document | None]]
+    ) -> Mapping[str, Document | None]:
+        """Keep the result of a write for the end."""
+        written = build()
+        self.pending.update(written)
+        return written
+
+    def commit(self) -> None:
+        """Write everything.
+
+        Raises:
+            ConflictError: A document was changed by somebody else since it was read.
+        """
+        collection = self._collection
+        if collection is None or not self.pending:
+            return
+        space = collection.space
+
+        def build() -> Write:
+            for key, version in self._seen.items():
+                found = space.get(key)
+                now = None if found is None else found.get("version", 0)
+                if now != version:
+                    raise ConflictError(
+                        f"{key!r} was changed by somebody else during the transaction, so none of "
+                        "it was written; run the transaction again"
+                    )
+            return Write(collection.check_unique(self.pending))
+
+        space.write(build)
+
+
+class Transactions:
+    """The transactions of a database: at most one at a time in each thread."""
+
+    def __init__(self) -> None:
+        self._local = threading.local()
+
+    @property
+    def current(self) -> Transaction | None:
+        """The transaction of this thread, None outside of one."""
+        found: Transaction | None = getattr(self._local, "current", None)
+        return found
+
+    def joined(self, collection: Collection) -> Transaction | None:
+        """Return this thread's transaction with a collection taken into it."""
+        transaction = self.current
+        if transaction is not None:
+            transaction.join(collection)
+        return transaction
+
+    def pending(self, space: LiveNamespace) -> Mapping[str, Document | None]:
+        """Return what this thread's transaction has written to a namespace so far."""
+        transaction = self.current
+        if transaction is None or transaction.space is not space:
+            return {}
+        return transaction.pending
+
+    @contextmanager
+    def begin(self) -> Iterator[Transaction]:
+        """Run a block as a transaction: committed at its end, dropped if it raises.
+
+        Raises:
+            StateError: There is one already.
+        """
+        if self.current is not None:
+            raise StateError("a transaction is under way in this thread already; end it first")
+        transaction = Transaction()
+        self._local.current = transaction
+        try:
+            yield transaction
+        finally:
+            self._local.current = None
+        transaction.commit()

@@ -1,0 +1,130 @@
+"""Unique fields: no two documents that are not deleted have the same value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from parquedb.errors import AlreadyExistsError
+from parquedb.namespace.entry import Write
+from parquedb.namespace.live import LiveNamespace
+from parquedb.query.compare import compare_key
+from parquedb.query.filter import And, At, Equals, Exists, In, Not
+from parquedb.query.find import Query
+from parquedb.query.view import View
+
+Document = dict[str, Any]
+
+_MANY = 1000
+
+
+class UniqueFields:
+    """Checks what is about to be written. Null and missing values are not compared.
+
+    The files are searched by value; an index of the tail is kept as it grows.
+
+    Args:
+        space: The namespace.
+        paths: Dotted paths of the unique fields.
+    """
+
+    def __init__(self, space: LiveNamespace, paths: Sequence[str]) -> None:
+        self._space = space
+        self.paths = tuple(paths)
+        self._paths = tuple(tuple(path.split(".")) for path in paths)
+        self._known: list[dict[Any, str]] = [{} for _ in self._paths]
+        self._first: object = None
+        self._read = 0
+
+    def checked(self, documents: Mapping[str, Document | None]) -> Mapping[str, Document | None]:
+        """Return documents as they are, if they may be written.
+
+        Raises:
+            AlreadyExistsError: A value is taken.
+        """
+        if not self._paths or not documents:
+            return documents
+        self._index_tail()
+        view = self._space.view()
+        for number, path in enumerate(self._paths):
+            new: dict[Any, tuple[str, Any]] = {}
+            for id_, document in documents.items():
+                value = _value_at(document, path)
+                if value is None:
+                    continue
+                key = compare_key(value)
+                if key in new:
+                    raise self._taken(path, value, new[key][0])
+                new[key] = (id_, value)
+            self._check_tail(number, path, new, documents)
+            self._check_files(view, path, new, documents)
+        return documents
+
+    def _index_tail(self) -> None:
+        """Add the tail's entries that came since to the index."""
+        entries = self._space.tail.entries
+        first = entries[0] if entries else None
+        if first is not self._first or self._read > len(entries):
+            self._known = [{} for _ in self._paths]
+            self._first, self._read = first, 0
+        for entry in entries[self._read :]:
+            if isinstance(entry.body, Write):
+                for id_, document in entry.body.documents.items():
+                    for number, path in enumerate(self._paths):
+                        value = _value_at(document, path)
+                        if value is not None:
+                            self._known[number][compare_key(value)] = id_
+        self._read = len(entries)
+
+    def _check_tail(
+        self,
+        number: int,
+        path: tuple[str, ...],
+        new: Mapping[Any, tuple[str, Any]],
+        documents: Mapping[str, Document | None],
+    ) -> None:
+        for key, (id_, value) in new.items():
+            holder = self._known[number].get(key)
+            if holder is None or holder == id_ or holder in documents:
+                continue
+            now = _value_at(self._space.tail.get(holder), path)
+            if now is not None and compare_key(now) == key:
+                raise self._taken(path, value, holder)
+
+    def _check_files(
+        self,
+        view: View,
+        path: tuple[str, ...],
+        new: Mapping[Any, tuple[str, Any]],
+        documents: Mapping[str, Document | None],
+    ) -> None:
+        if not view.sources:
+            return
+        stored = View(view.schema, view.sources, {**view.overlay, **documents})
+        stored = View(stored.schema, stored.sources, dict.fromkeys(stored.overlay))
+        values = [value for _, value in new.values()]
+        for start in range(0, len(values), _MANY):
+            part = tuple(values[start : start + _MANY])
+            test = Equals(part[0]) if len(part) == 1 else In(part)
+            alive = Not(At(("deletedAt",), Exists()))
+            query = Query(And((At(path, test), alive)), limit=1)
+            found = next(self._space.executor.documents(stored, query), None)
+            if found is not None:
+                raise self._taken(path, _value_at(found, path), found["$id"])
+
+    def _taken(self, path: tuple[str, ...], value: object, holder: str) -> AlreadyExistsError:
+        return AlreadyExistsError(
+            f"{'.'.join(path)!r} is unique in {self._space.name!r}, and {holder!r} has {value!r} "
+            "already; choose another value or update that document"
+        )
+
+
+def _value_at(document: Document | None, path: tuple[str, ...]) -> Any:
+    if document is None or "deletedAt" in document:
+        return None
+    value: Any = document
+    for part in path:
+        if not isinstance(value, dict):
+            return None
+        value = value.get(part)
+    return value

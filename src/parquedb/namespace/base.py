@@ -1,0 +1,131 @@
+"""A namespace's table in its current format, as queries and flushes see it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from parquedb.errors import StateError, UnsupportedError
+from parquedb.log.commit import Through
+from parquedb.log.snapshot import Snapshot
+from parquedb.model.files import DataFile
+from parquedb.model.format import Format
+from parquedb.model.partition import UNPARTITIONED
+from parquedb.model.schema import EMPTY, Identity, Schema
+from parquedb.namespace.tables import Namespace
+from parquedb.parquet.scan import read_batches
+from parquedb.query.view import Document, Source
+from parquedb.rows.columns import is_document_schema
+from parquedb.rows.typescript import decode_batch, is_typescript_layout
+from parquedb.storage.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """A table at one version.
+
+    Args:
+        format: Its format.
+        version: Its version, None for a table that does not exist yet.
+        at_ms: When that was made, milliseconds since the epoch.
+        schema: Its columns.
+        sources: Its files, by the lower bound of ``$id``.
+        documents: Documents that cannot be read column by column, by id (the files of the
+            TypeScript ParqueDB); they are instead of ``sources``.
+        through: How much of a journal it includes, if it says so.
+    """
+
+    format: Format
+    version: int | None = None
+    at_ms: int = 0
+    schema: Schema = EMPTY
+    sources: tuple[Source, ...] = ()
+    documents: tuple[Document, ...] = ()
+    through: Through | None = None
+
+    @property
+    def rows(self) -> int | None:
+        """Number of rows, None where the metadata does not say."""
+        counts = [source.file.rows for source in self.sources]
+        known = [count for count in counts if count is not None]
+        return sum(known) + len(self.documents) if len(known) == len(counts) else None
+
+    def included(self, journal: str | None) -> int:
+        """Return the number of the last entry of a journal that is included, 0 if none is."""
+        through = self.through
+        return through.entry if through is not None and through.journal == journal else 0
+
+
+def load_base(tables: Namespace, format_: Format, version: int | None = None) -> Base:
+    """Read a table's metadata.
+
+    Args:
+        tables: The namespace; its readers are used as they are.
+        format_: Which of its tables.
+        version: At which version, the newest by default.
+
+    Returns:
+        The table, or an empty one if there is none.
+
+    Raises:
+        NotFoundError: There is no such version.
+        FormatError: The metadata cannot be read.
+    """
+    if version is None and not tables.exists(format_):
+        return Base(format_)
+    reader = tables.reader(format_)
+    snapshot = reader.snapshot(version)
+    through = reader.through(version)
+    if format_ is Format.NATIVE and is_typescript_layout(snapshot.schema):
+        documents = _decode(tables.store, snapshot)
+        return Base(format_, snapshot.version, snapshot.at_ms, documents=documents)
+    sources = [source_of(file, snapshot.schema, snapshot) for file in snapshot.files.values()]
+    sources.sort(key=lambda source: (source.id_bounds()[0] or "", source.file.path))
+    return Base(
+        format_, snapshot.version, snapshot.at_ms, snapshot.schema, tuple(sources), (), through
+    )
+
+
+def source_of(file: DataFile, schema: Schema, snapshot: Snapshot) -> Source:
+    """Return a file of a snapshot as a source."""
+    spec = snapshot.specs[file.spec_id]
+    return Source(file, schema, spec, token_of(file, schema))
+
+
+def staged_source(file: DataFile, schema: Schema) -> Source:
+    """Return a file that is in no table yet as a source; its columns go by name."""
+    named = replace(schema, identity=Identity.BY_NAME)
+    return Source(file, named, UNPARTITIONED, token_of(file, named))
+
+
+def token_of(file: DataFile, schema: Schema) -> str:
+    """Return what identifies a file as read with a schema."""
+    return f"{file.path}\0{file.size_bytes}\0{file.fingerprint}\0{hash(schema)}"
+
+
+def check_documents(namespace: str, base: Base) -> None:
+    """Make sure that a table holds documents.
+
+    Raises:
+        UnsupportedError: It has no ``$id``.
+    """
+    if base.version is None or base.documents or not base.schema.fields:
+        return
+    if not is_document_schema(base.schema):
+        raise UnsupportedError(
+            f"namespace {namespace!r} is a {base.format.label} table without a string column "
+            "'$id', so it holds no documents: it can be queried and migrated, not written by "
+            "document; write it with the program that made it"
+        )
+
+
+def _decode(store: Store, snapshot: Snapshot) -> tuple[Document, ...]:
+    found: dict[str, Document] = {}
+    for file in snapshot.files.values():
+        for batch in read_batches(store, file, snapshot.schema, snapshot.specs[file.spec_id]):
+            for document in decode_batch(batch):
+                if document["$id"] in found:
+                    raise StateError(
+                        f"{file.path!r} holds {document['$id']!r} twice; remove one of the rows"
+                    )
+                found[document["$id"]] = document
+    return tuple(found.values())

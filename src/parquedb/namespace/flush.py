@@ -1,0 +1,305 @@
+"""Flush: one commit that moves the tail into the base.
+
+The commit carries the number of the last entry that it includes, so base and mark change at once;
+whatever dies on the way leaves the old base with the whole tail, or the new base with the rest.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyarrow as pa
+
+from parquedb.errors import ConflictError, StateError, UnsupportedError
+from parquedb.formats.dialects import DIALECTS
+from parquedb.formats.native.marks import encode_through
+from parquedb.formats.native.paths import staged_key, written_key
+from parquedb.log.change import AddFile, Change, RemoveFile, SetPartitioning, SetSchema
+from parquedb.log.commit import Commit, Operation, Through
+from parquedb.log.ports import Conflict
+from parquedb.model.files import DataFile
+from parquedb.model.format import Format
+from parquedb.model.partition import UNPARTITIONED
+from parquedb.model.schema import Schema
+from parquedb.namespace.base import Base, token_of
+from parquedb.namespace.entry import Flush
+from parquedb.namespace.layout import Piece, plan_pieces
+from parquedb.namespace.live import LiveNamespace
+from parquedb.namespace.runs import merge_rows
+from parquedb.parquet.write import Arrangement, write_parquet
+from parquedb.query.view import Source, StaleError, View
+from parquedb.rows.columns import evolve
+from parquedb.storage.store import Appends, Renames
+
+GROUP_ROWS = 65_536
+FILE_ROWS = 2_000_000
+"""Rows of a file of a table format, about; native is always one file."""
+_ATTEMPTS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Flushed:
+    """What a flush did.
+
+    Args:
+        format: The base's format.
+        version: The version that it made.
+        through: The last entry of the journal that is included now.
+        rows: Rows of the files that were written.
+        files: How many files were written.
+        bytes_written: Their bytes.
+    """
+
+    format: Format
+    version: int
+    through: int
+    rows: int
+    files: int
+    bytes_written: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """A consistent state to be flushed."""
+
+    base: Base
+    view: View
+    staged: tuple[Source, ...]
+    through: int
+    at_ms: int
+    schema: Schema
+
+
+def flush(space: LiveNamespace, *, rewrite: bool = False) -> Flushed | None:
+    """Move the tail into the base by one commit. Other writers go on meanwhile.
+
+    Args:
+        space: The namespace.
+        rewrite: Write all files anew even where nothing changed (compaction).
+
+    Returns:
+        What was done, None if there was nothing to do.
+
+    Raises:
+        ConflictError: The base was changed by others all the time.
+        UnsupportedError: The base is partitioned or holds no documents.
+        StorageError: The store failed; nothing is lost.
+    """
+    with _flush_lock(space):
+        for _ in range(_ATTEMPTS):
+            task = _task(space, rewrite=rewrite)
+            if task is None:
+                space.journal.collect(space.floor)
+                return None
+            try:
+                done = _write(space, task, rewrite=rewrite)
+            except StaleError:
+                done = None
+            space.invalidate()
+            if done is not None:
+                space.note(Flush(done.through, done.format, done.version))
+                _collect(space, task)
+                return done
+    raise ConflictError(
+        f"the base of namespace {space.name!r} is being changed by others all the time; flush again"
+    )
+
+
+def _flush_lock(space: LiveNamespace) -> AbstractContextManager[Any]:
+    """Keep other flushes of the namespace out, where the store can."""
+    if isinstance(space.store, Appends):
+        return space.store.lock(f"_parquedb/{space.name}/flush")
+    return space.flushing
+
+
+def _task(space: LiveNamespace, *, rewrite: bool) -> _Task | None:
+    with space.lock:
+        view = space.view()
+        base, tail = space.base, space.tail
+        if not len(tail) and not base.documents and not (rewrite and base.version is not None):
+            return None
+        _check_writable(space, base)
+        staged = tuple(source for source in view.sources if source not in base.sources)
+        at_us = tail.last_at_us
+        at_ms = base.at_ms if at_us is None else at_us // 1000
+        newer = [document for document in view.overlay.values() if document is not None]
+        known = view.schema if view.schema.fields else None
+        schema = evolve(known, newer, space.options.declared)
+        through = max(space.head, space.floor)
+        return _Task(base, view, staged, through, at_ms, schema)
+
+
+def _check_writable(space: LiveNamespace, base: Base) -> None:
+    if any(source.spec.fields for source in base.sources):
+        raise UnsupportedError(
+            f"the {base.format.label} table of namespace {space.name!r} is partitioned, and "
+            "documents are kept in unpartitioned tables; its writes stay in the journal until it "
+            "is rewritten without partitions"
+        )
+    target = written_key(space.name)
+    if base.format is Format.NATIVE:
+        odd = [s.file.path for s in base.sources if s.file.path != target]
+        if odd:
+            raise StateError(
+                f"namespace {space.name!r} has native data at {odd[0]!r}, which is not replaced; "
+                f"move it to {target!r} if it shall be written, or migrate it to Iceberg or Delta"
+            )
+
+
+def _write(space: LiveNamespace, task: _Task, *, rewrite: bool) -> Flushed | None:
+    """Write and commit a task; None where the base was changed meanwhile."""
+    if task.base.format is Format.NATIVE:
+        return _write_native(space, task)
+    return _write_table(space, task, rewrite=rewrite)
+
+
+def _write_native(space: LiveNamespace, task: _Task) -> Flushed | None:
+    store, target = space.store, written_key(space.name)
+    staged = staged_key(space.name, f"flush-{space.ambient.new_uuid().hex}")
+    through = Through(_journal_id(space), task.through)
+    sources = [_reread(source, task.schema) for source in task.view.sources]
+    rows = merge_rows(space.blocks, sources, task.view.overlay, task.schema)
+    try:
+        file = write_parquet(
+            store,
+            staged,
+            rows,
+            task.schema,
+            metadata=encode_through(through),
+            arrangement=_arrangement(space),
+        )
+        if space.tables.mark(Format.NATIVE) != space.mark:
+            return None
+        if isinstance(store, Renames):
+            store.rename(staged, target)
+        else:
+            store.copy_many([(staged, target)])
+    finally:
+        store.delete(staged)
+    space.tables.refresh()
+    version = space.tables.reader(Format.NATIVE).latest()
+    return _flushed(task, version, [file])
+
+
+def _write_table(space: LiveNamespace, task: _Task, *, rewrite: bool) -> Flushed | None:
+    base = task.base
+    folder = space.tables.folder(base.format)
+    writer = DIALECTS[base.format].open_writer(space.store, folder, space.ambient)
+    schema = writer.adopt(task.schema, UNPARTITIONED, expect=base.version)
+    pieces, kept = plan_pieces(space.blocks, base.sources, task.staged, task.view.overlay, rewrite)
+    written: list[DataFile] = []
+    try:
+        for piece in pieces:
+            written += _write_piece(space, piece, schema, f"{folder}/{_data_folder(space, base)}")
+    except Exception:
+        _discard(space, written)
+        raise
+    operation = Operation.OVERWRITE if len(kept) < len(base.sources) else Operation.APPEND
+    if rewrite and not len(task.view.overlay) and not task.staged:
+        operation = Operation.REPLACE
+    commit = Commit(
+        0,
+        max(task.at_ms, base.at_ms),
+        operation,
+        _changes(base, schema, kept, written),
+        through=Through(_journal_id(space), task.through),
+    )
+    # whatever is raised here leaves open whether the files are referred to: they stay
+    result = writer.append([commit], expect=base.version)
+    if isinstance(result, Conflict):
+        _discard(space, written)
+        return None
+    return _flushed(task, result.version, written)
+
+
+def _changes(
+    base: Base, schema: Schema, kept: Sequence[Source], written: Sequence[DataFile]
+) -> tuple[Change, ...]:
+    staying = {source.file.path for source in kept}
+    gone = [source.file for source in base.sources if source.file.path not in staying]
+    return (
+        SetSchema(schema),
+        SetPartitioning(UNPARTITIONED),
+        *(RemoveFile(file) for file in gone),
+        *(AddFile(file) for file in written),
+    )
+
+
+def _write_piece(space: LiveNamespace, piece: Piece, schema: Schema, folder: str) -> list[DataFile]:
+    """Write the rows of some files and documents as new files of about ``FILE_ROWS`` rows."""
+    sources = [_reread(source, schema) for source in piece.sources]
+    batches = merge_rows(space.blocks, sources, piece.overlay, schema)
+    written: list[DataFile] = []
+    for first in batches:
+        if not first.num_rows:
+            continue
+        key = f"{folder}/{space.ambient.new_uuid()}.parquet"
+        part = _until_full(itertools.chain([first], batches))
+        written.append(
+            write_parquet(space.store, key, part, schema, arrangement=_arrangement(space))
+        )
+    return written
+
+
+def _until_full(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    rows = 0
+    for batch in batches:
+        yield batch
+        rows += batch.num_rows
+        if rows >= FILE_ROWS:
+            return
+
+
+def _discard(space: LiveNamespace, written: Sequence[DataFile]) -> None:
+    """Delete files that no commit refers to."""
+    for file in written:
+        space.store.delete(file.path)
+
+
+def _collect(space: LiveNamespace, task: _Task) -> None:
+    """Delete what only the entries that are in the base now needed."""
+    space.journal.collect(task.through)
+    for source in task.staged:
+        space.store.delete(source.file.path)
+
+
+def _reread(source: Source, schema: Schema) -> Source:
+    """Return a source to be read with other columns of the same names."""
+    own = replace(schema, identity=source.schema.identity)
+    return Source(source.file, own, source.spec, token_of(source.file, own))
+
+
+def _arrangement(space: LiveNamespace) -> Arrangement:
+    return Arrangement(GROUP_ROWS, "$id", ("$id", *space.options.indexed))
+
+
+def _data_folder(space: LiveNamespace, base: Base) -> str:
+    """Return where new files lie below the table's folder (see ``migrate.execute``)."""
+    folder = space.tables.folder(base.format)
+    shared = any(
+        space.tables.folder(other) == folder and space.tables.exists(other)
+        for other in Format
+        if other is not base.format and other is not Format.NATIVE
+    )
+    return f"_{base.format.value}_data" if shared else "data"
+
+
+def _journal_id(space: LiveNamespace) -> str:
+    if space.journal.id is None:
+        raise StateError(f"namespace {space.name!r} has no journal yet")
+    return space.journal.id
+
+
+def _flushed(task: _Task, version: int, written: Sequence[DataFile]) -> Flushed:
+    return Flushed(
+        task.base.format,
+        version,
+        task.through,
+        sum(file.rows or 0 for file in written),
+        len(written),
+        sum(file.size_bytes for file in written),
+    )

@@ -1,0 +1,403 @@
+"""A namespace that is read and written: its base, the journal and the tail (docs/spec/journal.md).
+
+State is what the base holds plus the journal's entries after the base's own mark. Every method
+brings this process up to date with what other processes wrote before it answers.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from parquedb.ambient import SYSTEM, Ambient
+from parquedb.errors import ConflictError, StateError
+from parquedb.model.files import DataFile
+from parquedb.model.format import Format
+from parquedb.model.schema import EMPTY, Schema
+from parquedb.model.types import Type
+from parquedb.namespace.base import Base, check_documents, load_base, staged_source
+from parquedb.namespace.entry import Body, Cutover, Entry, Flush, Staged, Write
+from parquedb.namespace.journal import CollectedError, Committed, Journal, open_journal
+from parquedb.namespace.places import Places
+from parquedb.namespace.tables import Namespace
+from parquedb.namespace.tail import Tail
+from parquedb.parquet.footer import read_footer
+from parquedb.query.blocks import Blocks
+from parquedb.query.duck import Duck
+from parquedb.query.find import Executor
+from parquedb.query.view import Document, Source, StaleError, View
+from parquedb.rows.assemble import assemble
+from parquedb.storage.store import Store
+
+T = TypeVar("T")
+
+_ATTEMPTS = 20
+_LOCKS: dict[tuple[str, str], threading.RLock] = {}
+_LOCKS_GUARD = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class LiveOptions:
+    """How a namespace is written.
+
+    Args:
+        format: The format of a base that does not exist yet.
+        is_durable: Whether a write returns only once it is on the disk (``fsync``); else once the
+            operating system has it.
+        flush_bytes: The tail is flushed once the journal holds this many bytes of it.
+        declared: Types of columns that the collection's schema declares.
+        indexed: Names of fields that get a bloom filter besides ``$id``.
+    """
+
+    format: Format = Format.NATIVE
+    is_durable: bool = True
+    flush_bytes: int = 64 << 20
+    declared: Mapping[str, Type] | None = None
+    indexed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Snapshot:
+    """The files of a view, kept as long as neither base nor staged files change."""
+
+    schema: Schema
+    sources: tuple[Source, ...]
+
+
+class LiveNamespace:
+    """One namespace, opened for reading and writing. Safe between threads and processes.
+
+    Args:
+        store: The storage.
+        name: The namespace.
+        places: Where its tables are.
+        blocks: Decoded row groups, shared with other namespaces.
+        duck: The DuckDB that searches, shared too.
+        options: How it is written.
+        ambient: Clock, identities, randomness.
+
+    Raises:
+        InvalidInputError: The name cannot be a namespace's.
+        FormatError: Its journal or a table's metadata cannot be read.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        name: str,
+        places: Places,
+        blocks: Blocks,
+        duck: Duck,
+        options: LiveOptions,
+        *,
+        ambient: Ambient = SYSTEM,
+    ) -> None:
+        self.store = store
+        self.tables = Namespace(store, name, places)
+        self.name = self.tables.name
+        self.blocks = blocks
+        self.executor = Executor(blocks, duck)
+        self.options = options
+        self.ambient = ambient
+        self.lock = threading.RLock()
+        self.flushing = _flush_lock(store, self.name)
+        self._first_format = self.tables.base_format() or options.format
+        self.journal: Journal = open_journal(
+            store, self.name, base=self._first_format, ambient=ambient
+        )
+        self._base: Base | None = None
+        self._mark: object = None
+        self._tail = Tail()
+        self._head = 0
+        self._floor = 0  # the tail holds all entries after this one
+        self._files: _Snapshot | None = None
+
+    @property
+    def format(self) -> Format:
+        """The format of the base."""
+        return self.journal.state().base or self._first_format
+
+    @property
+    def base(self) -> Base:
+        """The base as this process knows it."""
+        with self.lock:
+            self.refresh()
+            assert self._base is not None  # refreshed
+            return self._base
+
+    @property
+    def head(self) -> int:
+        """Number of the newest entry of the journal that this process has read."""
+        return self._head
+
+    @property
+    def floor(self) -> int:
+        """Number of the last entry that the base includes."""
+        return self._floor
+
+    @property
+    def mark(self) -> object:
+        """Token of the base's table as it was read (see :meth:`.tables.Namespace.mark`)."""
+        return self._mark
+
+    @property
+    def tail(self) -> Tail:
+        """The tail as this process knows it."""
+        return self._tail
+
+    def refresh(self) -> None:
+        """Read what other processes wrote since.
+
+        Raises:
+            StateError: The base is older than the journal's oldest entry, so that writes are
+                missing between the two.
+        """
+        with self.lock:
+            if self._base is None or self._mark != self.tables.mark(self.format):
+                self._load()
+            self._read_entries()
+
+    def view(self) -> View:
+        """Return the namespace as it is now."""
+        with self.lock:
+            self.refresh()
+            files = self._sources()
+            return View(files.schema, files.sources, self._overlay(self._tail))
+
+    def view_at(self, *, version: int | None = None, at_us: int | None = None) -> View:
+        """Return the namespace as it was.
+
+        Args:
+            version: A version of the base's table, without the tail.
+            at_us: A time, microseconds since the epoch; exact inside the tail too.
+
+        Raises:
+            NotFoundError: There is no such version, or none at that time any more.
+        """
+        with self.lock:
+            self.refresh()
+            base = self.base
+            past = Tail()
+            if version is None and at_us is not None:
+                if base.version is None or base.at_ms <= at_us // 1000:
+                    version, past = base.version, self._tail.until(at_us)
+                else:
+                    version = self.tables.reader(base.format).version_at(at_us // 1000)
+            if version != base.version:
+                base = load_base(self.tables, base.format, version)
+            files = self._sources_of(base, past)
+            return View(files.schema, files.sources, _overlay_of(base, past))
+
+    def get(self, id_: str) -> Document | None:
+        """Return the document of an id, soft-deleted or not, None if there is none."""
+        return self.retrying(lambda: self._get(id_))
+
+    def retrying(self, read: Callable[[], T]) -> T:
+        """Run something that reads, again if files were replaced under it."""
+        for attempt in range(_ATTEMPTS):
+            try:
+                return read()
+            except StaleError:
+                if attempt == _ATTEMPTS - 1:
+                    raise
+                with self.lock:
+                    self._forget()
+        raise AssertionError("unreachable")
+
+    def write(self, build: Callable[[], Write]) -> Entry | None:
+        """Append one write to the journal.
+
+        Args:
+            build: Makes the write from the newest state, which :meth:`get` and :meth:`view` show;
+                called again if somebody else wrote meanwhile.
+
+        Returns:
+            The entry; None if ``build`` found nothing to write.
+
+        Raises:
+            ConflictError: Others kept coming first.
+            CommitUnknownError: It was written but may not be on the disk.
+            StorageError: It could not be written.
+        """
+        with self.lock, self.journal.exclusive():
+            entry = self._append(build)
+        if entry is None:
+            return None
+        if self.options.is_durable:
+            self.journal.sync()
+        return entry
+
+    def needs_flush(self) -> bool:
+        """Whether the tail is larger than it should be."""
+        return bool(
+            self._tail.staged or self.journal.size_bytes() > self.options.flush_bytes
+        ) and bool(len(self._tail))
+
+    def close(self) -> None:
+        """Let go of the journal's files."""
+        with self.lock:
+            self.journal.close()
+
+    def invalidate(self) -> None:
+        """Read the base anew at the next use."""
+        with self.lock:
+            self._forget()
+
+    def note(self, body: Body) -> Entry:
+        """Append an entry that is no write: a flush, a cutover.
+
+        Raises:
+            ConflictError: Others kept coming first.
+        """
+        with self.lock, self.journal.exclusive():
+            for _ in range(_ATTEMPTS * 5):
+                self.refresh()
+                at_us = max(self.ambient.now_us(), (self._tail.last_at_us or 0) + 1)
+                result = self.journal.append(body, expect=self._head, at_us=at_us)
+                if isinstance(result, Committed):
+                    entry = Entry(result.number, at_us, "", body)
+                    self._apply(entry)
+                    break
+            else:
+                raise ConflictError(
+                    f"namespace {self.name!r} is being written by others all the time; try again"
+                )
+        if self.options.is_durable:
+            self.journal.sync()
+        return entry
+
+    def _append(self, build: Callable[[], Write]) -> Entry | None:
+        for _ in range(_ATTEMPTS * 5):
+            self.refresh()
+            assert self._base is not None  # refreshed
+            check_documents(self.name, self._base)
+            write = build()
+            if not write.documents and not write.staged:
+                return None
+            at_us = max(self.ambient.now_us(), (self._tail.last_at_us or 0) + 1)
+            result = self.journal.append(write, expect=self._head, at_us=at_us)
+            if isinstance(result, Committed):
+                entry = Entry(result.number, at_us, "", write)
+                self._apply(entry)
+                return entry
+        raise ConflictError(
+            f"namespace {self.name!r} is being written by others all the time; try again"
+        )
+
+    def _get(self, id_: str) -> Document | None:
+        with self.lock:
+            self.refresh()
+            if self._tail.holds(id_):
+                return self._tail.get(id_)
+            sources = self._sources().sources
+            assert self._base is not None  # refreshed
+            if self._base.documents:
+                return _overlay_of(self._base, Tail()).get(id_)
+        for source in sources:
+            row = self.blocks.find(source, id_)
+            if row is not None:
+                return assemble(row, source.schema)[0]
+        return None
+
+    def _forget(self) -> None:
+        self._base = None
+
+    def _load(self) -> None:
+        """Read the base, and with it what of the journal is the tail."""
+        for _ in range(_ATTEMPTS):
+            self.tables.refresh()
+            format_ = self.format
+            self._mark = self.tables.mark(format_)
+            self._base = load_base(self.tables, format_)
+            self._files = None
+            included = max(self._base.included(self.journal.id), self.journal.state().through)
+            if included < self._floor:  # an older table took its place: begin anew
+                self._tail, self._head = Tail(), included
+            self._floor = included
+            self._tail.drop(included)
+            self._head = max(self._head, included)
+            self._read_entries()
+            if self._base is not None and self.format is format_:
+                return
+        raise ConflictError(f"the base of namespace {self.name!r} changes all the time; try again")
+
+    def _read_entries(self) -> None:
+        try:
+            found = self.journal.read(self._head)
+        except CollectedError as error:
+            raise StateError(
+                f"the {self.format.label} table of namespace {self.name!r} holds the journal's "
+                f"writes up to {self._head}, and those before {error.first} are gone from the "
+                "journal: the table was replaced by an older one; put the newer one back, or "
+                f"move '_parquedb/{self.name}/journal' away to go on from the older one"
+            ) from error
+        for entry in found:
+            self._apply(entry)
+
+    def _apply(self, entry: Entry) -> None:
+        self._head = entry.number
+        if isinstance(entry.body, Write):
+            self._tail.append(entry)
+            if entry.body.staged:
+                self._files = None
+        elif isinstance(entry.body, Flush | Cutover):
+            self._forget_if_older(entry.body)
+
+    def _forget_if_older(self, body: Flush | Cutover) -> None:
+        base = self._base
+        if base is None:
+            return
+        if isinstance(body, Flush) and base.included(self.journal.id) >= body.through:
+            return
+        self._base = None
+        self.refresh()
+
+    def _sources(self) -> _Snapshot:
+        if self._files is None:
+            assert self._base is not None  # refreshed
+            self._files = self._sources_of(self._base, self._tail)
+        return self._files
+
+    def _sources_of(self, base: Base, tail: Tail) -> _Snapshot:
+        """Return the base's files and the staged ones, and the columns of both together."""
+        schema, sources = base.schema, list(base.sources)
+        for written in tail.staged:
+            file, own = self._staged_file(written.staged)
+            schema = join_schemas(schema, own)
+            sources.append(staged_source(file, own))
+        if len(sources) > len(base.sources):
+            sources.sort(key=lambda source: source.id_bounds()[0] or "")
+        return _Snapshot(schema, tuple(sources))
+
+    def _staged_file(self, staged: Staged) -> tuple[DataFile, Schema]:
+        footer = read_footer(self.store, staged.path)
+        file = DataFile(staged.path, staged.size_bytes, staged.rows, stats=footer.stats)
+        return file, footer.schema
+
+    def _overlay(self, tail: Tail) -> Mapping[str, Document | None]:
+        assert self._base is not None  # refreshed
+        return _overlay_of(self._base, tail)
+
+
+def _overlay_of(base: Base, tail: Tail) -> Mapping[str, Document | None]:
+    if not base.documents:
+        return tail.overlay()
+    stored: dict[str, Document | None] = {document["$id"]: document for document in base.documents}
+    return stored | tail.overlay()
+
+
+def join_schemas(schema: Schema, other: Schema) -> Schema:
+    """Return the columns of both, those of the first one where they share a name."""
+    if schema is EMPTY or not schema.fields:
+        return other
+    known = {field.name for field in schema.fields}
+    new = tuple(field for field in other.fields if field.name not in known)
+    return replace(schema, fields=(*schema.fields, *new)) if new else schema
+
+
+def _flush_lock(store: Store, name: str) -> threading.RLock:
+    """Return the lock of a namespace that all its users in this process share."""
+    with _LOCKS_GUARD:
+        return _LOCKS.setdefault((store.root, name), threading.RLock())

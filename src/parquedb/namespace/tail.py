@@ -1,0 +1,108 @@
+"""The tail: what the journal has accepted and the base does not hold yet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from parquedb.namespace.entry import Entry, Staged, Write
+
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class StagedWrite:
+    """Rows of a large write.
+
+    Args:
+        entry: Number of the entry that wrote them.
+        staged: The file.
+    """
+
+    entry: int
+    staged: Staged
+
+
+class Tail:
+    """Entries after the base, and the documents that they leave.
+
+    The rows of staged files are new when they are written, so a document here is always newer than
+    a row of the same id in a file.
+    """
+
+    def __init__(self) -> None:
+        self._entries: list[Entry] = []
+        self._overlay: dict[str, Document | None] = {}
+        self._staged: list[StagedWrite] = []
+        self._is_shared = False
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def documents(self) -> int:
+        """How many documents are written or removed, those in staged files not counted."""
+        return len(self._overlay)
+
+    @property
+    def staged(self) -> Sequence[StagedWrite]:
+        """The staged files, oldest first."""
+        return self._staged
+
+    @property
+    def entries(self) -> Sequence[Entry]:
+        """The entries, oldest first."""
+        return self._entries
+
+    @property
+    def last_at_us(self) -> int | None:
+        """When the newest entry was written, microseconds since the epoch."""
+        return self._entries[-1].at_us if self._entries else None
+
+    def holds(self, id_: str) -> bool:
+        """Whether a document of this id was written or removed."""
+        return id_ in self._overlay
+
+    def get(self, id_: str) -> Document | None:
+        """Return a document that was written; None if it was removed or not touched."""
+        return self._overlay.get(id_)
+
+    def overlay(self) -> dict[str, Document | None]:
+        """Return the documents by id, None for removed ones. The result never changes."""
+        self._is_shared = True
+        return self._overlay
+
+    def append(self, entry: Entry) -> None:
+        """Add the next entry."""
+        self._entries.append(entry)
+        if isinstance(entry.body, Write):
+            if entry.body.documents:
+                self._own()
+                self._overlay.update(entry.body.documents)
+            self._staged += [StagedWrite(entry.number, staged) for staged in entry.body.staged]
+
+    def drop(self, through: int) -> None:
+        """Forget the entries up to and including a number."""
+        if not self._entries or self._entries[0].number > through:
+            return
+        kept = [entry for entry in self._entries if entry.number > through]
+        self._entries, self._overlay, self._staged = [], {}, []
+        self._is_shared = False
+        for entry in kept:
+            self.append(entry)
+
+    def until(self, at_us: int) -> Tail:
+        """Return the tail as it was at a time, microseconds since the epoch."""
+        past = Tail()
+        for entry in self._entries:
+            if entry.at_us > at_us:
+                break
+            past.append(entry)
+        return past
+
+    def _own(self) -> None:
+        """Make the overlay ours alone before it is changed."""
+        if self._is_shared:
+            self._overlay = dict(self._overlay)
+            self._is_shared = False

@@ -1,0 +1,178 @@
+"""Row groups kept in memory as Arrow, and rows fetched from them by position or id.
+
+A get needs the one row group that can hold the id; a find fetches only the rows that a search for
+positions found. Both are fast because row groups stay decoded, least recently used ones going
+first once they take more than the budget.
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from parquedb.errors import NotFoundError
+from parquedb.parquet.groups import GroupFile
+from parquedb.query.view import Source, StaleError
+from parquedb.storage.store import Store
+
+Positions = npt.NDArray[np.int64]
+
+DEFAULT_BUDGET_BYTES = 512 << 20
+_OPEN_FILES = 128
+
+
+class Blocks:
+    """A cache of row groups. Safe between threads.
+
+    Args:
+        store: Where the files are.
+        budget_bytes: Memory for decoded row groups.
+    """
+
+    def __init__(self, store: Store, budget_bytes: int = DEFAULT_BUDGET_BYTES) -> None:
+        self.store = store
+        self._budget_bytes = budget_bytes
+        self._size_bytes = 0
+        self._lock = threading.RLock()
+        self._files: OrderedDict[str, GroupFile] = OrderedDict()
+        self._groups: OrderedDict[tuple[str, int], pa.RecordBatch] = OrderedDict()
+
+    def close(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            for file in self._files.values():
+                file.close()
+            self._files.clear()
+            self._groups.clear()
+            self._size_bytes = 0
+
+    def open(self, source: Source) -> GroupFile:
+        """Open a source's file, or return it as it was opened before.
+
+        Raises:
+            StaleError: The file is not the one that the source refers to any more.
+        """
+        with self._lock:
+            known = self._files.get(source.token)
+            if known is not None:
+                self._files.move_to_end(source.token)
+                return known
+        try:
+            opened = GroupFile(self.store, source.file, source.schema, source.spec, key="$id")
+        except NotFoundError as error:
+            raise StaleError(str(error)) from error
+        self.check(source)
+        with self._lock:
+            self._files[source.token] = opened
+            while len(self._files) > _OPEN_FILES:
+                self._files.popitem(last=False)
+        return opened
+
+    def check(self, source: Source) -> None:
+        """Make sure that a file that can be overwritten has not been.
+
+        Raises:
+            StaleError: It has.
+        """
+        wanted = source.file.fingerprint
+        if wanted is None:
+            return
+        info = self.store.head(source.file.path)
+        if info is None or info.etag != wanted:
+            raise StaleError(f"{source.file.path!r} was replaced while it was read")
+
+    def group(self, source: Source, index: int, *, keep: bool = True) -> pa.RecordBatch:
+        """Return a row group.
+
+        Args:
+            source: The file.
+            index: The row group's number.
+            keep: Whether it shall stay in memory.
+        """
+        key = (source.token, index)
+        with self._lock:
+            known = self._groups.get(key)
+            if known is not None:
+                self._groups.move_to_end(key)
+                return known
+        batch = self.open(source).read(index)
+        if keep:
+            self._keep(key, batch)
+        return batch
+
+    def find(self, source: Source, id_: str) -> pa.RecordBatch | None:
+        """Return the row of an id as a batch of one row, None if the file does not hold it."""
+        lower, upper = source.id_bounds()
+        if (lower is not None and id_ < lower) or (upper is not None and id_ > upper):
+            return None
+        file = self.open(source)
+        ordered = file.is_sorted
+        for index, group in enumerate(file.groups):
+            if not group.may_hold(id_):
+                continue
+            batch = self.group(source, index)
+            row = find_row(batch.column("$id"), id_, ordered=ordered)
+            if row is not None:
+                return batch.slice(row, 1)
+        return None
+
+    def groups(self, source: Source) -> Iterator[pa.RecordBatch]:
+        """Yield all row groups in order, without keeping them."""
+        for index in range(len(self.open(source).groups)):
+            yield self.group(source, index, keep=False)
+
+    def take(self, source: Source, rows: Positions, *, keep: bool = True) -> pa.Table:
+        """Return rows by their positions, in the order of these."""
+        file = self.open(source)
+        starts = np.array([group.start for group in file.groups], dtype=np.int64)
+        order = np.argsort(rows, kind="stable")
+        ordered = rows[order]
+        numbers = np.searchsorted(starts, ordered, side="right") - 1
+        pieces = []
+        for number in np.unique(numbers):
+            local = ordered[numbers == number] - starts[number]
+            pieces.append(self.group(source, int(number), keep=keep).take(indices(local)))
+        table = pa.Table.from_batches(pieces, file.arrow_schema)
+        if len(rows) > 1 and bool((order[1:] < order[:-1]).any()):
+            back = np.empty(len(rows), dtype=np.int64)
+            back[order] = np.arange(len(rows))
+            return table.take(indices(back))
+        return table
+
+    def worth_keeping(self, sources: Sequence[Source]) -> bool:
+        """Whether all rows of some files would fit in the budget, by a rough guess."""
+        return sum(source.file.size_bytes for source in sources) * 6 < self._budget_bytes
+
+    def _keep(self, key: tuple[str, int], batch: pa.RecordBatch) -> None:
+        size = batch.nbytes
+        with self._lock:
+            if key in self._groups or size > self._budget_bytes:
+                return
+            self._groups[key] = batch
+            self._size_bytes += size
+            while self._size_bytes > self._budget_bytes:
+                _, gone = self._groups.popitem(last=False)
+                self._size_bytes -= gone.nbytes
+
+
+def indices(rows: Positions) -> Any:
+    """Return positions as ``take`` wants them."""
+    return pa.array(rows, pa.int64())
+
+
+def find_row(ids: Any, id_: str, *, ordered: bool) -> int | None:
+    """Return the position of an id in a column of ids, None if it is not there."""
+    if not ordered:
+        import pyarrow.compute as pc  # noqa: PLC0415  (a get of a sorted file does without)
+
+        found = pc.index(ids, pa.scalar(id_, ids.type)).as_py()
+        return None if found < 0 else int(found)
+    row = bisect_right(range(len(ids)), id_, key=lambda row: ids[row].as_py()) - 1
+    return row if row >= 0 and ids[row].as_py() == id_ else None

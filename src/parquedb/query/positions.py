@@ -1,0 +1,352 @@
+"""Find the positions of rows that match a filter, by DuckDB over a view's files.
+
+Only the columns that the filter names are read. What SQL cannot decide (see :mod:`.sql`) comes back
+marked, to be checked in Python once the row is fetched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from parquedb.model.schema import Schema
+from parquedb.query.blocks import Blocks, Positions
+from parquedb.query.duck import Duck, literal, quote
+from parquedb.query.filter import And, At, Expression, Filter, Not, Or
+from parquedb.query.sort import SortKey
+from parquedb.query.sql import compile_filter, sort_expression
+from parquedb.query.view import Source, StaleError, View
+from parquedb.rows.columns import DATA
+from parquedb.storage.store import LocalPaths
+
+if TYPE_CHECKING:
+    import duckdb
+
+_SOURCE, _ROW = "_parquedb_source", "_parquedb_row"
+_VIRTUAL = frozenset({"file_index", "file_row_number", "filename"})
+_INLINE_IDS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Hits:
+    """Positions of rows.
+
+    Args:
+        sources: For each hit the index of its source in the view.
+        rows: For each hit its position in that source.
+        unsure: For each hit whether the filter must still be evaluated on the document.
+        ordered: Whether they come in the order that was asked for.
+    """
+
+    sources: npt.NDArray[np.int32]
+    rows: Positions
+    unsure: npt.NDArray[np.bool_]
+    ordered: bool
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+NO_HITS = Hits(np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0, np.bool_), ordered=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Sources that one SELECT reads.
+
+    Args:
+        first: Index of the first of them in the view.
+        sources: They.
+        columns: The file's own column by the schema's; None where they are read through Arrow.
+        overflow: Whether ``$data`` may hold something.
+    """
+
+    first: int
+    sources: tuple[Source, ...]
+    columns: dict[str, str] | None
+    overflow: bool
+
+
+class Finder:
+    """Searches views.
+
+    Args:
+        blocks: Where rows are fetched from.
+        duck: Where SQL is run.
+    """
+
+    def __init__(self, blocks: Blocks, duck: Duck) -> None:
+        self._blocks = blocks
+        self._duck = duck
+
+    def count(self, view: View, filter_: Filter) -> int | None:
+        """Count the rows that match and are not overlaid, None where SQL cannot decide."""
+        parts = self._parts(view)
+        conditions = [self._condition(view, part, filter_) for part in parts]
+        if any(sure != possible for sure, possible in conditions):
+            return None
+        total = 0
+        with closing(self._duck.cursor()) as cursor:
+            hidden = self._hidden(cursor, view)
+            for part, (_, possible) in zip(parts, conditions, strict=True):
+                relation = self._relation(cursor, part, _fields_of(filter_))
+                sql = f"SELECT count(*) FROM {relation} WHERE {possible}{hidden}"
+                row = self._run(cursor, sql, part.sources).fetchone()
+                total += int(row[0]) if row else 0
+        return total
+
+    def find(
+        self,
+        view: View,
+        filter_: Filter,
+        *,
+        sort: Sequence[SortKey] = (),
+        limit: int | None = None,
+    ) -> Hits:
+        """Find the rows that match and are not overlaid.
+
+        Args:
+            view: Where to search.
+            filter_: What to search for.
+            sort: The order wanted; in the order of sources and rows without one.
+            limit: How many are needed at most. More come where the filter is not decided, or the
+                order cannot be made, by SQL.
+
+        Raises:
+            StaleError: A file was replaced meanwhile.
+        """
+        if not view.sources:
+            return NO_HITS
+        statement, ordered, tables = self._statement(view, filter_, sort, limit)
+        with closing(self._duck.cursor()) as cursor:
+            hidden = self._hidden(cursor, view)
+            for name, table in tables.items():
+                cursor.register(name, table)
+            found = self._run(
+                cursor, statement.replace("/*hidden*/", hidden), view.sources
+            ).fetchnumpy()
+            sources = np.asarray(found["s"], dtype=np.int32)
+            rows = np.asarray(found["r"], dtype=np.int64)
+            unsure = np.asarray(found["u"], dtype=np.bool_)
+        for source in view.sources:
+            self._blocks.check(source)
+        return Hits(sources, rows, unsure, ordered)
+
+    def define_view(
+        self, cursor: duckdb.DuckDBPyConnection, name: str, view: View, newer: pa.Table
+    ) -> None:
+        """Make a view's documents that are not deleted a temporary SQL view.
+
+        Args:
+            cursor: Where.
+            name: Its name.
+            view: The documents.
+            newer: Those of the overlay as rows.
+        """
+        selects = []
+        hidden = self._hidden(cursor, view, name)
+        for part in self._parts(view):
+            relation = self._relation(cursor, part, None, name)
+            names = part.columns if part.columns is not None else view.schema.names
+            alive = '"deletedAt" IS NULL' if "deletedAt" in names else "TRUE"
+            columns = f"* EXCLUDE ({_SOURCE}, {_ROW})"
+            selects.append(f"SELECT {columns} FROM {relation} WHERE {alive}{hidden}")
+        cursor.register(f"{name}_parquedb_newer", newer)
+        selects.append(f"SELECT * FROM {quote(f'{name}_parquedb_newer')}")
+        union = " UNION ALL BY NAME ".join(selects)
+        cursor.execute(f"CREATE OR REPLACE TEMP VIEW {quote(name)} AS {union}")
+
+    def statement(self, view: View, filter_: Filter) -> str:
+        """Return the SQL that :meth:`find` runs, for people to read."""
+        return self._statement(view, filter_, (), None)[0].replace("/*hidden*/", "")
+
+    def _statement(
+        self, view: View, filter_: Filter, sort: Sequence[SortKey], limit: int | None
+    ) -> tuple[str, bool, dict[str, pa.Table]]:
+        parts = self._parts(view)
+        selects, exact, ordered = [], True, True
+        tables: dict[str, pa.Table] = {}
+        for part in parts:
+            sure, possible = self._condition(view, part, filter_)
+            exact = exact and sure == possible
+            keys = _sort_keys(part, view.schema, sort)
+            ordered = ordered and keys is not None
+            needed = _fields_of(filter_, sort)
+            relation = self._named_relation(part, needed, tables)
+            unsure = "FALSE" if sure == possible else f"NOT ({sure})"
+            select = f"{_SOURCE} AS s, {_ROW} AS r, {unsure} AS u"
+            for number, (expression, _) in enumerate(keys or ()):
+                select += f", {expression} AS k{number}"
+            selects.append(f"SELECT {select} FROM {relation} WHERE {possible}/*hidden*/")
+        order = ""
+        if sort and ordered:
+            keys = _sort_keys(parts[0], view.schema, sort) or []
+            order = " ORDER BY " + ", ".join(
+                [
+                    *(f"k{number} {direction}" for number, (_, direction) in enumerate(keys)),
+                    "s",
+                    "r",
+                ]
+            )
+        cut = f" LIMIT {limit}" if limit is not None and exact and ordered else ""
+        inner = " UNION ALL ".join(selects)
+        return f"SELECT s, r, u FROM ({inner}){order}{cut}", ordered, tables
+
+    def _run(
+        self, cursor: duckdb.DuckDBPyConnection, sql: str, sources: Sequence[Source]
+    ) -> duckdb.DuckDBPyConnection:
+        import duckdb  # noqa: PLC0415
+
+        try:
+            return cursor.execute(sql)
+        except (duckdb.IOException, duckdb.InvalidInputException) as error:
+            for source in sources:
+                self._blocks.check(source)
+                if self._blocks.store.head(source.file.path) is None:
+                    raise StaleError(f"{source.file.path!r} is gone") from error
+            raise
+
+    def _condition(self, view: View, part: _Part, filter_: Filter) -> tuple[str, str]:
+        schema = view.schema
+        if part.columns is not None:
+            present = tuple(f for f in schema.fields if f.name in part.columns)
+            schema = replace(schema, fields=present)
+        condition = compile_filter(filter_, schema, overflow=part.overflow)
+        return condition.sure, condition.possible
+
+    def _parts(self, view: View) -> list[_Part]:
+        """Group neighbouring sources that can be read by one SELECT."""
+        parts: list[_Part] = []
+        local = isinstance(self._blocks.store, LocalPaths)
+        for index, source in enumerate(view.sources):
+            columns = self._blocks.open(source).plain_columns() if local else None
+            if columns is not None and _clash(columns.values()):
+                columns = None
+            last = parts[-1] if parts else None
+            if last and last.columns == columns and last.overflow == source.overflows:
+                parts[-1] = replace(last, sources=(*last.sources, source))
+            else:
+                parts.append(_Part(index, (source,), columns, source.overflows))
+        return parts
+
+    def _relation(
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        part: _Part,
+        needed: frozenset[str] | None,
+        prefix: str = "",
+    ) -> str:
+        tables: dict[str, pa.Table] = {}
+        relation = self._named_relation(part, needed, tables, prefix)
+        for name, table in tables.items():
+            cursor.register(name, table)
+        return relation
+
+    def _named_relation(
+        self,
+        part: _Part,
+        needed: frozenset[str] | None,
+        tables: dict[str, pa.Table],
+        prefix: str = "",
+    ) -> str:
+        """Return what follows FROM; Arrow tables that it names are added to ``tables``."""
+        if part.columns is None:
+            name = f"{prefix}_parquedb_part_{part.first}"
+            tables[name] = self._arrow(part, needed)
+            return quote(name)
+        store = self._blocks.store
+        assert isinstance(store, LocalPaths)
+        paths = ", ".join(literal(store.local_path(s.file.path)) for s in part.sources)
+        names = [
+            quote(own) if own == name else f"{quote(own)} AS {quote(name)}"
+            for name, own in part.columns.items()
+            if needed is None or name in needed or name in ("$id", DATA)
+        ]
+        select = ", ".join(
+            [*names, f"file_index + {part.first} AS {_SOURCE}", f"file_row_number AS {_ROW}"]
+        )
+        return f"(SELECT {select} FROM read_parquet([{paths}]))"
+
+    def _arrow(self, part: _Part, needed: frozenset[str] | None) -> pa.Table:
+        """Return sources as one Arrow table with their positions."""
+        pieces = []
+        for offset, source in enumerate(part.sources):
+            file = self._blocks.open(source)
+            keep = self._blocks.worth_keeping([source])
+            for number, group in enumerate(file.groups):
+                batch = self._blocks.group(source, number, keep=keep)
+                names = [
+                    name
+                    for name in batch.schema.names
+                    if needed is None or name in needed or name in ("$id", DATA)
+                ]
+                rows = np.arange(group.start, group.start + group.rows, dtype=np.int64)
+                place = np.full(group.rows, part.first + offset, dtype=np.int32)
+                pieces.append(
+                    pa.table(
+                        [batch.column(name) for name in names] + [pa.array(place), pa.array(rows)],
+                        names=[*names, _SOURCE, _ROW],
+                    )
+                )
+        return pa.concat_tables(pieces)
+
+    def _hidden(self, cursor: duckdb.DuckDBPyConnection, view: View, prefix: str = "") -> str:
+        """Return the condition that leaves out rows of overlaid ids."""
+        ids = list(view.overlay)
+        if not ids:
+            return ""
+        if len(ids) <= _INLINE_IDS and not any("\0" in id_ for id_ in ids):
+            return f' AND "$id" NOT IN ({", ".join(map(literal, ids))})'
+        name = f"{prefix}_parquedb_overlay"
+        cursor.register(name, pa.table({"id": pa.array(ids, pa.string())}))
+        return f' AND "$id" NOT IN (SELECT id FROM {quote(name)})'
+
+
+def _sort_keys(
+    part: _Part, schema: Schema, sort: Sequence[SortKey]
+) -> list[tuple[str, str]] | None:
+    """Return expressions and directions to sort by, None where SQL cannot sort so."""
+    keys = []
+    for key in sort:
+        direction = "DESC NULLS LAST" if key.descending else "ASC NULLS FIRST"
+        column = schema.find(key.path[0])
+        missing = column is None or (part.columns is not None and key.path[0] not in part.columns)
+        if missing and not part.overflow:
+            keys.append(("NULL", direction))
+            continue
+        expression = sort_expression(key.path, schema, overflow=part.overflow)
+        if missing or expression is None:
+            return None
+        keys.append((expression, direction))
+    return keys
+
+
+def _fields_of(filter_: Filter, sort: Sequence[SortKey] = ()) -> frozenset[str] | None:
+    """Return the top-level fields that are looked at, None for all."""
+    found = {key.path[0] for key in sort}
+
+    def visit(part: Filter) -> bool:
+        match part:
+            case At(path, _):
+                found.add(path[0])
+                return True
+            case And(parts) | Or(parts):
+                return all(map(visit, parts))
+            case Not(inner):
+                return visit(inner)
+            case Expression():
+                return False
+
+    return frozenset(found) if visit(filter_) else None
+
+
+def _clash(names: Any) -> bool:
+    """Whether DuckDB would confuse columns: it ignores case, and adds columns of its own."""
+    lowered = [name.lower() for name in names]
+    return len(set(lowered)) < len(lowered) or not _VIRTUAL.isdisjoint(lowered)

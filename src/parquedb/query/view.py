@@ -1,0 +1,88 @@
+"""What a query sees: files of one snapshot and the newer documents laid over them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from parquedb.errors import ParqueDBError
+from parquedb.model.files import DataFile
+from parquedb.model.partition import PartitionSpec
+from parquedb.model.schema import EMPTY, Schema
+from parquedb.rows.columns import DATA
+
+Document = dict[str, Any]
+
+
+class StaleError(ParqueDBError):
+    """A file that a view refers to was replaced or removed since. Take a new view."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A data file and the table's columns it is read with.
+
+    Args:
+        file: The file.
+        schema: The table's columns.
+        spec: The partition spec that ``file.partition`` belongs to.
+        token: Identifies file and schema together, for caches.
+    """
+
+    file: DataFile
+    schema: Schema
+    spec: PartitionSpec
+    token: str
+
+    @property
+    def overflows(self) -> bool:
+        """Whether a row may keep values in ``$data``; False only where the metadata excludes it."""
+        column = self.schema.find(DATA)
+        if column is None:
+            return False
+        stats = self.file.stats
+        return (
+            stats is None or self.file.rows is None or stats.nulls.get(column.id) != self.file.rows
+        )
+
+    def id_bounds(self) -> tuple[str | None, str | None]:
+        """Return bounds of ``$id`` by the metadata, None where it does not say."""
+        column, stats = self.schema.find("$id"), self.file.stats
+        if column is None or stats is None:
+            return None, None
+        lower, upper = stats.lower.get(column.id), stats.upper.get(column.id)
+        return (
+            lower if isinstance(lower, str) else None,
+            upper if isinstance(upper, str) else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One state of a namespace; never changes.
+
+    Args:
+        schema: The table's columns.
+        sources: Its files, by the lower bound of ``$id``. No two hold a row of the same id, except
+            that ids of ``overlay`` may be anywhere.
+        overlay: Newer documents by id, which hide rows of the same id; None where there is no
+            document any more.
+    """
+
+    schema: Schema = EMPTY
+    sources: tuple[Source, ...] = ()
+    overlay: Mapping[str, Document | None] = field(default_factory=dict)
+
+
+def own_copy(document: Document) -> Document:
+    """Return a copy of a document that its taker may change, at any depth."""
+    return {key: _copied(value) for key, value in document.items()}
+
+
+def _copied(value: Any) -> Any:
+    if type(value) is dict:
+        return {key: _copied(item) for key, item in value.items()}
+    if type(value) is list:
+        return [_copied(item) for item in value]
+    return value
