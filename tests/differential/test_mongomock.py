@@ -192,7 +192,7 @@ def field_excuses(path: str, value: Any, document: Document) -> Iterator[str | N
         isinstance(found, list) for found in candidates
     ):
         yield "a list named by its index"
-    if value == {} and MISSING in ours:
+    if value == {} and {} not in ours:
         yield "an empty document"
     if not isinstance(value, dict) or not any(key.startswith("$") for key in value):
         return
