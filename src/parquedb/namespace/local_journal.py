@@ -256,10 +256,10 @@ class LocalJournal:
         with self.guard:
             tail = self.tail
             if not self.current and (tail is None or tail.file.size() != tail.offset):
-                tail, new = self._surely(lambda: self._look(self.tail))
-                if new:
-                    return Conflict(tail.number if tail else 0)  # read() shall give them
-                self.tail = tail
+                newer, _ = self._surely(lambda: self._look(self.tail))
+                if tail and newer and newer.number not in (tail.number, number - 1):
+                    return Conflict(newer.number)  # the tail stays: read() shall give what is new
+                self.tail = tail = newer
             head = 0 if tail is None else tail.number
             if number <= head:
                 return Conflict(head)
@@ -368,14 +368,14 @@ class LocalJournal:
             raise found.error from found
 
     def _look(self, tail: _Tail | None) -> tuple[_Tail | None, list[Entry]]:
-        """Return the tail as it is now, and what came between."""
+        """Return the tail as it is now, and the last entries before it that are new."""
         if tail is None:
             return self._load(), []
         new: list[Entry] = []
         while True:
             size_bytes = tail.file.size()
             if size_bytes is None:
-                return self._reload(tail, new)
+                return self._reload(tail), []
             if size_bytes != tail.offset:
                 tail = self._advance(tail, size_bytes, new)
             if not tail.torn or not self._store.exists(self._segments.key(tail.number + 1)):
@@ -383,7 +383,7 @@ class LocalJournal:
             try:
                 following, segment = self._open(tail.number + 1, tail.journal)
             except NotFoundError:  # collected meanwhile
-                return self._reload(tail, new)
+                return self._reload(tail), []
             following.state = segment.header.state
             self._add(following, segment.header.first, segment.payloads, new)
             tail = following
@@ -436,12 +436,12 @@ class LocalJournal:
         tail.torn = segment.end < len(data)
         return tail, segment
 
-    def _reload(self, tail: _Tail, new: list[Entry]) -> tuple[_Tail, list[Entry]]:
-        """Go on after the segment where this object was has been deleted."""
+    def _reload(self, tail: _Tail) -> _Tail:
+        """Return the end of the journal after the segment where this object was was deleted."""
         newer = self._load()
         if newer is None or newer.journal != tail.journal or newer.number < tail.number:
             raise replaced(self._namespace)
-        return newer, new + self._history(tail.number, newer)
+        return newer
 
     def _history(self, after: int, tail: _Tail) -> list[Entry]:
         found = self._segments.history(after, tail.number, tail.journal)

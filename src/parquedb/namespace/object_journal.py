@@ -128,10 +128,10 @@ class ObjectJournal:
         """Create the segment ``expect + 1`` if it is absent."""
         with self._lock:
             tail = self._tail
-            if tail is None or expect > tail.number:
-                tail, new = self._look(tail)
-                if not new:
-                    self._tail = tail
+            if tail is None:
+                self._tail = tail = self._load()
+            elif expect > tail.number:
+                tail, _ = self._look(tail)
             head = 0 if tail is None else tail.number
             if expect > head:
                 raise ends_before(self._namespace, expect, head)
@@ -149,7 +149,7 @@ class ObjectJournal:
             data = encode_header(Header(journal, number, state))
             data += encode_entry(number, at_us, tx, body)
             if not self._create(number, data) or not self._follows(tail, number, journal):
-                newer, new = self._look(self._tail)
+                newer, _ = self._look(tail)
                 return Conflict(max(number, 0 if newer is None else newer.number))
             self._tail = _Tail(journal, number, number, state.after(body))
             return Committed(number)
@@ -185,7 +185,7 @@ class ObjectJournal:
         return segment
 
     def _look(self, tail: _Tail | None) -> tuple[_Tail | None, list[Entry]]:
-        """Return the tail as it is now, and what came between."""
+        """Return the tail as it is now, and the last entries before it that are new."""
         if tail is None:
             return self._load(), []
         new: list[Entry] = []
@@ -198,7 +198,7 @@ class ObjectJournal:
             except NotFoundError:
                 if self._store.head(self._segments.key(tail.first)) is not None:
                     return tail, new
-                return self._reload(tail, new)
+                return self._reload(tail), []
             location = self._segments.location(first)
             entries = [
                 parse_entry(payload, number, location)
@@ -210,12 +210,12 @@ class ObjectJournal:
             new += entries
             tail = _Tail(tail.journal, first, segment.last, state)
 
-    def _reload(self, tail: _Tail, new: list[Entry]) -> tuple[_Tail, list[Entry]]:
-        """Go on after the segment where this object was has been collected."""
+    def _reload(self, tail: _Tail) -> _Tail:
+        """Return the end of the journal after the segment where this object was was deleted."""
         newer = self._load()
         if newer is None or newer.journal != tail.journal or newer.number < tail.number:
             raise replaced(self._namespace)
-        return newer, new + self._history(tail.number, newer)
+        return newer
 
     def _history(self, after: int, tail: _Tail) -> list[Entry]:
         found = self._segments.history(after, tail.number, tail.journal)

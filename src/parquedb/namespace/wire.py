@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, assert_never
@@ -31,6 +32,8 @@ from parquedb.rows.values import Document
 VERSION = 1
 SECTION = "docs/spec/journal.md"
 _CHECKSUM_BYTES = 9
+_START = re.compile(rb"[0-9a-f]{8} \{")
+_CANDIDATES = 64
 _SHAPERS = (b'"op":"flush"', b'"op":"migrate"', b'"op":"cutover"', b'"op":"retire"')
 
 
@@ -55,7 +58,7 @@ class Scan(NamedTuple):
     Attributes:
         payloads: What the whole, right lines say, without checksum and newline.
         length: How many bytes these lines are.
-        bad: Whether a right line follows one that is not: the piece was damaged, not cut short.
+        bad: Whether something right follows what is not: the piece was damaged, not cut short.
     """
 
     payloads: list[bytes]
@@ -110,11 +113,18 @@ def scan(data: bytes) -> Scan:
     else:
         return Scan(payloads, len(data) - rest, bad=False)
     count = len(payloads)
-    bad = any(
-        line[:_CHECKSUM_BYTES] == b"%08x " % crc32(line[_CHECKSUM_BYTES:])
-        for line in lines[count + 1 :]
-    )
+    bad = _ends_right(lines[count]) or any(map(_is_right, lines[count + 1 :]))
     return Scan(payloads, sum(map(len, lines[:count])) + count, bad)
+
+
+def _is_right(line: bytes) -> bool:
+    return line[:_CHECKSUM_BYTES] == b"%08x " % crc32(line[_CHECKSUM_BYTES:])
+
+
+def _ends_right(line: bytes) -> bool:
+    """Whether a line that is not right ends with one that is: the newline between was damaged."""
+    starts = [found.start() for found in _START.finditer(line, 1)][-_CANDIDATES:]
+    return any(_is_right(line[start:]) for start in starts)
 
 
 def shapes_state(data: bytes) -> bool:
