@@ -15,6 +15,7 @@ import orjson
 from parquedb.errors import FormatError, LossyError, StateError
 from parquedb.formats.native.paths import beside_key
 from parquedb.log.ports import LogReader
+from parquedb.migrate.cutover import journal_base
 from parquedb.migrate.report import counted
 from parquedb.migrate.verify import common_versions
 from parquedb.model.format import Format
@@ -56,6 +57,11 @@ def plan_cleanup(
     record = namespace.cleanup_record(format_)
     if namespace.store.head(record) is not None:
         return _recorded(namespace, format_, record)
+    if journal_base(namespace) is format_:
+        raise StateError(
+            f"{namespace.name!r} is kept as {format_.label}: its documents are written there. Run "
+            "migrate-backend first; nothing was deleted"
+        )
     reader = namespace.reader(format_)
     own = reader.referenced()
     others = {f: namespace.reader(f) for f in namespace.formats() if f is not format_}

@@ -17,6 +17,7 @@ from parquedb.migrate.carry import (
     carry_after,
 )
 from parquedb.migrate.cleanup import clean_up, plan_cleanup
+from parquedb.migrate.cutover import cut_over
 from parquedb.migrate.fit import fit_schema
 from parquedb.migrate.merge import merge_rows, merge_schemas
 from parquedb.migrate.options import (
@@ -113,6 +114,8 @@ def execute(
         )
     elif plan.action is Action.SKIPPED:
         _complete(namespace, source, plan, options)
+    if plan.action in (Action.MIGRATED, Action.SKIPPED):
+        cut_over(namespace, source.format, options)
     if options.delete_source and plan.action in (Action.MIGRATED, Action.SKIPPED):
         options.on_progress(MigrationProgress(namespace.name, Phase.CLEANUP, 0, None, 0, 0))
         namespace.refresh()

@@ -19,6 +19,7 @@ from parquedb.errors import (
 from parquedb.log.ports import LogReader
 from parquedb.migrate.carry import Carry, carry_after, carry_history, carry_latest
 from parquedb.migrate.cleanup import finish_cleanup
+from parquedb.migrate.cutover import SourceMovedError, flush_tail, journal_base
 from parquedb.migrate.execute import execute
 from parquedb.migrate.fieldids import find_narrow_files, find_unfit_files
 from parquedb.migrate.options import (
@@ -34,6 +35,8 @@ from parquedb.migrate.report import Action, MigrationReport, NamespaceReport
 from parquedb.model.format import Format
 from parquedb.namespace.tables import Namespace, discover_namespaces, root_is_table
 from parquedb.storage.store import HardLinks, Store
+
+_CATCH_UPS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +128,7 @@ def _planned(namespace: Namespace, options: MigrationOptions) -> _Job | Namespac
     try:
         if not options.dry_run:
             finish_cleanup(namespace)
+            flush_tail(namespace, options)
         source_format = source_format or _choose_source(namespace, options.target)
         if source_format is None:
             reason = f"{options.target.label} is the only format there is"
@@ -151,6 +155,11 @@ def _choose_source(namespace: Namespace, target: Format) -> Format | None:
         NotFoundError: The namespace has no data.
     """
     others = [format_ for format_ in namespace.formats() if format_ is not target]
+    base = journal_base(namespace)
+    if base is target and namespace.exists(target):
+        return None  # what other tables hold is older
+    if base in others:
+        return base
     if not namespace.exists(target):
         if not others:
             raise namespace.no_data()
@@ -222,7 +231,7 @@ def _attempt(job: _Job, options: MigrationOptions) -> NamespaceReport:
     """Execute one plan; every failure is a report that says what stands."""
     failure: ParqueDBError
     try:
-        return execute(job.namespace, job.source, job.target, job.plan, options)
+        return _until_caught_up(job, options)
     except (ConflictError, UnsupportedError, LossyError) as error:
         action, failure = Action.REFUSED, error
     except ParqueDBError as error:
@@ -240,6 +249,19 @@ def _attempt(job: _Job, options: MigrationOptions) -> NamespaceReport:
         bytes_referenced=0,
         error=failure,
     )
+
+
+def _until_caught_up(job: _Job, options: MigrationOptions) -> NamespaceReport:
+    """Execute a plan, and again for what a document collection's flushes add meanwhile."""
+    for attempt in range(1, _CATCH_UPS + 1):
+        try:
+            return execute(job.namespace, job.source, job.target, job.plan, options)
+        except SourceMovedError:
+            if attempt == _CATCH_UPS:
+                raise
+            job.namespace.refresh()
+            job = _job(job.namespace, job.source.format, options)
+    raise AssertionError("unreachable")
 
 
 def _held_back(report: NamespaceReport) -> NamespaceReport:

@@ -7,10 +7,10 @@ whatever dies on the way leaves the old base with the whole tail, or the new bas
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import Any
 
 import pyarrow as pa
 
@@ -33,12 +33,14 @@ from parquedb.namespace.runs import merge_rows
 from parquedb.parquet.write import Arrangement, write_parquet
 from parquedb.query.view import Source, StaleError, View
 from parquedb.rows.columns import evolve
-from parquedb.storage.store import Appends, Renames
+from parquedb.storage.store import Appends, Renames, Store
 
 GROUP_ROWS = 65_536
 FILE_ROWS = 2_000_000
 """Rows of a file of a table format, about; native is always one file."""
 _ATTEMPTS = 20
+_LOCKS: dict[tuple[str, str], threading.RLock] = {}
+_LOCKS_GUARD = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,9 @@ def flush(space: LiveNamespace, *, rewrite: bool = False) -> Flushed | None:
         UnsupportedError: The base is partitioned or holds no documents.
         StorageError: The store failed; nothing is lost.
     """
-    with _flush_lock(space):
+    with flush_lock(space.store, space.name):
+        if not space.options.is_durable:
+            space.journal.sync()  # the base must not be ahead of the journal after a power failure
         for _ in range(_ATTEMPTS):
             task = _task(space, rewrite=rewrite)
             if task is None:
@@ -109,11 +113,15 @@ def flush(space: LiveNamespace, *, rewrite: bool = False) -> Flushed | None:
     )
 
 
-def _flush_lock(space: LiveNamespace) -> AbstractContextManager[Any]:
-    """Keep other flushes of the namespace out, where the store can."""
-    if isinstance(space.store, Appends):
-        return space.store.lock(f"_parquedb/{space.name}/flush")
-    return space.flushing
+def flush_lock(store: Store, name: str) -> AbstractContextManager[object]:
+    """Return the lock that keeps flushes and cutovers of a namespace apart.
+
+    It works between processes where the store has such locks, else within this process.
+    """
+    if isinstance(store, Appends):
+        return store.lock(f"_parquedb/{name}/flush")
+    with _LOCKS_GUARD:
+        return _LOCKS.setdefault((store.root, name), threading.RLock())
 
 
 def _task(space: LiveNamespace, *, rewrite: bool) -> _Task | None:

@@ -34,8 +34,6 @@ from parquedb.storage.store import Store
 T = TypeVar("T")
 
 _ATTEMPTS = 20
-_LOCKS: dict[tuple[str, str], threading.RLock] = {}
-_LOCKS_GUARD = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +100,6 @@ class LiveNamespace:
         self.options = options
         self.ambient = ambient
         self.lock = threading.RLock()
-        self.flushing = _flush_lock(store, self.name)
         self._first_format = self.tables.base_format() or options.format
         self.journal: Journal = open_journal(
             store, self.name, base=self._first_format, ambient=ambient
@@ -395,9 +392,3 @@ def join_schemas(schema: Schema, other: Schema) -> Schema:
     known = {field.name for field in schema.fields}
     new = tuple(field for field in other.fields if field.name not in known)
     return replace(schema, fields=(*schema.fields, *new)) if new else schema
-
-
-def _flush_lock(store: Store, name: str) -> threading.RLock:
-    """Return the lock of a namespace that all its users in this process share."""
-    with _LOCKS_GUARD:
-        return _LOCKS.setdefault((store.root, name), threading.RLock())

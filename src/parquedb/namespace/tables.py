@@ -20,6 +20,8 @@ from parquedb.storage.store import Store
 
 _TABLE_FORMATS = (Format.ICEBERG, Format.DELTA)
 _MAX_DEPTH = 12
+_OWN = "_parquedb"
+_OWN_FOLDERS = frozenset({"staged", "flush"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +201,7 @@ def discover_namespaces(store: Store, places: Places) -> tuple[str, ...]:
     for prefix in {places.warehouse.strip("/"), places.location.strip("/"), "", "data"}:
         for folder in _table_folders(store, prefix, 0):
             found.add(folder[len(prefix) :].strip("/"))
+    found.update(_journaled(store, _OWN))
     for info in () if root_is_table(store) else store.list_dir("")[0]:
         if info.key.endswith(".parquet") and not info.key.startswith(("_", ".")):
             found.add(info.key.removesuffix(".parquet"))
@@ -210,6 +213,16 @@ def discover_namespaces(store: Store, places: Places) -> tuple[str, ...]:
             if name and not any(name == p or name.startswith(f"{p}/") for p in prefixes)
         )
     )
+
+
+def _journaled(store: Store, folder: str) -> Iterator[str]:
+    """Yield the namespaces that have a journal, whether or not they have a table yet."""
+    for name in store.list_dir(folder)[1]:
+        below = join(folder, name)
+        if name == "journal":
+            yield folder.removeprefix(f"{_OWN}/")
+        elif name not in _OWN_FOLDERS:
+            yield from _journaled(store, below)
 
 
 def root_is_table(store: Store) -> bool:

@@ -1,0 +1,118 @@
+"""Make a migration's target the base of a namespace that is written by document.
+
+The journal's entry ``cutover`` does it (docs/spec/journal.md): what it holds beyond the source's
+own mark flows into the target from then on. It is written while flushes are held off, and only if
+the target holds the source's newest version; else the migration catches up first.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+from parquedb.errors import ConflictError
+from parquedb.migrate.options import MigrationOptions
+from parquedb.model.format import Format
+from parquedb.namespace.entry import Cutover
+from parquedb.namespace.flush import flush, flush_lock
+from parquedb.namespace.journal import Committed, open_journal
+from parquedb.namespace.live import LiveNamespace, LiveOptions
+from parquedb.namespace.tables import Namespace, has_journal
+from parquedb.query.blocks import Blocks
+from parquedb.query.duck import Duck
+
+_ATTEMPTS = 100
+
+
+class SourceMovedError(ConflictError):
+    """The source got another version before its target could become the base. Catch up."""
+
+
+def flush_tail(namespace: Namespace, options: MigrationOptions) -> None:
+    """Move what the journal holds into the base, so that the migration carries it.
+
+    Raises:
+        StorageError: The store failed; nothing is lost.
+    """
+    if not has_journal(namespace.store, namespace.name):
+        return
+    blocks, duck = Blocks(namespace.store), Duck()
+    space = LiveNamespace(
+        namespace.store,
+        namespace.name,
+        namespace.places,
+        blocks,
+        duck,
+        LiveOptions(),
+        ambient=options.ambient,
+    )
+    try:
+        flush(space)
+    finally:
+        space.close()
+        blocks.close()
+        duck.close()
+    namespace.refresh()
+
+
+def journal_base(namespace: Namespace) -> Format | None:
+    """Return the base that a namespace's journal records, None without a journal."""
+    if not has_journal(namespace.store, namespace.name):
+        return None
+    with closing(open_journal(namespace.store, namespace.name, base=None)) as journal:
+        return journal.state().base
+
+
+def cut_over(namespace: Namespace, source: Format, options: MigrationOptions) -> None:
+    """Make the target the base, if the source is; a namespace without a journal is left as it is.
+
+    Args:
+        namespace: The namespace.
+        source: The format that was migrated from.
+        options: What the caller chose.
+
+    Raises:
+        SourceMovedError: The target does not hold the source's newest version.
+        CommitUnknownError: It is not known whether it was done.
+    """
+    target, store = options.target, namespace.store
+    if not has_journal(store, namespace.name):
+        return
+    with (
+        flush_lock(store, namespace.name),
+        closing(
+            open_journal(store, namespace.name, base=source, ambient=options.ambient)
+        ) as journal,
+        journal.exclusive(),
+    ):
+        for _ in range(_ATTEMPTS):
+            head = max((entry.number for entry in journal.read(journal.first() - 1)), default=0)
+            state = journal.state()
+            if state.base is not source:
+                return
+            body = _body(namespace, source, target, journal.id, state.through)
+            at_us = options.ambient.now_us()
+            if isinstance(journal.append(body, expect=head, at_us=at_us), Committed):
+                break
+        else:
+            raise ConflictError(
+                f"namespace {namespace.name!r} is being written by others all the time; the target "
+                "is complete: run the same command again to make it the base"
+            )
+        journal.sync()
+
+
+def _body(
+    namespace: Namespace, source: Format, target: Format, journal: str | None, through: int
+) -> Cutover:
+    namespace.refresh()
+    reader = namespace.reader(source)
+    lineage = namespace.reader(target).lineage()
+    if lineage is None or lineage.origin.version != reader.latest():
+        raise SourceMovedError(
+            f"{source.label} of namespace {namespace.name!r} got a new version while it was "
+            "migrated; run the same command again to carry it over"
+        )
+    mark = reader.through()
+    if mark is not None and mark.journal == journal:
+        through = max(through, mark.entry)
+    return Cutover(target, reader.latest(), namespace.reader(target).latest(), through)
