@@ -66,7 +66,10 @@ class Exists:
 
 @dataclass(frozen=True, slots=True)
 class HasType:
-    """The value is of one of these BSON types, named by MongoDB's aliases (``"string"``)."""
+    """The value is of one of these BSON types, named by MongoDB's aliases (``"string"``).
+
+    ``"number"`` is not among them; the parser spells it out.
+    """
 
     aliases: frozenset[str]
 

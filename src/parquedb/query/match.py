@@ -110,17 +110,11 @@ def _any_of(parts: list[Predicate]) -> Predicate:
 
 
 def _compile_expression(filter: Expression) -> Predicate:  # noqa: A002
-    from parquedb.query.expression import compile_expression  # noqa: PLC0415
+    from parquedb.query.expression import compile_expression  # noqa: PLC0415  (it is rare)
+    from parquedb.query.operators.base import is_true  # noqa: PLC0415
 
     value_of = compile_expression(filter.source)
-    return lambda document: _is_true(value_of(document))
-
-
-def _is_true(value: Any) -> bool:
-    """Return what an expression's value counts for: false are null, nothing, false and 0."""
-    if value is None or value is MISSING:
-        return False
-    return bool(value) if value.__class__ is bool or value.__class__ in NUMBERS else True
+    return lambda document: is_true(value_of(document))
 
 
 def _compile_at(at: At) -> Predicate:

@@ -97,6 +97,12 @@ def whole_of(value: object, place: Place, what: str) -> int:
     return int(value)
 
 
+def is_plain(value: object) -> bool:
+    """Return whether there is nothing to be checked in a value; long lists mostly hold such."""
+    kind = value.__class__
+    return kind is int or (kind is str and value.isascii())  # type: ignore[attr-defined]
+
+
 def literal(value: Any, place: Place) -> Any:
     """Return a copy of a value that documents can hold, without subclasses and tuples.
 
@@ -113,7 +119,10 @@ def literal(value: Any, place: Place) -> Any:
     if isinstance(value, date):
         return _moment(value, place)
     if isinstance(value, list | tuple):
-        return [literal(element, place.item(at)) for at, element in enumerate(value)]
+        return [
+            element if is_plain(element) else literal(element, place.item(at))
+            for at, element in enumerate(value)
+        ]
     if isinstance(value, Mapping):
         fields = mapping_of(value, place, "a value")
         return {

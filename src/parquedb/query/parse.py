@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
@@ -35,6 +36,7 @@ from parquedb.query.filter import (
 from parquedb.query.operand import (
     Place,
     describe,
+    is_plain,
     list_of,
     literal,
     mapping_of,
@@ -152,7 +154,7 @@ def _parse_logical(key: str, value: object, place: Place, *, top: bool) -> Filte
         case "$expr":
             if not top:
                 raise place.refuse("$expr can only be used outside of $elemMatch")
-            return Expression(value)
+            return _expression(value, place)
         case _:
             hint = ""
             if key in _TESTS or key in _DIRECT:
@@ -161,6 +163,13 @@ def _parse_logical(key: str, value: object, place: Place, *, top: bool) -> Filte
                 known = (*_LOGICAL, *_FIELDS, *_TESTS, *_DIRECT)
                 hint = f"; did you mean {nearest(key, known)!r}?"
             raise place.refuse(f"unknown top-level operator {key!r}{hint}")
+
+
+def _expression(source: object, place: Place) -> Filter:
+    from parquedb.query.expression import parse_expression  # noqa: PLC0415  (it is rare)
+
+    parse_expression(source, place, {})  # only for its errors
+    return Expression(copy.deepcopy(source))
 
 
 def _parse_branches(key: str, value: object, place: Place, *, top: bool) -> Filter:
@@ -287,6 +296,9 @@ def _in(operand: object, place: Place) -> In:
     values: list[Any] = []
     patterns: list[Matches] = []
     for at, value in enumerate(list_of(operand, place)):
+        if is_plain(value):
+            values.append(value)
+            continue
         here = place.item(at)
         if isinstance(value, re.Pattern):
             patterns.append(_pattern(value, "", here))

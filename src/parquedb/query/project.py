@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from parquedb.query.filter import ElementMatches, ElementPasses
-from parquedb.query.match import Single, compile_match, compile_test
+from parquedb.query.match import Single, compile_test
 from parquedb.query.operand import MOST_LEVELS, Place, describe, nearest
 
 Document = dict[str, Any]
@@ -250,24 +250,16 @@ def _compiled_one(leaf: Any, nested: Callable[[dict[str, Inner | None]], Project
     if isinstance(leaf, Slice):
         return lambda value: leaf.of(value) if value.__class__ is list else value
     if isinstance(leaf, ElementPasses | ElementMatches):
-        return _first_element(_element_test(leaf))
+        return _first_element(compile_test(leaf))
     inner = nested(_compiled(leaf, nested))
     return _through_lists(inner, drops=nested is _including)
 
 
-def _element_test(test: ElementMatches | ElementPasses) -> Single:
-    if isinstance(test, ElementMatches):
-        matched = compile_match(test.filter)
-        return lambda element: element.__class__ is dict and matched(element)
-    single = compile_test(test)
-    return lambda element: single([element])
-
-
-def _first_element(passes: Single) -> Inner:
+def _first_element(has_match: Single) -> Inner:
     def first(value: Any) -> Any:
         if value.__class__ is list:
             for element in value:
-                if passes(element):
+                if has_match([element]):
                     return [element]
         return _DROP
 

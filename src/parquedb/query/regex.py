@@ -32,8 +32,10 @@ FLAGS: Final = {
 _STEPS: Final = 20_000
 """How many steps of backtracking a text may cost at most; more is left to RE2."""
 
-_REMEMBERED: Final = 1 << 12
+_REMEMBERED: Final = 1 << 10
 """Answers of RE2 that are remembered for one pattern; one costs about 15 µs."""
+_SHORT: Final = 100
+"""How long a text may be for that."""
 
 _FOLDED: Final = re.compile("[\u0130\u0131\u017f\u212a]")
 """Letters that Python or RE2 take for the other case of an ASCII letter."""
@@ -65,7 +67,7 @@ def re2_pattern(pattern: str, flags: str = "") -> str:
     return _inline(flags) + _dialect(pattern, extended="x" in flags)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def compile_regex(pattern: str, flags: str = "") -> Search:
     """Return a function that says whether a pattern is found in a text.
 
@@ -195,7 +197,7 @@ def _remembering(search: Search) -> Search:
         answer = answers.get(text)
         if answer is None:
             answer = search(text)
-            if len(text) <= 256:
+            if len(text) <= _SHORT:
                 if len(answers) >= _REMEMBERED:
                     answers.clear()
                 answers[text] = answer

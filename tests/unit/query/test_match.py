@@ -132,6 +132,9 @@ CASES: list[tuple[Document, list[Document], list[Document]]] = [
     ({"$nor": [{"a": 1}, {"b": 2}]}, [{}, {"a": 2}], [{"a": 1}, {"b": 2}]),
     ({"$or": [{}, {"a": 1}]}, [{}], []),
     ({"$comment": "why", "a": 1}, [{"a": 1}], [{}]),
+    ({"$expr": {"$gt": ["$a", "$b"]}}, [{"a": 2, "b": 1}, {"a": 1}], [{"a": 1, "b": 2}, {}]),
+    ({"a": 1, "$expr": "$b"}, [{"a": 1, "b": "x"}], [{"a": 1, "b": 0}, {"a": 1}]),
+    ({"$nor": [{"$expr": False}]}, [{}], []),
     # Element operators.
     ({"a": {"$exists": True}}, [{"a": None}, {"a": []}], [{}]),
     ({"a": {"$exists": False}}, [{}], [{"a": None}]),

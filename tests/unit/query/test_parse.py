@@ -187,6 +187,7 @@ def test_parse(spec: Any, expected: Filter) -> None:
         ({"a": {"$regexp": "x"}}, "did you mean '$regex'?"),
         ({"a": {"$or": []}}, "'$or' does not belong to a field"),
         ({"a": {"$id": "u/1"}}, "'$id' is a field, not an operator; name it by a path"),
+        ({"$expr": {"$gtt": [1, 2]}}, "filter: $expr"),
         ({"$or": {}}, "filter: $or: $or needs a list of at least one filter, not dict"),
         ({"$and": []}, "$and needs a list of at least one filter"),
         ({"$or": [{"a": {"$x": 1}}]}, "filter: $or[0].a.$x: unknown operator"),

@@ -143,7 +143,7 @@ TOKENS = (
 )
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(
     st.lists(st.sampled_from(TOKENS), max_size=6).map("".join),
     st.sets(st.sampled_from("ims")).map(lambda flags: "".join(sorted(flags))),
@@ -159,7 +159,7 @@ def test_pythons_engine_agrees_with_re2(pattern: str, flags: str, texts: list[st
     assert [search(text) for text in texts] == expected
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(
     st.lists(st.sampled_from(TOKENS), max_size=5).map("".join),
     st.sets(st.sampled_from("ims")).map(lambda flags: "".join(sorted(flags))),
