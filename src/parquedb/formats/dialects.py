@@ -2,22 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from parquedb.ambient import Ambient
-from parquedb.formats.delta import features as delta_features
-from parquedb.formats.delta.reader import DeltaReader
-from parquedb.formats.delta.reader import exists as delta_exists
-from parquedb.formats.delta.writer import DeltaWriter
-from parquedb.formats.iceberg import features as iceberg_features
-from parquedb.formats.iceberg.reader import IcebergReader
-from parquedb.formats.iceberg.reader import exists as iceberg_exists
-from parquedb.formats.iceberg.writer import IcebergWriter
-from parquedb.formats.native import features as native_features
-from parquedb.formats.native.paths import find_layout
-from parquedb.formats.native.reader import NativeReader
-from parquedb.formats.native.writer import NativeWriter
 from parquedb.log.feature import Feature, TypeFit
 from parquedb.log.ports import LogReader, LogWriter
 from parquedb.model.format import Format
@@ -50,26 +38,82 @@ class Dialect:
     features: tuple[Feature, ...]
 
 
-DIALECTS: Mapping[Format, Dialect] = {
-    Format.NATIVE: Dialect(
+def _native() -> Dialect:
+    from parquedb.formats.native.features import FEATURES, fit_type  # noqa: PLC0415
+    from parquedb.formats.native.paths import find_layout  # noqa: PLC0415
+    from parquedb.formats.native.reader import NativeReader  # noqa: PLC0415
+    from parquedb.formats.native.writer import NativeWriter  # noqa: PLC0415
+
+    return Dialect(
         lambda store, folder, owned: find_layout(store, folder, owned=owned) is not None,
         lambda store, folder, owned: NativeReader(store, folder, owned=owned),
         lambda store, folder, ambient: NativeWriter(store, folder, ambient=ambient),
-        native_features.fit_type,
-        native_features.FEATURES,
-    ),
-    Format.ICEBERG: Dialect(
-        lambda store, folder, _: iceberg_exists(store, folder),
-        lambda store, folder, _: IcebergReader(store, folder),
-        lambda store, folder, ambient: IcebergWriter(store, folder, ambient=ambient),
-        iceberg_features.fit_type,
-        iceberg_features.FEATURES,
-    ),
-    Format.DELTA: Dialect(
-        lambda store, folder, _: delta_exists(store, folder),
-        lambda store, folder, _: DeltaReader(store, folder),
-        lambda store, folder, ambient: DeltaWriter(store, folder, ambient=ambient),
-        delta_features.fit_type,
-        delta_features.FEATURES,
-    ),
-}
+        fit_type,
+        FEATURES,
+    )
+
+
+def _iceberg() -> Dialect:
+    from parquedb.formats.iceberg.features import FEATURES, fit_type  # noqa: PLC0415
+    from parquedb.formats.iceberg.load import exists  # noqa: PLC0415
+
+    def open_reader(store: Store, folder: str, _: Owned) -> LogReader:
+        from parquedb.formats.iceberg.reader import IcebergReader  # noqa: PLC0415
+
+        return IcebergReader(store, folder)
+
+    def open_writer(store: Store, folder: str, ambient: Ambient) -> LogWriter:
+        from parquedb.formats.iceberg.writer import IcebergWriter  # noqa: PLC0415
+
+        return IcebergWriter(store, folder, ambient=ambient)
+
+    return Dialect(
+        lambda store, folder, _: exists(store, folder), open_reader, open_writer, fit_type, FEATURES
+    )
+
+
+def _delta() -> Dialect:
+    from parquedb.formats.delta.features import FEATURES, fit_type  # noqa: PLC0415
+    from parquedb.formats.delta.paths import is_log, log_folder  # noqa: PLC0415
+
+    def open_reader(store: Store, folder: str, _: Owned) -> LogReader:
+        from parquedb.formats.delta.reader import DeltaReader  # noqa: PLC0415
+
+        return DeltaReader(store, folder)
+
+    def open_writer(store: Store, folder: str, ambient: Ambient) -> LogWriter:
+        from parquedb.formats.delta.writer import DeltaWriter  # noqa: PLC0415
+
+        return DeltaWriter(store, folder, ambient=ambient)
+
+    def exists(store: Store, folder: str, _: Owned) -> bool:
+        return is_log(store.list_dir(log_folder(folder))[0])
+
+    return Dialect(exists, open_reader, open_writer, fit_type, FEATURES)
+
+
+class _Dialects(Mapping[Format, Dialect]):
+    """The dialects, each imported when it is first asked for: most programs need one."""
+
+    _OPENERS: Mapping[Format, Callable[[], Dialect]] = {
+        Format.NATIVE: _native,
+        Format.ICEBERG: _iceberg,
+        Format.DELTA: _delta,
+    }
+
+    def __init__(self) -> None:
+        self._opened: dict[Format, Dialect] = {}
+
+    def __getitem__(self, format_: Format) -> Dialect:
+        if format_ not in self._opened:
+            self._opened[format_] = self._OPENERS[format_]()
+        return self._opened[format_]
+
+    def __iter__(self) -> Iterator[Format]:
+        return iter(self._OPENERS)
+
+    def __len__(self) -> int:
+        return len(self._OPENERS)
+
+
+DIALECTS: Mapping[Format, Dialect] = _Dialects()
