@@ -105,7 +105,7 @@ def fits(value: Any, type_: Type) -> bool:
             low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
             return bool(low <= value <= high)
         case FloatType(bits):
-            return value == value and (bits == 64 or float(_NUMPY_FLOATS[bits](value)) == value)
+            return _fits_float(value, bits)
         case DecimalType(precision, scale):
             before, after = digits_of(value.normalize(_EXACT))
             return after <= scale and before <= precision - scale
@@ -237,6 +237,13 @@ def _fixed_width(array: AnyArray, dtype: Any) -> Any:
 
 def _count_none(values: list[Any]) -> int:
     return values.count(None)
+
+
+def _fits_float(value: float, bits: int) -> bool:
+    if bits == 64 or value != value:
+        return value == value
+    with np.errstate(over="ignore"):
+        return float(_NUMPY_FLOATS[bits](value)) == value
 
 
 def _fits_unit(value: datetime, unit: str) -> bool:

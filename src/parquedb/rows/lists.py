@@ -178,7 +178,7 @@ def _maps(array: AnyArray) -> list[Any]:
     first, last = int(offsets[0]), int(offsets[-1])
     keys, items = to_list(array.keys[first:last]), to_list(array.items[first:last])
     pairs = pairwise((offsets - offsets[0]).tolist())
-    if all(type(key) is str for key in keys):
+    if _is_text(array.type.key_type):
         values: list[Any] = [
             dict(zip(keys[start:end], items[start:end], strict=True)) for start, end in pairs
         ]
@@ -188,6 +188,12 @@ def _maps(array: AnyArray) -> list[Any]:
             for start, end in pairs
         ]
     return _masked(values, array)
+
+
+def _is_text(kind: AnyType) -> bool:
+    if _is.is_dictionary(kind):
+        kind = kind.value_type
+    return bool(_is.is_string(kind) or _is.is_large_string(kind) or _is.is_string_view(kind))
 
 
 def _dictionary(array: AnyArray) -> list[Any]:

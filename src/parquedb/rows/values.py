@@ -196,7 +196,7 @@ def _measure_dict(document: Document, depth: int) -> int:
     """Return the approximate size of a clean dict; raise whatever otherwise."""
     if type(document) is not dict or depth > MAX_DEPTH:
         raise _Unclean
-    size = 2
+    size = 1
     for key, value in document.items():
         if type(key) is not str:
             raise _Unclean
@@ -228,6 +228,8 @@ def _measure_list(items: list[Any], depth: int) -> int:
             text = "".join(items)
             size = len(text) if text.isascii() else len(text.encode())
             return size + 3 * len(items) + 1
+        if kind is int:
+            return len(items) + (sum(map(int.bit_length, items)) - len(items)) * 3 // 10 + 1
         if kind is float:
             total = sum(items)
             if total == total:  # not NaN, so none of them is

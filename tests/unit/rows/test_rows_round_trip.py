@@ -19,7 +19,7 @@ from parquedb.rows.jsonform import decode_document, decode_value, encode_documen
 from parquedb.rows.shred import shred
 from parquedb.rows.values import check_document, plain
 from parquedb.storage.memory import MemoryStore
-from tests.support.documents import assert_same, documents, same, values
+from tests.support.stored import assert_same, documents, same, values
 
 
 def through_parquet(batch: pa.RecordBatch, schema: Schema) -> pa.Table:

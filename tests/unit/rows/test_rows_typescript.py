@@ -23,7 +23,7 @@ from parquedb.rows.columns import evolve, system_schema
 from parquedb.rows.shred import shred
 from parquedb.rows.typescript import decode_batch, decode_entity, is_typescript_layout
 from parquedb.rows.values import check_document
-from tests.support.documents import assert_same, same
+from tests.support.stored import assert_same, same
 
 DATA = Path(__file__).parents[2] / "data" / "typescript-native"
 DUMP = json.loads((DATA / "native_dump.json").read_text())
