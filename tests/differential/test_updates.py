@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from parquedb.documents.update import apply_update, parse_update
 from parquedb.errors import ParqueDBError
+from parquedb.query.compare import compare_key
 
 mongomock = pytest.importorskip("mongomock")
 
@@ -95,7 +96,9 @@ def compare(document: dict[str, Any], update: dict[str, Any]) -> None:
 @given(DOCUMENTS, st.sampled_from(["$set", "$unset"]), PATHS, VALUES | st.booleans())
 @settings(max_examples=300)
 def test_values(document: dict[str, Any], operator: str, path: str, value: Any) -> None:
-    compare(document, {operator: {path: value}})
+    """Elements are not unset: mongomock leaves them; the manual says that they become null."""
+    if operator == "$set" or not path[-1].isdigit():
+        compare(document, {operator: {path: value}})
 
 
 @given(NUMBERS, st.sampled_from(["$min", "$max"]), st.sampled_from(["a", "b", "b.c"]), NUMBERS)
@@ -148,7 +151,7 @@ def test_pull(elements: list[Any], condition: Any) -> None:
     compare({"a": elements}, {"$pull": {"a": condition}})
 
 
-@given(st.lists(MEMBERS, max_size=5), st.lists(MEMBERS, max_size=3, unique_by=repr))
+@given(st.lists(MEMBERS, max_size=5), st.lists(MEMBERS, max_size=3, unique_by=compare_key))
 @settings(max_examples=200)
 def test_sets(elements: list[Any], values: list[Any]) -> None:
     """No value twice: mongomock adds it twice."""
