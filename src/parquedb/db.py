@@ -18,7 +18,6 @@ from parquedb.documents.ids import Ulids
 from parquedb.documents.naming import namespace_of, type_of
 from parquedb.documents.relations import Relations
 from parquedb.documents.rules import CollectionRules
-from parquedb.documents.schema import parse_schema
 from parquedb.documents.transaction import Transaction, Transactions
 from parquedb.errors import InvalidInputError, StateError
 from parquedb.model.format import Format
@@ -359,6 +358,8 @@ def _parse_schemas(schema: Mapping[str, Any]) -> dict[str, CollectionRules]:
             f"schema is a mapping of collection names to schemas, not {type(schema).__name__}"
         )
     found: dict[str, CollectionRules] = {}
+    if schema:
+        from parquedb.documents.schema import parse_schema  # noqa: PLC0415  (large)
     for name, spec in schema.items():
         rules = parse_schema(name, spec)
         if rules.namespace in found:

@@ -8,22 +8,20 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 from parquedb.documents.transaction import Transactions
-from parquedb.errors import InvalidInputError
+from parquedb.errors import InvalidInputError, NotFoundError
 from parquedb.namespace.live import LiveNamespace
-from parquedb.query.filter import And, At, Exists, Filter, Not
-from parquedb.query.find import Query
-from parquedb.query.parse import parse_filter, parse_projection
-from parquedb.query.sort import parse_sort
 from parquedb.query.view import Document, View
 
 if TYPE_CHECKING:
     import pyarrow
 
+    from parquedb.query.filter import Filter
+    from parquedb.query.find import Query
+
 AsOf = int | str | datetime | None
 Projected = Callable[[Document], Document]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_ALIVE: Filter = Not(At(("deletedAt",), Exists()))
 
 
 class Reading:
@@ -54,18 +52,21 @@ class Reading:
         Raises:
             InvalidInputError: Something of it is not acceptable.
         """
+        # here and below: a get does without these modules
+        from parquedb.query.find import Query, alive  # noqa: PLC0415
+        from parquedb.query.parse import parse_filter, parse_projection, parse_sort  # noqa: PLC0415
+
         _check_number("limit", limit)
         _check_number("skip", skip)
         condition = parse_filter(filter_)
         if not include_deleted:
-            condition = And((condition, _ALIVE))
+            condition = alive(condition)
         if after is not None:
-            name = self._space.name
-            after = after if after.startswith(f"{name}/") else f"{name}/{after}"
+            after = self.key(after)
         query = Query(condition, parse_sort(sort), skip, limit, after)
         if project is None:
             return query, None
-        from parquedb.query.project import compile_projection  # noqa: PLC0415  (a get does without)
+        from parquedb.query.project import compile_projection  # noqa: PLC0415
 
         return query, compile_projection(parse_projection(project))
 
@@ -77,6 +78,21 @@ class Reading:
                 return pending[key]
             return self._space.get(key)
         return self._space.retrying(lambda: self._space.executor.get(self.view(as_of), key))
+
+    def key(self, id_: str) -> str:
+        """Return an id with its namespace.
+
+        Raises:
+            InvalidInputError: It is no string.
+        """
+        name = self._space.name
+        if not isinstance(id_, str):
+            raise InvalidInputError(f"an id is a string such as '{name}/01J…', not {id_!r}")
+        return id_ if id_.startswith(f"{name}/") else f"{name}/{id_}"
+
+    def not_found(self, key: str) -> NotFoundError:
+        """Return the error for a document that is not there."""
+        return NotFoundError(f"there is no document {key!r} in {self._space.store.root!r}")
 
     def for_write(self, key: str) -> Document | None:
         """Return a stored image that a write depends on; it must not be changed."""
@@ -91,7 +107,9 @@ class Reading:
 
     def first_for_write(self, condition: Filter) -> Document | None:
         """Return the first document that matches and is not deleted."""
-        query = Query(And((condition, _ALIVE)), limit=1)
+        from parquedb.query.find import Query, alive  # noqa: PLC0415
+
+        query = Query(alive(condition), limit=1)
         return next(self.documents_for_write(query), None)
 
     def documents_for_write(self, query: Query) -> Iterator[Document]:
@@ -114,7 +132,8 @@ class Reading:
 
     def table(self, query: Query, project: Any, as_of: AsOf = None) -> pyarrow.Table:
         """Search and return the documents as columns."""
-        from parquedb.query.columns import find_table  # noqa: PLC0415  (a get does without)
+        from parquedb.query.columns import find_table  # noqa: PLC0415
+        from parquedb.query.parse import parse_projection  # noqa: PLC0415
 
         projection = None if project is None else parse_projection(project)
         space = self._space
@@ -135,12 +154,14 @@ class Reading:
         self, pipeline: Sequence[Mapping[str, Any]], as_of: AsOf = None, *, include_deleted: bool
     ) -> list[Document]:
         """Run an aggregation pipeline."""
+        from parquedb.query.filter import EVERYTHING  # noqa: PLC0415
+        from parquedb.query.find import alive  # noqa: PLC0415
         from parquedb.query.pipelines import run_over  # noqa: PLC0415
 
         space = self._space
-        alive: Filter = And(()) if include_deleted else _ALIVE
+        existing = EVERYTHING if include_deleted else alive(EVERYTHING)
         return space.retrying(
-            lambda: run_over(space.executor, self.view(as_of), pipeline, alive, space.ambient)
+            lambda: run_over(space.executor, self.view(as_of), pipeline, existing, space.ambient)
         )
 
     def explain(self, query: Query, as_of: AsOf = None) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from parquedb.namespace.entry import Write
 from parquedb.namespace.live import LiveNamespace
 
 if TYPE_CHECKING:
-    from parquedb.documents.collection import Collection
+    from parquedb.documents.writing import Writing
 
 Document = dict[str, Any]
 
@@ -25,7 +25,7 @@ class Transaction:
     """
 
     def __init__(self) -> None:
-        self._collection: Collection | None = None
+        self._collection: Writing | None = None
         self._seen: dict[str, int | None] = {}
         self.pending: dict[str, Document | None] = {}
 
@@ -34,7 +34,7 @@ class Transaction:
         """The namespace that is written; None before the first write."""
         return None if self._collection is None else self._collection.space
 
-    def join(self, collection: Collection) -> None:
+    def join(self, collection: Writing) -> None:
         """Take a collection into the transaction.
 
         Raises:
@@ -97,7 +97,7 @@ class Transactions:
         found: Transaction | None = getattr(self._local, "current", None)
         return found
 
-    def joined(self, collection: Collection) -> Transaction | None:
+    def joined(self, collection: Writing) -> Transaction | None:
         """Return this thread's transaction with a collection taken into it."""
         transaction = self.current
         if transaction is not None:

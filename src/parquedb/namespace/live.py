@@ -6,10 +6,11 @@ brings this process up to date with what other processes wrote before it answers
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from parquedb.ambient import SYSTEM, Ambient
 from parquedb.errors import ConflictError, StateError
@@ -26,10 +27,12 @@ from parquedb.namespace.tail import Tail
 from parquedb.parquet.footer import read_footer
 from parquedb.query.blocks import Blocks
 from parquedb.query.duck import Duck
-from parquedb.query.find import Executor
 from parquedb.query.view import Document, Source, StaleError, View
 from parquedb.rows.assemble import assemble
 from parquedb.storage.store import Store
+
+if TYPE_CHECKING:
+    from parquedb.query.find import Executor
 
 T = TypeVar("T")
 
@@ -96,7 +99,7 @@ class LiveNamespace:
         self.tables = Namespace(store, name, places)
         self.name = self.tables.name
         self.blocks = blocks
-        self.executor = Executor(blocks, duck)
+        self._duck = duck
         self.options = options
         self.ambient = ambient
         self.lock = threading.RLock()
@@ -110,6 +113,13 @@ class LiveNamespace:
         self._head = 0
         self._floor = 0  # the tail holds all entries after this one
         self._files: _Snapshot | None = None
+
+    @functools.cached_property
+    def executor(self) -> Executor:
+        """What runs queries; imported with the first one, because a get does without."""
+        from parquedb.query.find import Executor  # noqa: PLC0415
+
+        return Executor(self.blocks, self._duck)
 
     @property
     def format(self) -> Format:

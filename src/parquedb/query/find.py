@@ -12,7 +12,18 @@ import numpy as np
 
 from parquedb.query.blocks import Blocks
 from parquedb.query.duck import Duck
-from parquedb.query.filter import EVERYTHING, And, At, Bound, Compares, Equals, Filter, In
+from parquedb.query.filter import (
+    EVERYTHING,
+    And,
+    At,
+    Bound,
+    Compares,
+    Equals,
+    Exists,
+    Filter,
+    In,
+    Not,
+)
 from parquedb.query.match import compile_match
 from parquedb.query.positions import Finder, Hits
 from parquedb.query.sort import SortKey, sort_key
@@ -208,3 +219,8 @@ def direct_ids(filter_: Filter) -> list[str] | None:
             return next((ids for ids in found if ids is not None), None)
         case _:
             return None
+
+
+def alive(filter_: Filter) -> Filter:
+    """Return a filter that leaves out deleted documents too."""
+    return And((filter_, Not(At(("deletedAt",), Exists()))))

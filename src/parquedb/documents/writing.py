@@ -1,0 +1,342 @@
+"""The half of a collection that writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from parquedb.documents.bulk import bulk_images, create_documents
+from parquedb.documents.entity import Entity
+from parquedb.documents.ids import Ulids
+from parquedb.documents.image import (
+    changed_image,
+    deleted_image,
+    entity_of,
+    instant,
+    new_image,
+    replaced_image,
+    restored_image,
+)
+from parquedb.documents.reading import Reading
+from parquedb.documents.rules import CollectionRules
+from parquedb.documents.transaction import Transactions
+from parquedb.documents.unique import UniqueFields
+from parquedb.documents.update import Update, apply_update, parse_update
+from parquedb.errors import (
+    AlreadyExistsError,
+    ConflictError,
+    NotFoundError,
+)
+from parquedb.namespace.entry import Write
+from parquedb.namespace.layout import held_ids
+from parquedb.namespace.live import LiveNamespace
+from parquedb.query.filter import And, At, Equals, Filter
+from parquedb.query.parse import parse_filter
+from parquedb.rows.values import check_document, plain
+
+Document = dict[str, Any]
+Spec = Mapping[str, Any]
+Build = Callable[[], Mapping[str, Document | None]]
+
+
+class Writing:
+    """Writes the documents of one namespace; what it does is told in :mod:`.collection`.
+
+    Args:
+        space: The namespace.
+        rules: What the schema asks of the documents.
+        reading: How it is read.
+        ulids: Where ids come from.
+        transactions: The transactions of the database.
+        on_write: Called after each write.
+    """
+
+    def __init__(
+        self,
+        space: LiveNamespace,
+        rules: CollectionRules,
+        reading: Reading,
+        ulids: Ulids,
+        transactions: Transactions,
+        on_write: Callable[[LiveNamespace], None],
+    ) -> None:
+        self.name = space.name
+        self.space = space
+        self._space = space
+        self._rules = rules
+        self._reading = reading
+        self._ulids = ulids
+        self._transactions = transactions
+        self._on_write = on_write
+        self._unique = UniqueFields(space, rules.indexed_paths(unique_only=True))
+
+    def create(self, data: Spec, *, actor: str | None = None) -> Entity:
+        """See :meth:`.collection.Collection.create`."""
+        image = new_image(self._rules, data, self._ulids, self._now(), actor)
+        is_new = "$id" not in data and self._rules.id_field is None
+        self._put({image["$id"]: image}, fresh=() if is_new else (image["$id"],))
+        return entity_of(image)
+
+    def create_many(self, items: Iterable[Spec], *, actor: str | None = None) -> list[str]:
+        """See :meth:`.collection.Collection.create_many`."""
+        images = bulk_images(self._rules, items, self._ulids, self._now(), actor)
+        if self._transactions.current is not None:
+            return self._put_all(list(images))
+        ids = create_documents(
+            self._space,
+            images,
+            self._put_all,
+            self._check_all_absent,
+            self._check_batch if self._unique.paths else None,
+        )
+        self._after_write()
+        return ids
+
+    def update(
+        self,
+        id: str,  # noqa: A002  (the field's name)
+        update: Spec,
+        *,
+        actor: str | None = None,
+        expected_version: int | None = None,
+    ) -> Entity:
+        """See :meth:`.collection.Collection.update`."""
+        parsed = self._parse_update(update)
+        return self._change(
+            id, expected_version, lambda before, now: self._updated(before, parsed, now, actor)
+        )
+
+    def update_many(self, filter: Spec, update: Spec, *, actor: str | None = None) -> int:  # noqa: A002
+        """See :meth:`.collection.Collection.update_many`."""
+        parsed = self._parse_update(update)
+        return self._change_many(
+            filter, lambda before, now: self._updated(before, parsed, now, actor)
+        )
+
+    def replace(
+        self,
+        id: str,  # noqa: A002
+        data: Spec,
+        *,
+        actor: str | None = None,
+        expected_version: int | None = None,
+    ) -> Entity:
+        """See :meth:`.collection.Collection.replace`."""
+        return self._change(
+            id,
+            expected_version,
+            lambda before, now: replaced_image(self._rules, before, data, now, actor),
+        )
+
+    def upsert(self, filter: Spec, update: Spec, *, actor: str | None = None) -> Entity:  # noqa: A002
+        """See :meth:`.collection.Collection.upsert`."""
+        condition = parse_filter(filter)
+        parsed = self._parse_update(update)
+
+        def build() -> Mapping[str, Document | None]:
+            now = self._now()
+            found = self._reading.first_for_write(condition)
+            if found is not None:
+                return {found["$id"]: self._updated(found, parsed, now, actor)}
+            seed = _equalities(condition)
+            given: Document = {key: seed.pop(key) for key in ("$id", "$type") if key in seed}
+            given |= apply_update(parsed, seed, now=now, inserting=True)
+            image = new_image(self._rules, given, self._ulids, now, actor)
+            self._check_absent(image["$id"])
+            return {image["$id"]: image}
+
+        written = self._write(build)
+        image = next(iter(written.values()))
+        assert image is not None  # nothing was removed
+        return entity_of(image)
+
+    def delete(
+        self,
+        id: str,  # noqa: A002
+        *,
+        hard: bool = False,
+        actor: str | None = None,
+        expected_version: int | None = None,
+    ) -> bool:
+        """See :meth:`.collection.Collection.delete`."""
+        key = self._reading.key(id)
+
+        def build() -> Mapping[str, Document | None]:
+            before = self._reading.for_write(key)
+            if before is None or ("deletedAt" in before and not hard):
+                return {}
+            _check_version(before, expected_version)
+            return {key: None if hard else deleted_image(before, self._now(), actor)}
+
+        return bool(self._write(build))
+
+    def delete_many(self, filter: Spec, *, hard: bool = False, actor: str | None = None) -> int:  # noqa: A002
+        """See :meth:`.collection.Collection.delete_many`."""
+        return self._change_many(
+            filter, lambda before, now: None if hard else deleted_image(before, now, actor)
+        )
+
+    def restore(self, id: str, *, actor: str | None = None) -> Entity:  # noqa: A002
+        """See :meth:`.collection.Collection.restore`."""
+        key = self._reading.key(id)
+
+        def build() -> Mapping[str, Document | None]:
+            before = self._reading.for_write(key)
+            if before is None:
+                raise self._reading.not_found(key)
+            if "deletedAt" not in before:
+                return {}
+            return {key: restored_image(before, self._now(), actor)}
+
+        self._write(build)
+        found = self._reading.for_write(key)
+        if found is None:
+            raise self._reading.not_found(key)
+        return entity_of(found)
+
+    def check_unique(
+        self, documents: Mapping[str, Document | None]
+    ) -> Mapping[str, Document | None]:
+        """See :meth:`.collection.Collection.check_unique`."""
+        return self._unique.checked(documents)
+
+    def _after_write(self) -> None:
+        self._on_write(self._space)
+
+    def _now(self) -> datetime:
+        return instant(self._space.ambient.now_us())
+
+    def _parse_update(self, update: Spec) -> Update:
+        return parse_update(update)
+
+    def _updated(
+        self, before: Document, update: Update, now: datetime, actor: str | None
+    ) -> Document:
+        after = apply_update(update, before, now=now)
+        return changed_image(self._rules, before, after, now, actor)
+
+    def _put(self, images: Mapping[str, Document], *, fresh: Sequence[str]) -> None:
+        """Write new documents; some of their ids must be free."""
+
+        def build() -> Mapping[str, Document | None]:
+            for key in fresh:
+                self._check_absent(key)
+            return images
+
+        self._write(build)
+
+    def _put_all(self, images: Sequence[Document]) -> list[str]:
+        for image in images:
+            check_document(image, image["$id"])
+        by_id = by_distinct_id([plain(image) for image in images])
+
+        def build() -> Mapping[str, Document | None]:
+            self._check_all_absent(sorted(by_id))
+            return by_id
+
+        self._write(build)
+        return list(by_id)
+
+    def _check_batch(self, images: list[Document]) -> None:
+        self._unique.checked({image["$id"]: image for image in images})
+
+    def _check_all_absent(self, ids: Sequence[str]) -> None:
+        """Make sure that sorted ids are free."""
+        view = self._reading.view()
+        taken = next((id_ for id_ in ids if view.overlay.get(id_) is not None), None)
+        for source in view.sources if taken is None else ():
+            held = held_ids(self._space.blocks, source, ids)
+            taken = min((id_ for id_ in held if id_ not in view.overlay), default=None)
+            if taken is not None:
+                break
+        if taken is not None:
+            self._check_absent(taken)
+
+    def _check_absent(self, key: str) -> None:
+        before = self._reading.for_write(key)
+        if before is not None:
+            deleted = "deletedAt" in before
+            hint = "restore it, or delete it with hard=True" if deleted else "update or replace it"
+            raise AlreadyExistsError(
+                f"there is a document {key!r}{' that is deleted' if deleted else ''}; {hint}"
+            )
+
+    def _change(self, id_: str, expected_version: int | None, change: Any) -> Entity:
+        key = self._reading.key(id_)
+
+        def build() -> Mapping[str, Document | None]:
+            before = self._reading.for_write(key)
+            if before is None:
+                raise self._reading.not_found(key)
+            if "deletedAt" in before:
+                raise NotFoundError(f"the document {key!r} is deleted; restore it first")
+            _check_version(before, expected_version)
+            return {key: change(before, self._now())}
+
+        image = self._write(build)[key]
+        assert image is not None  # changed, not removed
+        return entity_of(image)
+
+    def _change_many(self, spec: Spec, change: Any) -> int:
+        query, _ = self._reading.parse(spec)
+
+        def build() -> Mapping[str, Document | None]:
+            now = self._now()
+            found = self._reading.documents_for_write(query)
+            return {before["$id"]: change(before, now) for before in found}
+
+        return len(self._write(build))
+
+    def _write(self, build: Any) -> Mapping[str, Document | None]:
+        """Write what ``build`` makes of the newest state; keep it for later in a transaction."""
+        transaction = self._transactions.joined(self)
+        if transaction is not None:
+            return transaction.write(lambda: self._unique.checked(build()))
+        written: Mapping[str, Document | None] = {}
+
+        def write() -> Write:
+            nonlocal written
+            written = self._unique.checked(build())
+            return Write(written)
+
+        self._space.write(write)
+        self._after_write()
+        return written
+
+
+def by_distinct_id(images: Iterable[Document]) -> dict[str, Document]:
+    """Return images by id.
+
+    Raises:
+        AlreadyExistsError: Two have the same.
+    """
+    by_id: dict[str, Document] = {}
+    for image in images:
+        if image["$id"] in by_id:
+            raise AlreadyExistsError(f"two of the documents have the id {image['$id']!r}")
+        by_id[image["$id"]] = image
+    return by_id
+
+
+def _check_version(before: Document, expected: int | None) -> None:
+    found = before.get("version")
+    if expected is not None and found != expected:
+        raise ConflictError(
+            f"{before['$id']!r} has version {found}, not {expected}: somebody else changed it; "
+            "read it again and decide"
+        )
+
+
+def _equalities(condition: Filter) -> Document:
+    """Return the fields that a filter asks to be equal to something (MongoDB's upsert)."""
+    merged: Document = {}
+    if isinstance(condition, At) and isinstance(condition.test, Equals):
+        value = condition.test.value
+        for name in reversed(condition.path[1:]):
+            value = {name: value}
+        merged[condition.path[0]] = value
+    elif isinstance(condition, And):
+        for part in condition.parts:
+            merged |= _equalities(part)
+    return merged
