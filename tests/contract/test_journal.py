@@ -66,6 +66,7 @@ def write(number: int, size: int = 0) -> Write:
 
 
 def fill(journal: Journal, count: int) -> None:
+    journal.read(journal.head())
     for _ in range(count):
         head = journal.head()
         assert journal.append(write(head + 1), expect=head, at_us=head) == Committed(head + 1)
@@ -147,6 +148,22 @@ class TestEntries:
                 journal.append(Write(bad), expect=0, at_us=0)
         assert journal.id is None
         assert list(store.list("")) == []
+
+    def test_the_size_is_that_of_all_segments(self, store: Store) -> None:
+        journal, other = open_(store), open_(store)
+        for step in range(12):
+            fill(journal if step % 2 else other, 3)
+            for each in (journal, other):
+                each.read(each.head())
+                total = sum(info.size_bytes for info in store.list("_parquedb"))
+                ends = len(list(store.list("_parquedb"))) - 1  # a newline ends a segment
+                assert total - ends <= each.size_bytes() <= total
+            if step == 7:
+                journal.rotate()
+                journal.append(write(25), expect=24, at_us=0)
+                journal.collect(24)
+                assert journal.size_bytes() == open_(store).size_bytes()
+                other.read(24)
 
     def test_large(self, store: Store) -> None:
         journal = open_(store)

@@ -90,7 +90,7 @@ class Journal(Protocol):
         ...
 
     def size_bytes(self) -> int:
-        """Return how many bytes all segments have."""
+        """Return how many bytes all segments have, up to the entries known. Cheap."""
         ...
 
     def append(self, body: Body, *, expect: int, at_us: int) -> Committed | Conflict:

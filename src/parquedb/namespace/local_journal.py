@@ -141,6 +141,7 @@ class LocalJournal:
         self._session = f"{ambient.random_bits(48):012x}"
         self._attempts = itertools.count(1)
         self._rotate = False
+        self._older = (-1, 0)
         self._sync_turn = threading.Lock()
         self._synced = 0
         self._failed: str | None = None
@@ -172,8 +173,15 @@ class LocalJournal:
         return next(iter(self._segments.firsts()), 1)
 
     def size_bytes(self) -> int:
-        """Return how many bytes all segments have."""
-        return sum(self._segments.sizes().values())
+        """Return how many bytes all segments have. They are listed only when another begins."""
+        with self.guard:
+            tail = self.tail
+            if tail is None:
+                return 0
+            if self._older[0] != tail.first:
+                older = [s for n, s in self._segments.sizes().items() if n < tail.first]
+                self._older = tail.first, sum(older)
+            return self._older[1] + tail.offset
 
     def exclusive(self) -> AbstractContextManager[object]:
         """Hold off the writers of all processes."""
@@ -230,6 +238,7 @@ class LocalJournal:
                     break
                 self._store.delete(self._segments.key(first))
                 deleted += 1
+            self._older = (-1, 0)
             return deleted
 
     def close(self) -> None:

@@ -74,6 +74,7 @@ class ObjectJournal:
         self._ambient = ambient
         self._base = State(base)
         self._lock = threading.RLock()
+        self._size_bytes: int | None = None
         self._tail = self._load()
 
     @property
@@ -94,8 +95,11 @@ class ObjectJournal:
         return next(iter(self._segments.firsts()), 1)
 
     def size_bytes(self) -> int:
-        """Return how many bytes all segments have."""
-        return sum(self._segments.sizes().values())
+        """Return how many bytes all segments have. They are listed only after others wrote."""
+        with self._lock:
+            if self._size_bytes is None:
+                self._size_bytes = sum(self._segments.sizes().values())
+            return self._size_bytes
 
     def exclusive(self) -> AbstractContextManager[object]:
         """Hold off the other threads that use this object."""
@@ -114,7 +118,8 @@ class ObjectJournal:
         """Return all entries after one: as many requests as there are, and two."""
         with self._lock:
             tail, new = self._look(self._tail)
-            self._tail = tail
+            if tail is not self._tail:
+                self._tail, self._size_bytes = tail, None
             if tail is None or after > tail.number:
                 if after:
                     raise ends_before(self._namespace, after, 0 if tail is None else tail.number)
@@ -132,6 +137,7 @@ class ObjectJournal:
                 self._tail = tail = self._load()
             elif expect > tail.number:
                 tail, _ = self._look(tail)
+                self._size_bytes = None
             head = 0 if tail is None else tail.number
             if expect > head:
                 raise ends_before(self._namespace, expect, head)
@@ -152,6 +158,8 @@ class ObjectJournal:
                 newer, _ = self._look(tail)
                 return Conflict(max(number, 0 if newer is None else newer.number))
             self._tail = _Tail(journal, number, number, state.after(body))
+            if self._size_bytes is not None:
+                self._size_bytes += len(data)
             return Committed(number)
 
     def collect(self, through: int) -> int:
@@ -164,6 +172,7 @@ class ObjectJournal:
                     break
                 self._store.delete(self._segments.key(first))
                 deleted += 1
+            self._size_bytes = None
             return deleted
 
     def _load(self) -> _Tail | None:

@@ -195,7 +195,7 @@ def parse_entry(payload: bytes, number: int, location: str) -> Entry:
         parse = _PARSERS.get(op)
         if parse is not None:
             return Entry(number, at_us, tx, parse(raw))
-    except (KeyError, TypeError, ValueError, FormatError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, FormatError) as error:
         raise FormatError(
             f"journal segment '{location}', entry {number}: {_reason(error)}; restore the file "
             "from a backup, or cut it before this entry to give up this entry and all after it",

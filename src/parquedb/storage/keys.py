@@ -18,6 +18,7 @@ _SLASHES = re.compile(r"//+")
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:")
 
 
+@functools.lru_cache(maxsize=4096)
 def check_key(key: str) -> str:
     """Return ``key`` if it is a relative path below the root.
 

@@ -77,7 +77,7 @@ class LocalStore:
 
     def local_path(self, key: str) -> str:
         """Return the absolute path of a key, whether or not it exists."""
-        return os.path.join(self._root, check_key(key)) if key else self._root
+        return f"{self._root}/{check_key(key)}" if key else self._root
 
     def head(self, key: str) -> ObjectInfo | None:
         """Return size, modification time and etag of a file, or None."""
@@ -264,7 +264,7 @@ class LocalStore:
         return FileLock(os.path.join(self._path(prefix), _LOCK), self._in_its_folder)
 
     def _path(self, key: str) -> str:
-        return os.path.join(self._root, check_key(key))
+        return f"{self._root}/{check_key(key)}"
 
     def _create_batch(self, items: Sequence[NewObject]) -> int:
         created = 0
