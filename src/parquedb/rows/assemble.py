@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from parquedb.errors import FormatError
@@ -13,6 +14,7 @@ from parquedb.rows.jsonform import decode_overflow
 from parquedb.rows.lists import dicts, to_list
 from parquedb.rows.values import Document
 
+_SPARSE = 8
 _ORDER = {name: index for index, name in enumerate(SYSTEM_FIELDS)}
 
 
@@ -33,23 +35,38 @@ def assemble(batch: pa.RecordBatch | pa.Table, schema: Schema) -> list[Document]
         return [document for part in batch.to_batches() for document in assemble(part, schema)]
     have = set(batch.schema.names)
     ordered = sorted(schema.names, key=lambda name: _ORDER.get(name, len(_ORDER)))
-    names, columns = [], []
-    nulls = False
-    for name in ordered:
-        if name == DATA or name not in have:
-            continue
-        array = batch.column(name)
-        if array.null_count < len(array):
-            nulls = nulls or _holds_null(array)
-            names.append(name)
-            columns.append(_values(name, array))
-    if columns:
-        documents = dicts(names, columns, nulls=nulls)
+    present = [
+        (name, array)
+        for name in ordered
+        if name in have and name != DATA and _count(array := batch.column(name))
+    ]
+    if sum(_count(array) for _, array in present) * _SPARSE < batch.num_rows * len(present):
+        documents = _sparse(present, batch.num_rows)
+    elif present:
+        columns = [_values(name, array) for name, array in present]
+        nulls = any(_holds_null(array) for _, array in present)
+        documents = dicts([name for name, _ in present], columns, nulls=nulls)
     else:
         documents = [{} for _ in range(batch.num_rows)]
     if DATA in have and schema.find(DATA) is not None:
         _add_data(documents, to_list(batch.column(DATA)))
     return documents
+
+
+def _sparse(columns: list[tuple[str, Any]], rows: int) -> list[Document]:
+    """Return documents that have few of the columns each."""
+    documents: list[Document] = [{} for _ in range(rows)]
+    for name, array in columns:
+        kept = np.flatnonzero(array.is_valid().to_numpy(zero_copy_only=False))
+        for row, value in zip(kept.tolist(), _values(name, array.take(kept)), strict=True):
+            if value is not None:
+                documents[row][name] = value
+    return documents
+
+
+def _count(array: Any) -> int:
+    """Return how many values are not null."""
+    return len(array) - int(array.null_count)
 
 
 def _holds_null(array: Any) -> bool:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
+from typing import Any
 
 from parquedb.model.schema import Identity, Schema, assign_ids, ids_by_path, map_fields, max_id
 from parquedb.model.types import (
@@ -104,32 +107,50 @@ def _promote(
     """Infer types: widen ``fields`` in place, append to ``added``."""
     infer = Infer()
     declared = {field.name: index for index, field in enumerate(added)}
+    shapes = Counter(map(tuple, documents))
     keys = [
-        key for key in dict.fromkeys(key for shape in dict.fromkeys(map(tuple, documents))
-        for key in shape) if isinstance(key, str) and key not in SYSTEM_TYPES and key != DATA
-    ]  # fmt: skip
+        key
+        for key in dict.fromkeys(chain.from_iterable(shapes))
+        if isinstance(key, str) and key not in SYSTEM_TYPES and key != DATA
+    ]
+    values = _values_by_key(documents, shapes, keys)
     folded = [key.casefold() for key in keys]
     for key, fold in zip(keys, folded, strict=True):
         if key in fields:
-            fields[key] = _grow(infer, fields[key], documents)
+            fields[key] = _grow(infer, fields[key], values)
         elif key in declared:
             index = declared[key]
-            added[index] = _grow(infer, added[index], documents)
+            added[index] = _grow(infer, added[index], values)
         elif (
             fold not in taken
             and len(fields) + len(added) < MAX_COLUMNS
             and is_column_name(key)
             and folded.count(fold) == 1
         ):
-            type_ = infer.type_of(values_of(documents, key), hints=True)
+            type_ = infer.type_of(values(key), hints=True)
             if type_ is not None:
                 added.append(Field(0, key, type_))
 
 
-def _grow(infer: Infer, field: Field, documents: Sequence[Document]) -> Field:
+def _values_by_key(
+    documents: Sequence[Document], shapes: Counter[tuple[str, ...]], keys: list[str]
+) -> Callable[[str], list[Any]]:
+    """Return what gives a key's values: gathered at once if documents have few of the keys."""
+    cells = sum(len(shape) * count for shape, count in shapes.items())
+    if 2 * cells > len(documents) * len(keys):
+        return lambda key: values_of(documents, key)
+    gathered: dict[str, list[Any]] = {key: [] for key in keys}
+    for document in documents:
+        for key, value in document.items():
+            if value is not None and key in gathered:
+                gathered[key].append(value)
+    return gathered.__getitem__
+
+
+def _grow(infer: Infer, field: Field, values: Callable[[str], list[Any]]) -> Field:
     if not _holds_struct(field.type):
         return field
-    type_ = infer.grown(field.type, values_of(documents, field.name))
+    type_ = infer.grown(field.type, values(field.name))
     return field if type_ == field.type else replace(field, type=type_)
 
 

@@ -36,6 +36,8 @@ from parquedb.rows.values import (
 )
 
 _PART_ROWS = 4096
+_SPARSE = 16
+"""A field is sparse if this many times its documents are fewer than all."""
 _SHOWN = 5
 """How many documents one message lists."""
 _SWELLS = 6
@@ -109,8 +111,16 @@ def _shred_part(
     for shape, count in shapes.items():
         for key in shape:
             having[key] += count
+    sparse = _sparse_values(documents, having)
     columns = {
-        one.name: _column(documents, having[one.name], one, arrow.field(index).type, rest)
+        one.name: _column(
+            documents,
+            sparse.get(one.name) or _values(documents, one.name, having[one.name]),
+            having[one.name],
+            one,
+            arrow.field(index).type,
+            rest,
+        )
         for index, one in enumerate(schema.fields)
         if one.name != DATA
     }
@@ -127,12 +137,34 @@ def _shred_part(
     return [columns[name] for name in schema.names]
 
 
+def _values(documents: Sequence[Document], name: str, having: int) -> list[Any]:
+    if having == len(documents):
+        return list(map(itemgetter(name), documents))
+    return [document.get(name) for document in documents] if having else []
+
+
+def _sparse_values(documents: Sequence[Document], having: Counter[str]) -> dict[str, list[Any]]:
+    """Return the values of fields that few documents have, gathered in one pass."""
+    sparse: dict[str, list[Any]] = {
+        name: [None] * len(documents)
+        for name, count in having.items()
+        if count * _SPARSE < len(documents)
+    }
+    if sparse:
+        for row, document in enumerate(documents):
+            for name, value in document.items():
+                if name in sparse:
+                    sparse[name][row] = value
+    return sparse
+
+
 def _joined(parts: Sequence[AnyArray]) -> AnyArray:
     return pa.concat_arrays(list(parts))
 
 
 def _column(
     documents: Sequence[Document],
+    values: list[Any],
     having: int,
     column: Field,
     arrow: AnyType,
@@ -140,12 +172,11 @@ def _column(
 ) -> AnyArray:
     name = column.name
     lacking = len(documents) - having
-    if lacking == len(documents) and not column.required:
-        return pa.nulls(lacking, arrow)
-    if lacking:
-        values = [document.get(name) for document in documents]
-    else:
-        values = list(map(itemgetter(name), documents))
+    if not having:
+        if column.required:
+            values = [None] * lacking
+        else:
+            return pa.nulls(lacking, arrow)
     empty = values.count(None)
     system = name in SYSTEM_TYPES
     if empty != lacking and not system:

@@ -58,7 +58,7 @@ def check_document(document: Document, where: str) -> int:
         InvalidInputError: Some values are not acceptable; the message lists them by path.
     """
     try:
-        size_bytes = _measure_dict(document, 0)
+        size_bytes = _measure_dict(document if type(document) is dict else dict(document), 0)
     except (_Unclean, UnicodeEncodeError, OverflowError):
         problems: list[str] = []
         size_bytes = find_problems(document, problems)

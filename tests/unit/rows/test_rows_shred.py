@@ -259,3 +259,31 @@ def test_data_text_tells_which_fields_it_overrides(docs: list[dict[str, Any]]) -
             key = json.dumps(name, ensure_ascii=False) + ":"
             if text is None or (key not in text and '"$int":' not in text):
                 assert_same([document.get(name)], [want.get(name)])
+
+
+def test_documents_that_have_little_in_common() -> None:
+    values: list[Any] = [
+        1, "x", 1.5, None, [1], {"a": {"b": date(2020, 1, 1)}}, True, UUID(int=1),
+    ]  # fmt: skip
+    docs: list[dict[str, Any]] = [
+        {"$id": f"u/{n}", "name": str(n)}
+        | {f"k{m}": values[m % 8] for m in range(n * 7 % 60, n * 7 % 60 + 8)}
+        for n in range(300)
+    ]
+    schema = evolve(None, docs)
+    assert len(schema.fields) > 40
+    assert evolve(schema, docs) is schema
+    batch = shred(docs, schema)
+    batch.validate(full=True)
+    assert_same(assemble(batch, schema), docs)
+    assert_same(assemble(batch.slice(7, 100), schema), docs[7:107])
+    for number in range(300):
+        docs[number][f"only{number}"] = number
+    assert_same(assemble(shred(docs, schema), schema), docs)
+    wider = evolve(schema, docs)
+    assert len(wider.fields) == len(schema.fields) + 300
+    found = assemble(shred(docs, wider), wider)
+    assert_same(found, docs)
+    for document in found:
+        order = [wider.names.index(name) for name in document if name in wider.names]
+        assert order == sorted(order)
