@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 import struct
+from datetime import date
 
 _MIN_BIGINT = -(2**63)
-_YEARS = (-719162, 2932896)
-"""Days since the epoch of the first and the last day that a date literal names."""
+_EPOCH = 719163
+"""The ordinal of 1970-01-01."""
 
 
 def is_text(text: str) -> bool:
@@ -69,12 +70,8 @@ def decimal_literal(unscaled: int, precision: int, scale: int) -> str:
 
 
 def date_literal(days: int) -> str:
-    """Return a DATE from days since the epoch."""
-    if not _YEARS[0] <= days <= _YEARS[1]:
-        return f"(DATE '1970-01-01' + ({days}))"
-    from datetime import date  # noqa: PLC0415
-
-    return f"DATE '{date.fromordinal(days - _YEARS[0] + 1).isoformat()}'"
+    """Return a DATE of the years 1 to 9999 from days since the epoch."""
+    return f"DATE '{date.fromordinal(days + _EPOCH).isoformat()}'"
 
 
 def timestamp_literal(micros: int, *, utc: bool) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
@@ -50,7 +50,9 @@ _MAX_DECIMAL = 38
 _FAR = 400
 """Decimal exponent beyond which no column holds a number."""
 _UNITS = {"s": 1_000_000, "ms": 1_000, "us": 1}
-_MAX_MICROS = 2**62
+_DAY = 86_400_000_000
+_TIMES = (-62_135_596_800_000_000, 253_402_300_799_999_999)
+"""The first and the last microsecond of the years 1 to 9999, all that a document can hold."""
 _SIGNS = {Bound.LESS: "<", Bound.AT_MOST: "<=", Bound.GREATER: ">", Bound.AT_LEAST: ">="}
 _CONTRARY = {"<": ">=", "<=": ">", ">": "<=", ">=": "<"}
 
@@ -100,16 +102,17 @@ def steps_of(type_: Type) -> Steps | None:
 
             return Steps(Bracket.NUMBER, Fraction(1, 10**scale), -most, most, decimal)
         case DateType():
-            day = Fraction(86_400_000_000)
-            return Steps(Bracket.DATE, day, -(2**31) + 2, 2**31 - 2, literals.date_literal)
+            day = Fraction(_DAY)
+            days = (_TIMES[0] // _DAY, _TIMES[1] // _DAY)
+            return Steps(Bracket.DATE, day, *days, literals.date_literal)
         case TimestampType(unit, utc) if unit in _UNITS:
             size = _UNITS[unit]
 
             def instant(step: int) -> str:
                 return literals.timestamp_literal(step * size, utc=utc)
 
-            most = _MAX_MICROS // size
-            return Steps(Bracket.DATE, Fraction(size), -most, most, instant)
+            times = (_TIMES[0] // size, _TIMES[1] // size)
+            return Steps(Bracket.DATE, Fraction(size), *times, instant)
         case _:
             return None
 
@@ -183,12 +186,31 @@ def equals(column: str, type_: Type, value: Any) -> Truth:
         return at_most(is_present(column))
     if is_zero_float(type_, value):
         return exactly(conjunction((Sql(f"{column} >= {literal}"), Sql(f"{column} <= {literal}"))))
-    return exactly(Sql(f"{column} = {literal}", f"{column} IS DISTINCT FROM {literal}"))
+    return exactly(is_equal(column, literal))
 
 
 def is_zero_float(type_: Type, value: Any) -> bool:
     """Whether both of a column's zeros equal a value: a bloom filter would know only one."""
     return isinstance(type_, FloatType) and bool(value == 0)
+
+
+def is_one_of(column: str, type_: Type, literals_: Sequence[str]) -> Sql:
+    """Return that a scalar column's value is one of literals of its type."""
+    if len(literals_) == 1:
+        return is_equal(column, literals_[0])
+    if not isinstance(type_, TimestampType) or not type_.utc:
+        return Sql(f"{column} IN ({', '.join(literals_)})")
+    # DuckDB hands IN to pyarrow's scan as Python datetimes, for which it needs pytz.
+    micros = sorted(int(literal.partition("(")[2].rstrip(")")) for literal in literals_)
+    least, most = (literals.timestamp_literal(micro, utc=True) for micro in (micros[0], micros[-1]))
+    members = f"epoch_us({column}) IN ({', '.join(map(str, micros))})"
+    parts = (f"{column} >= {least}", f"{column} <= {most}", members)
+    return conjunction(map(Sql, parts))
+
+
+def is_equal(column: str, literal: str) -> Sql:
+    """Return that a scalar column's value equals a literal of its type."""
+    return Sql(f"{column} = {literal}", f"{column} IS DISTINCT FROM {literal}")
 
 
 def compares(column: str, type_: Type, bound: Bound, value: Any) -> Truth:

@@ -120,22 +120,30 @@ ALWAYS = exactly(TRUE)
 NEVER = exactly(FALSE)
 
 
+_MOST_PARTS = 1000
+"""DuckDB needs quadratic time, and recursion over an Arrow table, for longer chains."""
+
+
 def all_of(parts: Iterable[Truth]) -> Truth:
     """Return that all hold."""
     known = list(parts)
     sure = conjunction(part.sure for part in known)
-    if all(part.exact for part in known):
-        return exactly(sure)
-    return Truth(sure, conjunction(part.possible for part in known))
+    exact = all(part.exact for part in known)
+    possible = sure if exact else conjunction(part.possible for part in known)
+    if max(len(sure.parts), len(possible.parts)) > _MOST_PARTS:
+        return at_most(conjunction(possible.parts[:_MOST_PARTS] or (possible,)))
+    return exactly(sure) if exact else Truth(sure, possible)
 
 
 def any_of(parts: Iterable[Truth]) -> Truth:
     """Return that at least one holds."""
     known = list(parts)
     sure = disjunction(part.sure for part in known)
-    if all(part.exact for part in known):
-        return exactly(sure)
-    return Truth(sure, disjunction(part.possible for part in known))
+    exact = all(part.exact for part in known)
+    possible = sure if exact else disjunction(part.possible for part in known)
+    if max(len(sure.parts), len(possible.parts)) > _MOST_PARTS:
+        return at_most(TRUE)
+    return exactly(sure) if exact else Truth(sure, possible)
 
 
 def opposite(truth: Truth) -> Truth:

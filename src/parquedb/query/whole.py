@@ -35,6 +35,8 @@ from parquedb.query.scalars import (
     bracket_of_type,
     compares,
     equals,
+    is_equal,
+    is_one_of,
     is_zero_float,
     literal_for,
 )
@@ -163,18 +165,9 @@ def _in(place: Place, test: In) -> Truth:
             found.append(equals(place.expression, place.type, value))
         elif literal is not None:
             texts[literal] = None
-    if len(texts) == 1:
-        text = next(iter(texts))
-        found.append(exactly(_is(place, text)))
-    elif texts:
-        members = f"{place.expression} IN ({', '.join(texts)})"
-        found.append(exactly(Sql(members)))
+    if texts:
+        found.append(exactly(is_one_of(place.expression, place.type, list(texts))))
     return any_of(found)
-
-
-def _is(place: Place, literal: str) -> Sql:
-    column = place.expression
-    return Sql(f"{column} = {literal}", f"{column} IS DISTINCT FROM {literal}")
 
 
 def _has_type(place: Place, aliases: frozenset[str]) -> Truth:
@@ -221,7 +214,7 @@ def _matches(place: Place, test: Matches) -> Truth:
         pattern = literals.text_literal(source)
         return exactly(Sql(f"regexp_matches({place.expression}, {pattern})"))
     if subset.starts and subset.ends:
-        return exactly(_is(place, literals.text_literal(subset.literal)))
+        return exactly(is_equal(place.expression, literals.text_literal(subset.literal)))
     if subset.starts:
         return _text(place, TextOperator.STARTS_WITH, subset.literal)
     if subset.ends:
