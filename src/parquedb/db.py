@@ -97,7 +97,7 @@ class DB:
         if durability not in ("fsync", "os"):
             raise InvalidInputError(f"durability is 'fsync' or 'os', not {durability!r}")
         self._backend = _parse_backend(backend)
-        self._rules = _parse_schemas(schema or {})
+        self._rules = _read_schemas(schema)
         self.store = open_store(storage)
         self._ambient = ambient
         self._options = LiveOptions(
@@ -352,17 +352,9 @@ def _parse_backend(backend: str | Mapping[str, Any] | None) -> _Backend:
     return _Backend(wanted, places, given.get("migrate_from"))
 
 
-def _parse_schemas(schema: Mapping[str, Any]) -> dict[str, CollectionRules]:
-    if not isinstance(schema, Mapping):
-        raise InvalidInputError(
-            f"schema is a mapping of collection names to schemas, not {type(schema).__name__}"
-        )
-    found: dict[str, CollectionRules] = {}
-    if schema:
-        from parquedb.documents.schema import parse_schema  # noqa: PLC0415  (large)
-    for name, spec in schema.items():
-        rules = parse_schema(name, spec)
-        if rules.namespace in found:
-            raise InvalidInputError(f"schema: {name!r} is the collection {rules.namespace!r} again")
-        found[rules.namespace] = rules
-    return found
+def _read_schemas(schema: Any) -> dict[str, CollectionRules]:
+    if not schema:
+        return {}
+    from parquedb.documents.schema import parse_schemas  # noqa: PLC0415  (large)
+
+    return dict(parse_schemas(schema))

@@ -9,6 +9,7 @@ from typing import Any
 from parquedb.documents.entity import Entity
 from parquedb.documents.ids import Ulids, check_document_id
 from parquedb.documents.rules import SYSTEM_NAMES, CollectionRules
+from parquedb.documents.scalars import document_of
 from parquedb.documents.validate import validate
 from parquedb.errors import InvalidInputError
 from parquedb.query.view import own_copy
@@ -21,6 +22,7 @@ _GIVEN = frozenset({"$id", "$type", "$name"})
 _KEPT = SYSTEM_NAMES - _GIVEN
 GIVEN_NAMES = SYSTEM_NAMES | _GIVEN
 """Names of fields that mean something when a document is created."""
+_SMALL_BYTES = 65_536
 _NAMES = ("name", "title", "label")
 
 
@@ -53,6 +55,8 @@ def new_image(
         InvalidInputError: A value, a name or the id is not acceptable; all problems are named.
     """
     if not isinstance(data, Mapping):
+        data = document_of(data) or data
+    if not isinstance(data, Mapping):
         raise InvalidInputError(
             f"A document of {rules.namespace!r} is a mapping of field names to values, not "
             f"{type(data).__name__}"
@@ -68,8 +72,9 @@ def new_image(
         image["createdBy"] = image["updatedBy"] = actor
     image["version"] = 1
     if checked or rules.fields or rules.strict:
+        fields = validate(rules, fields, creating=True, now=now)
         check_document(fields, image["$id"])
-        fields = validate(rules, plain(fields), creating=True, now=now)
+        fields = plain(fields)
     image.update(fields)
     return image
 
@@ -92,8 +97,11 @@ def changed_image(
         if key not in SYSTEM_NAMES and not _is_same(before, after, key)
     )
     fields = {key: value for key, value in after.items() if key not in SYSTEM_NAMES}
-    check_document(fields, before["$id"])
     fields = validate(rules, fields, creating=False, changed=touched, now=now)
+    new = {key: fields[key] for key in touched if key in fields}
+    if check_document(new, before["$id"]) > _SMALL_BYTES:
+        check_document(fields, before["$id"])  # the limit is that of the whole
+    fields |= plain(new)
     image = {key: before[key] for key in before if key in SYSTEM_NAMES}
     image["updatedAt"] = max(now, before.get("updatedAt") or now)
     if actor is not None:
@@ -117,14 +125,16 @@ def replaced_image(
     System fields in ``data`` (of an entity that was read before) are left out; ``$id`` must be
     the same.
     """
+    data = document_of(data) or data
     given = data.get("$id")
     if given is not None and check_document_id(rules.namespace, given) != before["$id"]:
         raise InvalidInputError(
             f"{before['$id']!r} cannot become {given!r}: a document keeps its id; create another"
         )
-    fields = plain({key: data[key] for key in data if key not in SYSTEM_NAMES | {"$name"}})
-    check_document(fields, before["$id"])
+    fields = {key: data[key] for key in data if key not in SYSTEM_NAMES | {"$name"}}
     fields = validate(rules, fields, creating=True, now=now)
+    check_document(fields, before["$id"])
+    fields = plain(fields)
     image = {key: before[key] for key in before if key in SYSTEM_NAMES}
     image["updatedAt"] = max(now, before.get("updatedAt") or now)
     if actor is not None:

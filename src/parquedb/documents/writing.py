@@ -208,7 +208,7 @@ class Writing:
         return instant(self._space.ambient.now_us())
 
     def _parse_update(self, update: Spec) -> Update:
-        return parse_update(update)
+        return parse_update(update, self._rules)
 
     def _updated(
         self, before: Document, update: Update, now: datetime, actor: str | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -126,13 +127,13 @@ class Namespace:
         """Return a token that is another one once the table of a format may have changed.
 
         It costs one look into the store. Changes by writers that do not keep Iceberg's version
-        hint are not noticed.
+        hint are not noticed, nor native data that appears in another place than ours.
         """
         if format_ is Format.NATIVE:
             info = self.store.head(written_key(self.name))
             if info is not None:
                 return info.etag
-            layout = find_beside_table(self.store, self.name)
+            layout = find_beside_table(self.store, self.name) if self._lies_elsewhere else None
             return None if layout is None else version_of(layout)
         if format_ is Format.ICEBERG:
             hint = self.store.head(hint_key(self.folder(format_)))
@@ -142,6 +143,12 @@ class Namespace:
             return self.reader(format_).latest() if self.exists(format_) else None
         following = commit_key(self.folder(format_), reader.latest() + 1)
         return reader.latest() if self.store.head(following) is None else object()
+
+    @functools.cached_property
+    def _lies_elsewhere(self) -> bool:
+        """Whether there was native data in another place than the one we write to."""
+        layout = find_beside_table(self.store, self.name)
+        return layout is not None and layout.location != written_key(self.name)
 
     def no_data(self, format_: Format | None = None) -> NotFoundError:
         """Make the error for a namespace, or one format of it, that has no data."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from parquedb.errors import FormatError, UnsupportedError
 from parquedb.model.schema import Path
@@ -28,8 +27,6 @@ from parquedb.parquet.arrow import FIELD_ID, arrow_type_of
 from parquedb.parquet.dynamic import AnyArray, AnyField, AnyType
 
 _WIDEST_DECIMAL = 38
-_DECODE_RUNS: Callable[[AnyArray], AnyArray] = getattr(pc, "run_end_decode")  # noqa: B009
-_CAST: Callable[..., AnyArray] = pc.cast
 
 
 class Adapter:
@@ -142,8 +139,9 @@ class Adapter:
                     array = array.cast(pa.decimal128(_WIDEST_DECIMAL, scale))
                 case TimestampType() | TimeType():
                     # what is finer than the unit is cut off, as the migration does it
+                    pc = _compute()
                     options = pc.CastOptions(target_type=arrow, allow_time_truncate=True)
-                    return _CAST(array, options=options)
+                    return pc.cast(array, options=options)
                 case _:
                     pass
             return array.cast(arrow)
@@ -165,7 +163,7 @@ def _plain(array: AnyArray, type_: Type) -> AnyArray:
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
     if pa.types.is_run_end_encoded(array.type):
-        array = _DECODE_RUNS(array)
+        array = _compute().run_end_decode(array)
     if pa.types.is_duration(array.type):
         raise UnsupportedError(
             f"a duration cannot be read as {describe_type(type_)}", feature="duration"
@@ -215,7 +213,7 @@ def _span(lists: AnyArray) -> tuple[pa.Buffer, AnyArray]:
     """Return offsets that begin at 0, and the values (of a map: the entries) they refer to."""
     offsets = lists.offsets
     first, last = (offsets[0].as_py(), offsets[-1].as_py()) if len(lists) else (0, 0)
-    shifted = pc.subtract(offsets, pa.scalar(first, pa.int32()))
+    shifted = _compute().subtract(offsets, pa.scalar(first, pa.int32()))
     if pa.types.is_map(lists.type):
         entries = pa.StructArray.from_arrays(
             [lists.keys, lists.items], fields=[lists.type.key_field, lists.type.item_field]
@@ -236,3 +234,10 @@ def _build(
 
 def _uuids(array: AnyArray) -> AnyArray:
     return pa.ExtensionArray.from_storage(pa.uuid(), array)
+
+
+def _compute() -> Any:
+    """Return ``pyarrow.compute``, whose import is most of the time of a first read."""
+    import pyarrow.compute  # noqa: PLC0415
+
+    return pyarrow.compute

@@ -14,8 +14,9 @@ from parquedb.errors import FormatError, UnsupportedError
 from parquedb.model.files import DataFile
 from parquedb.model.partition import PartitionSpec
 from parquedb.model.schema import Schema
+from parquedb.model.types import Field
 from parquedb.parquet.arrow import arrow_schema_of
-from parquedb.parquet.dynamic import AnyType
+from parquedb.parquet.dynamic import AnyArray, AnyType
 from parquedb.parquet.footer import Footer, footer_of, not_parquet
 from parquedb.parquet.scan import (
     ABSENT,
@@ -163,15 +164,21 @@ class GroupFile:
         names = [self._layout.offered[found[f.id]].name for f in fields if f.id in found]
         rows = self.groups[index].rows
         batch = self._read_raw(index, names) if names else None
-        arrays = [
-            adapt_column(f, rows, batch, self._layout, self._constants.get(f.id, ABSENT))
-            for f in fields
-        ]
+        arrays = [self._column(f, rows, batch) for f in fields]
         arrow = pa.schema([self._arrow.field(f.name) for f in fields])
         try:
             return pa.RecordBatch.from_arrays(arrays, schema=arrow)
         except pa.ArrowException as error:
             raise not_parquet(self.file.path, f"its columns are inconsistent ({error})") from error
+
+    def _column(self, field: Field, rows: int, batch: pa.RecordBatch | None) -> AnyArray:
+        index = self._layout.found.get(field.id)
+        if index is not None and batch is not None and not field.required:
+            array = batch.column(self._layout.offered[index].name)
+            if array.type == self._arrow.field(field.name).type:
+                return array  # as most are: the adapter would only look at all of it
+        constant = self._constants.get(field.id, ABSENT)
+        return adapt_column(field, rows, batch, self._layout, constant)
 
     def _read_raw(self, index: int, names: Sequence[str]) -> pa.RecordBatch:
         try:
