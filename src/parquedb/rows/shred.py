@@ -33,6 +33,7 @@ from parquedb.rows.values import (
     is_clean,
     plain,
     raise_problems,
+    require_dict,
 )
 
 _PART_ROWS = 4096
@@ -86,6 +87,9 @@ def shred(documents: Sequence[Document], schema: Schema) -> pa.RecordBatch:
         UnsupportedError: A column's type cannot be written.
     """
     arrow = arrow_schema_of(schema)
+    if set(map(type, documents)) != {dict}:
+        for row, document in enumerate(documents):
+            require_dict(document, f"document {row}")
     parts: list[list[AnyArray]] = []
     problems: dict[int, list[str]] = {}
     for start in range(0, max(len(documents), 1), _PART_ROWS):

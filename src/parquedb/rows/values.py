@@ -57,8 +57,11 @@ def check_document(document: Document, where: str) -> int:
     Raises:
         InvalidInputError: Some values are not acceptable; the message lists them by path.
     """
+    if type(document) is not dict:
+        require_dict(document, where)
+        document = dict(document)
     try:
-        size_bytes = _measure_dict(document if type(document) is dict else dict(document), 0)
+        size_bytes = _measure_dict(document, 0)
     except (_Unclean, UnicodeEncodeError, OverflowError):
         problems: list[str] = []
         size_bytes = find_problems(document, problems)
@@ -66,6 +69,16 @@ def check_document(document: Document, where: str) -> int:
     if size_bytes * _SWELLS > MAX_SIZE_BYTES:
         size_bytes = check_size(document, where)
     return size_bytes
+
+
+def require_dict(document: Any, where: str) -> None:
+    """Refuse what is no dict as a document.
+
+    Raises:
+        InvalidInputError: It is none.
+    """
+    if not isinstance(document, dict):
+        raise InvalidInputError(f"{where}: a document is a dict, not {_kind(document)}")
 
 
 def check_size(document: Document, where: str) -> int:

@@ -250,3 +250,11 @@ def test_nanoseconds_are_refused() -> None:
 
     with pytest.raises(InvalidInputError, match=r"a: .* has nanoseconds"):
         check_document({"a": Stamp(2020, 1, 1)}, "users/1")
+
+
+@pytest.mark.parametrize("document", [None, 5, [("a", 1)], "text"])
+def test_what_is_no_document(document: Any) -> None:
+    with pytest.raises(InvalidInputError, match=r"^users/1: a document is a dict"):
+        check_document(document, "users/1")
+    with pytest.raises(InvalidInputError, match=r"^document 1: a document is a dict"):
+        shred([{"$id": "users/1"}, document], system_schema())
