@@ -92,8 +92,7 @@ def flush(space: LiveNamespace, *, rewrite: bool = False) -> Flushed | None:
         StorageError: The store failed; nothing is lost.
     """
     with flush_lock(space.store, space.name):
-        if not space.options.is_durable:
-            space.journal.sync()  # the base must not be ahead of the journal after a power failure
+        space.journal.sync()  # a base must not be ahead of its journal after a power failure
         for _ in range(_ATTEMPTS):
             task = _task(space, rewrite=rewrite)
             if task is None:

@@ -31,8 +31,12 @@ _Statistics = Any
 """A ``pyarrow.parquet.Statistics`` or None; the stubs misspell one of its names."""
 
 
-def gather_stats(metadata: pq.FileMetaData, fields: Sequence[tuple[Field, bool]]) -> Stats:
-    """Combine the statistics of all row groups.
+def gather_stats(
+    metadata: pq.FileMetaData,
+    fields: Sequence[tuple[Field, bool]],
+    numbers: Sequence[int] | None = None,
+) -> Stats:
+    """Combine the statistics of row groups.
 
     Bounds and null counts are given for columns with one value a row, that is outside of lists
     and maps. A bound is given only where every row group has one or nothing but nulls.
@@ -40,8 +44,10 @@ def gather_stats(metadata: pq.FileMetaData, fields: Sequence[tuple[Field, bool]]
     Args:
         metadata: The footer.
         fields: The leaf fields in the order of the columns, and whether each is repeated.
+        numbers: Which row groups, all by default.
     """
-    groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
+    chosen = range(metadata.num_row_groups) if numbers is None else numbers
+    groups = [metadata.row_group(index) for index in chosen]
     rows = [group.num_rows for group in groups]
     nulls: dict[int, int] = {}
     lower: dict[int, Value] = {}

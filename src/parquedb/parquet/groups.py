@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
 import pyarrow as pa
 
 from parquedb.errors import FormatError, UnsupportedError
-from parquedb.model.files import DataFile
+from parquedb.model.files import DataFile, Stats
 from parquedb.model.partition import PartitionSpec
 from parquedb.model.schema import Schema
-from parquedb.model.types import Field
-from parquedb.parquet.arrow import arrow_schema_of
+from parquedb.model.types import Field, StructType
+from parquedb.parquet.arrow import arrow_schema_of, leaves
+from parquedb.parquet.bounds import gather_stats
 from parquedb.parquet.dynamic import AnyArray, AnyType
 from parquedb.parquet.footer import Footer, footer_of, not_parquet
 from parquedb.parquet.scan import (
@@ -128,6 +129,21 @@ class GroupFile:
             for one, other in itertools.pairwise(bounds)
         )
 
+    def group_stats(self, index: int) -> Stats:
+        """Return the statistics of a row group, by the ids of the schema's fields.
+
+        Only columns that can be read as they are have some.
+        """
+        footer = self.footer()
+        own = gather_stats(self._parquet.metadata, list(leaves(footer.schema.fields)), [index])
+        names = self.plain_columns() or {}
+        ids = _common_ids(self.schema.fields, footer.schema.fields, names)
+        return Stats(
+            {ids[key]: value for key, value in own.nulls.items() if key in ids},
+            {ids[key]: value for key, value in own.lower.items() if key in ids},
+            {ids[key]: value for key, value in own.upper.items() if key in ids},
+        )
+
     def plain_columns(self) -> dict[str, str] | None:
         """Return the file's own column for each of the schema's that it has.
 
@@ -218,3 +234,20 @@ def _reads_as(offered: AnyType, wanted: AnyType) -> bool:
     if any(is_text(offered) for is_text in texts):
         return any(is_text(wanted) for is_text in texts)
     return bool(offered.equals(wanted))
+
+
+def _common_ids(
+    wanted: Sequence[Field], offered: Sequence[Field], names: Mapping[str, str]
+) -> dict[int, int]:
+    """Return the schema's ids of a file's own fields, those inside structs by name."""
+    found: dict[int, int] = {}
+    by_name = {field.name: field for field in offered}
+    for field in wanted:
+        own = by_name.get(names.get(field.name, ""))
+        if own is None:
+            continue
+        found[own.id] = field.id
+        if isinstance(field.type, StructType) and isinstance(own.type, StructType):
+            same = {child.name: child.name for child in field.type.fields}
+            found |= _common_ids(field.type.fields, own.type.fields, same)
+    return found

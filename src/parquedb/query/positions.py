@@ -162,9 +162,20 @@ class Finder:
         union = " UNION ALL BY NAME ".join(selects)
         cursor.execute(f"CREATE OR REPLACE TEMP VIEW {quote(name)} AS {union}")
 
-    def statement(self, view: View, filter_: Filter) -> str:
+    def statement(self, view: View, filter_: Filter, sort: Sequence[SortKey] = ()) -> str:
         """Return the SQL that :meth:`find` runs, for people to read."""
-        return self._statement(view, filter_, (), None)[0].replace("/*hidden*/", "")
+        return self._statement(view, filter_, sort, None)[0].replace("/*hidden*/", "")
+
+    def decides(
+        self, view: View, filter_: Filter, sort: Sequence[SortKey] = ()
+    ) -> tuple[bool, bool]:
+        """Return whether SQL alone decides which rows match, and whether it can sort them."""
+        exact = ordered = True
+        for part in self._parts(view):
+            sure, possible = self._condition(view, part, filter_)
+            exact = exact and sure == possible
+            ordered = ordered and _sort_keys(part, view.schema, sort) is not None
+        return exact, ordered
 
     def _statement(
         self, view: View, filter_: Filter, sort: Sequence[SortKey], limit: int | None
