@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -28,6 +30,7 @@ STAGED_FROM = 20_000
 _CHUNK = 65_536
 _FILE_ROWS = 2_000_000
 _IDS = 4096
+_FEW_COLLECTIONS = 1_000_000
 
 
 class Stager:
@@ -108,6 +111,7 @@ class Stager:
 def create_documents(
     space: LiveNamespace,
     images: Iterator[Document],
+    chosen: list[str],
     put: Callable[[Sequence[Document]], object],
     check_free: Callable[[Sequence[str]], None],
     check_unique: Callable[[list[Document]], None] | None,
@@ -117,6 +121,7 @@ def create_documents(
     Args:
         space: The namespace.
         images: Their images.
+        chosen: Ids that were not made but chosen, filled as ``images`` is consumed.
         put: Writes a few of them through the journal.
         check_free: Raises if one of some ids is taken; called again at the very end.
         check_unique: Raises if a unique value is taken; called for each batch before it is staged.
@@ -131,6 +136,18 @@ def create_documents(
     if len(first) < STAGED_FROM:
         put(first)
         return [image["$id"] for image in first]
+    with _rare_collections():
+        return _create_staged(space, first, images, chosen, check_free, check_unique)
+
+
+def _create_staged(
+    space: LiveNamespace,
+    first: list[Document],
+    images: Iterator[Document],
+    chosen: list[str],
+    check_free: Callable[[Sequence[str]], None],
+    check_unique: Callable[[list[Document]], None] | None,
+) -> list[str]:
     ids: list[str] = []
     stager = Stager(space)
 
@@ -144,7 +161,7 @@ def create_documents(
             batch = list(itertools.islice(images, _CHUNK))
 
     stager.write(batches())
-    ordered = sorted(ids)
+    ordered = sorted(chosen)
     for one, other in itertools.pairwise(ordered):
         if one == other:
             stager.discard()
@@ -171,6 +188,7 @@ def bulk_images(
     ulids: Ulids,
     now: datetime,
     actor: str | None,
+    chosen: list[str],
 ) -> Iterator[Document]:
     """Yield the stored images of new documents.
 
@@ -179,7 +197,10 @@ def bulk_images(
     """
     if rules.fields or rules.strict or rules.id_field or rules.name_field:
         for data in items:
-            yield new_image(rules, data, ulids, now, actor)
+            image = new_image(rules, data, ulids, now, actor)
+            if rules.id_field or (isinstance(data, Mapping) and "$id" in data):
+                chosen.append(image["$id"])
+            yield image
         return
     head: Document = {"createdAt": now, "updatedAt": now}
     if actor is not None:
@@ -190,11 +211,25 @@ def bulk_images(
     while chunk := list(itertools.islice(rest, _IDS)):
         for data, ulid in zip(chunk, ulids.many(len(chunk)), strict=True):
             if type(data) is not dict or not GIVEN_NAMES.isdisjoint(data) or "name" not in data:
-                yield new_image(rules, data, ulids, now, actor, checked=False)
+                image = new_image(rules, data, ulids, now, actor, checked=False)
+                if isinstance(data, Mapping) and "$id" in data:
+                    chosen.append(image["$id"])
+                yield image
                 continue
             image = {"$id": prefix + ulid, "$type": type_, **head}
             image.update(data)
             yield image
+
+
+@contextlib.contextmanager
+def _rare_collections() -> Iterator[None]:
+    """Let Python look for cyclic garbage less often: millions of new dicts are none."""
+    before = gc.get_threshold()
+    gc.set_threshold(max(before[0], _FEW_COLLECTIONS), *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def _in_order(images: list[Document]) -> list[Document]:

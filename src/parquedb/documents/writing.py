@@ -80,13 +80,15 @@ class Writing:
 
     def create_many(self, items: Iterable[Spec], *, actor: str | None = None) -> list[str]:
         """See :meth:`.collection.Collection.create_many`."""
-        images = bulk_images(self._rules, items, self._ulids, self._now(), actor)
+        chosen: list[str] = []
+        images = bulk_images(self._rules, items, self._ulids, self._now(), actor, chosen)
         if self._transactions.current is not None:
-            return self._put_all(list(images))
+            return self._put_all(list(images), chosen)
         ids = create_documents(
             self._space,
             images,
-            self._put_all,
+            chosen,
+            lambda few: self._put_all(few, chosen),
             self._check_all_absent,
             self._check_batch if self._unique.paths else None,
         )
@@ -226,13 +228,13 @@ class Writing:
 
         self._write(build)
 
-    def _put_all(self, images: Sequence[Document]) -> list[str]:
+    def _put_all(self, images: Sequence[Document], chosen: list[str]) -> list[str]:
         for image in images:
             check_document(image, image["$id"])
         by_id = by_distinct_id([plain(image) for image in images])
 
         def build() -> Mapping[str, Document | None]:
-            self._check_all_absent(sorted(by_id))
+            self._check_all_absent(sorted(chosen))
             return by_id
 
         self._write(build)
