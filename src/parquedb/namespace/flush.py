@@ -74,6 +74,7 @@ class _Task:
     through: int
     at_ms: int
     schema: Schema
+    mark: object
 
 
 def flush(space: LiveNamespace, *, rewrite: bool = False) -> Flushed | None:
@@ -124,20 +125,16 @@ def flush_lock(store: Store, name: str) -> AbstractContextManager[object]:
 
 
 def _task(space: LiveNamespace, *, rewrite: bool) -> _Task | None:
-    with space.lock:
-        view = space.view()
-        base, tail = space.base, space.tail
-        if not len(tail) and not base.documents and not (rewrite and base.version is not None):
-            return None
-        _check_writable(space, base)
-        staged = tuple(source for source in view.sources if source not in base.sources)
-        at_us = tail.last_at_us
-        at_ms = base.at_ms if at_us is None else at_us // 1000
-        newer = [document for document in view.overlay.values() if document is not None]
-        known = view.schema if view.schema.fields else None
-        schema = evolve(known, newer, space.options.declared)
-        through = max(space.head, space.floor)
-        return _Task(base, view, staged, through, at_ms, schema)
+    now = space.now()
+    base, view = now.base, now.view
+    if not now.entries and not (rewrite and base.version is not None):
+        return None
+    _check_writable(space, base)
+    at_ms = base.at_ms if now.last_at_us is None else now.last_at_us // 1000
+    newer = [document for document in view.overlay.values() if document is not None]
+    known = view.schema if view.schema.fields else None
+    schema = evolve(known, newer, space.options.declared)
+    return _Task(base, view, now.staged, now.head, at_ms, schema, now.mark)
 
 
 def _check_writable(space: LiveNamespace, base: Base) -> None:
@@ -179,7 +176,7 @@ def _write_native(space: LiveNamespace, task: _Task) -> Flushed | None:
             metadata=encode_through(through),
             arrangement=_arrangement(space),
         )
-        if space.tables.mark(Format.NATIVE) != space.mark:
+        if space.tables.mark(Format.NATIVE) != task.mark:
             return None
         if isinstance(store, Renames):
             store.rename(staged, target)

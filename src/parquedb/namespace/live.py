@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from parquedb.ambient import SYSTEM, Ambient
-from parquedb.errors import ConflictError, StateError
+from parquedb.errors import ConflictError, NotFoundError, ParqueDBError, StateError
 from parquedb.model.files import DataFile
 from parquedb.model.format import Format
 from parquedb.model.schema import EMPTY, Schema
@@ -57,6 +57,29 @@ class LiveOptions:
     flush_bytes: int = 64 << 20
     declared: Mapping[str, Type] | None = None
     indexed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """A namespace at one moment; its parts belong together.
+
+    Args:
+        base: The base.
+        view: The base and the tail.
+        staged: The sources of the view that are not the base's.
+        head: Number of the newest entry that the view includes.
+        entries: How many entries the tail has.
+        last_at_us: When the newest of them was written, microseconds since the epoch.
+        mark: Token of the base's table (see :meth:`.tables.Namespace.mark`).
+    """
+
+    base: Base
+    view: View
+    staged: tuple[Source, ...]
+    head: int
+    entries: int
+    last_at_us: int | None
+    mark: object
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +135,8 @@ class LiveNamespace:
         self._tail = Tail()
         self._head = 0
         self._floor = 0  # the tail holds all entries after this one
+        self._last_at_us = 0
+        self._missing: object = None
         self._files: _Snapshot | None = None
 
     @functools.cached_property
@@ -135,19 +160,9 @@ class LiveNamespace:
             return self._base
 
     @property
-    def head(self) -> int:
-        """Number of the newest entry of the journal that this process has read."""
-        return self._head
-
-    @property
     def floor(self) -> int:
         """Number of the last entry that the base includes."""
         return self._floor
-
-    @property
-    def mark(self) -> object:
-        """Token of the base's table as it was read (see :meth:`.tables.Namespace.mark`)."""
-        return self._mark
 
     @property
     def tail(self) -> Tail:
@@ -160,18 +175,24 @@ class LiveNamespace:
         Raises:
             StateError: The base is older than the journal's oldest entry, so that writes are
                 missing between the two.
+            ConflictError: The base is replaced faster than it can be read.
         """
         with self.lock:
-            if self._base is None or self._mark != self.tables.mark(self.format):
-                self._load()
-            self._read_entries()
+            for _ in range(_ATTEMPTS):
+                if self._base is None or self._mark != self.tables.mark(self.format):
+                    self._load()
+                self._read_entries()
+                if self._base is not None:
+                    return
+        raise ConflictError(f"the base of namespace {self.name!r} changes all the time; try again")
 
     def view(self) -> View:
         """Return the namespace as it is now."""
-        with self.lock:
-            self.refresh()
-            files = self._sources()
-            return View(files.schema, files.sources, self._overlay(self._tail))
+        return self.now().view
+
+    def now(self) -> Now:
+        """Return the namespace as it is now, with what a flush must know."""
+        return self.retrying(self._now)
 
     def view_at(self, *, version: int | None = None, at_us: int | None = None) -> View:
         """Return the namespace as it was.
@@ -183,8 +204,10 @@ class LiveNamespace:
         Raises:
             NotFoundError: There is no such version, or none at that time any more.
         """
+        return self.retrying(lambda: self._view_at(version, at_us))
+
+    def _view_at(self, version: int | None, at_us: int | None) -> View:
         with self.lock:
-            self.refresh()
             base = self.base
             past = Tail()
             if version is None and at_us is not None:
@@ -261,7 +284,7 @@ class LiveNamespace:
         with self.lock, self.journal.exclusive():
             for _ in range(_ATTEMPTS * 5):
                 self.refresh()
-                at_us = max(self.ambient.now_us(), (self._tail.last_at_us or 0) + 1)
+                at_us = max(self.ambient.now_us(), self._last_at_us + 1)
                 result = self.journal.append(body, expect=self._head, at_us=at_us)
                 if isinstance(result, Committed):
                     entry = Entry(result.number, at_us, "", body)
@@ -280,11 +303,16 @@ class LiveNamespace:
             self.refresh()
             assert self._base is not None  # refreshed
             check_documents(self.name, self._base)
-            write = build()
+            known = self._head  # what is read meanwhile may not be what the decision rests on
+            try:
+                write = build()
+            except StaleError:
+                self._forget()
+                continue
             if not write.documents and not write.staged:
                 return None
-            at_us = max(self.ambient.now_us(), (self._tail.last_at_us or 0) + 1)
-            result = self.journal.append(write, expect=self._head, at_us=at_us)
+            at_us = max(self.ambient.now_us(), self._last_at_us + 1)
+            result = self.journal.append(write, expect=known, at_us=at_us)
             if isinstance(result, Committed):
                 entry = Entry(result.number, at_us, "", write)
                 self._apply(entry)
@@ -308,32 +336,50 @@ class LiveNamespace:
                 return assemble(row, source.schema)[0]
         return None
 
+    def _now(self) -> Now:
+        with self.lock:
+            self.refresh()
+            base, tail = self._base, self._tail
+            assert base is not None  # refreshed
+            files = self._sources()
+            view = View(files.schema, files.sources, _overlay_of(base, tail))
+            paths = {written.staged.path for written in tail.staged}
+            staged = tuple(source for source in files.sources if source.file.path in paths)
+            return Now(base, view, staged, self._head, len(tail), tail.last_at_us, self._mark)
+
     def _forget(self) -> None:
         self._base = None
 
     def _load(self) -> None:
-        """Read the base, and with it what of the journal is the tail."""
-        for _ in range(_ATTEMPTS):
+        """Read the base, and forget what of the tail it includes."""
+        for attempt in range(_ATTEMPTS):
             self.tables.refresh()
             format_ = self.format
             self._mark = self.tables.mark(format_)
-            self._base = load_base(self.tables, format_)
-            self._files = None
-            included = max(self._base.included(self.journal.id), self.journal.state().through)
-            if included < self._floor:  # an older table took its place: begin anew
-                self._tail, self._head = Tail(), included
-            self._floor = included
-            self._tail.drop(included)
-            self._head = max(self._head, included)
-            self._read_entries()
-            if self._base is not None and self.format is format_:
-                return
-        raise ConflictError(f"the base of namespace {self.name!r} changes all the time; try again")
+            try:
+                base = load_base(self.tables, format_)
+                break
+            except ParqueDBError:
+                if attempt == _ATTEMPTS - 1 or self._mark == self.tables.mark(format_):
+                    raise  # nobody replaced it meanwhile
+        self._files = None
+        included = max(base.included(self.journal.id), self.journal.state().through)
+        if included < self._floor:  # an older table took its place: begin anew
+            self._tail, self._head = Tail(), included
+        self._base, self._floor = base, included
+        self._tail.drop(included)
+        self._head = max(self._head, included)
 
     def _read_entries(self) -> None:
+        """Read the entries that are new; the base is forgotten where it must be read anew."""
         try:
             found = self.journal.read(self._head)
         except CollectedError as error:
+            missing = self._mark, self._head
+            if self._missing != missing:  # the base was flushed since it was read
+                self._missing = missing
+                self._forget()
+                return
             raise StateError(
                 f"the {self.format.label} table of namespace {self.name!r} holds the journal's "
                 f"writes up to {self._head}, and those before {error.first} are gone from the "
@@ -345,21 +391,20 @@ class LiveNamespace:
 
     def _apply(self, entry: Entry) -> None:
         self._head = entry.number
-        if isinstance(entry.body, Write):
+        self._last_at_us = max(self._last_at_us, entry.at_us)
+        body = entry.body
+        if isinstance(body, Write):
             self._tail.append(entry)
-            if entry.body.staged:
+            if body.staged:
                 self._files = None
-        elif isinstance(entry.body, Flush | Cutover):
-            self._forget_if_older(entry.body)
+        elif self._is_outdated(body):
+            self._forget()
 
-    def _forget_if_older(self, body: Flush | Cutover) -> None:
-        base = self._base
-        if base is None:
-            return
-        if isinstance(body, Flush) and base.included(self.journal.id) >= body.through:
-            return
-        self._base = None
-        self.refresh()
+    def _is_outdated(self, body: Body) -> bool:
+        """Whether there is a newer base than the one known, by an entry that is no write."""
+        if isinstance(body, Flush) and self._base is not None:
+            return self._base.included(self.journal.id) < body.through
+        return isinstance(body, Cutover)
 
     def _sources(self) -> _Snapshot:
         if self._files is None:
@@ -379,13 +424,12 @@ class LiveNamespace:
         return _Snapshot(schema, tuple(sources))
 
     def _staged_file(self, staged: Staged) -> tuple[DataFile, Schema]:
-        footer = read_footer(self.store, staged.path)
+        try:
+            footer = read_footer(self.store, staged.path)
+        except NotFoundError as error:  # flushed since the journal was read
+            raise StaleError(f"the staged file {staged.path!r} is gone") from error
         file = DataFile(staged.path, staged.size_bytes, staged.rows, stats=footer.stats)
         return file, footer.schema
-
-    def _overlay(self, tail: Tail) -> Mapping[str, Document | None]:
-        assert self._base is not None  # refreshed
-        return _overlay_of(self._base, tail)
 
 
 def _overlay_of(base: Base, tail: Tail) -> Mapping[str, Document | None]:

@@ -73,7 +73,8 @@ class Namespace:
         Raises:
             NotFoundError: There is none.
         """
-        if format_ not in self._readers:
+        reader = self._readers.get(format_)
+        if reader is None:
             try:
                 reader = DIALECTS[format_].open_reader(
                     self.store, self.folder(format_), self._owned(format_)
@@ -81,7 +82,7 @@ class Namespace:
             except NotFoundError as error:
                 raise self.no_data(format_) from error
             self._readers[format_] = reader
-        return self._readers[format_]
+        return reader
 
     def refresh(self) -> None:
         """Forget what was read, so that readers opened from now on see later commits."""
