@@ -4,14 +4,43 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
-from parquedb.errors import ParqueDBError
+from parquedb.errors import NotFoundError, ParqueDBError
 from parquedb.migrate.relate import Continues, relation_of
 from parquedb.model.format import Format
+from parquedb.namespace.entry import Write
+from parquedb.namespace.journal import open_journal
 from parquedb.namespace.places import Places
-from parquedb.namespace.tables import Detection, Namespace, discover_namespaces
+from parquedb.namespace.tables import Detection, Namespace, discover_namespaces, has_journal
 from parquedb.storage.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class JournalStatus:
+    """What is known of the journal of a namespace that is written by document.
+
+    Args:
+        base: The format of the base.
+        head: Number of its newest entry that wrote something.
+        through: Number of the last entry that the base includes.
+        size_bytes: Bytes of its segments.
+    """
+
+    base: Format | None
+    head: int
+    through: int
+    size_bytes: int
+
+    def to_json(self) -> dict[str, object]:
+        """Return the documented JSON shape."""
+        return {
+            "base": self.base,
+            "head": self.head,
+            "through": self.through,
+            "bytes": self.size_bytes,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +53,7 @@ class NamespaceStatus:
         rows: Rows of the primary format's newest version, or None where unknown.
         notes: What the user should know: what is not carried yet, what is dangerous.
         error: Why some of this could not be read, or None.
+        journal: Its journal, None where it is not written by document.
     """
 
     detection: Detection
@@ -31,6 +61,7 @@ class NamespaceStatus:
     rows: int | None
     notes: tuple[str, ...]
     error: str | None = None
+    journal: JournalStatus | None = None
 
     def to_json(self) -> dict[str, object]:
         """Return the documented JSON shape."""
@@ -39,7 +70,7 @@ class NamespaceStatus:
             "primary": self.detection.primary,
             "versions": {format_.value: count for format_, count in self.versions.items()},
             "rows": self.rows,
-            "journal": None,
+            "journal": None if self.journal is None else self.journal.to_json(),
             "notes": list(self.notes),
         }
         if self.error is not None:
@@ -87,21 +118,41 @@ def read_status(store: Store, names: Sequence[str] | None, places: Places) -> St
 
 def _status(namespace: Namespace) -> NamespaceStatus:
     formats = namespace.formats()
-    if not formats:
-        raise namespace.no_data()
     versions: dict[Format, int] = {}
-    detection = Detection(formats, formats[0])
+    detection = Detection(formats, formats[0] if formats else None)
+    journal = rows = None
     try:
+        journal = _journal(namespace)
+        if not formats and journal is None:
+            raise namespace.no_data()
         for format_ in formats:
             versions[format_] = len(namespace.reader(format_).history())
         detection = namespace.detect()
-        rows = None
         if detection.primary is not None:
             rows = namespace.reader(detection.primary).snapshot().rows
         notes = tuple(_notes(namespace, detection))
+        if journal is not None and journal.head > journal.through:
+            notes += ("the journal holds writes that no table has yet: run parquedb flush",)
+    except NotFoundError:
+        raise
     except ParqueDBError as error:
-        return NamespaceStatus(detection, versions, None, (), str(error))
-    return NamespaceStatus(detection, versions, rows, notes)
+        return NamespaceStatus(detection, versions, None, (), str(error), journal)
+    return NamespaceStatus(detection, versions, rows, notes, None, journal)
+
+
+def _journal(namespace: Namespace) -> JournalStatus | None:
+    if not has_journal(namespace.store, namespace.name):
+        return None
+    with closing(open_journal(namespace.store, namespace.name, base=None)) as journal:
+        entries = journal.read(journal.first() - 1)
+        base, through = journal.state().base, journal.state().through
+        if base is not None and namespace.exists(base):
+            mark = namespace.reader(base).through()
+            if mark is not None and mark.journal == journal.id:
+                through = max(through, mark.entry)
+        waiting = [e.number for e in entries if isinstance(e.body, Write) and e.number > through]
+        head = max(waiting, default=through)
+        return JournalStatus(base, head, through, journal.size_bytes())
 
 
 def _notes(namespace: Namespace, detection: Detection) -> list[str]:
