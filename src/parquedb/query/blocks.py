@@ -146,6 +146,12 @@ class Blocks:
             return table.take(indices(back))
         return table
 
+    def held_bytes(self, sources: Sequence[Source]) -> int:
+        """Return the memory that decoded row groups of some files take."""
+        tokens = {source.token for source in sources}
+        with self._lock:
+            return sum(batch.nbytes for (t, _), batch in self._groups.items() if t in tokens)
+
     def worth_keeping(self, sources: Sequence[Source]) -> bool:
         """Whether all rows of some files would fit in the budget, by a rough guess."""
         return sum(source.file.size_bytes for source in sources) * 6 < self._budget_bytes

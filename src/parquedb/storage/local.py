@@ -251,6 +251,26 @@ class LocalStore:
             raise write_error(error, path) from error
         self._sync_folders([source, target])
 
+    def list_leftovers(self, prefix: str) -> Iterator[ObjectInfo]:
+        """Yield the temporary files below a folder."""
+        for folder, _, names in os.walk(self.local_path(prefix)):
+            for name in names:
+                if name.startswith(_TEMPORARY):
+                    path = os.path.join(folder, name)
+                    with contextlib.suppress(FileNotFoundError):  # finished since
+                        yield info_of(path[len(self._root) :].strip("/"), os.lstat(path))
+
+    def touched_at_us(self, key: str) -> int | None:
+        """Return the later one of a file's modification and change time."""
+        path = self._path(key)
+        if os.path.realpath(path) != os.path.normpath(path):
+            return None
+        try:
+            found = os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return max(found.st_mtime_ns, found.st_ctime_ns) // 1000
+
     def open_append(self, key: str) -> LocalAppendFile:
         """Open an existing file for reading and appending."""
         return LocalAppendFile(self._path(key), durable=self._durable)

@@ -216,6 +216,26 @@ class Renames(Protocol):
         ...
 
 
+@runtime_checkable
+class Leftovers(Protocol):
+    """A store that can say what interrupted writes left behind, which listings do not show."""
+
+    def list_leftovers(self, prefix: str) -> Iterator[ObjectInfo]:
+        """Yield what unfinished writes left at any depth below a folder.
+
+        Some of it may be under way still: its modification time tells. Links are not followed.
+        """
+        ...
+
+    def touched_at_us(self, key: str) -> int | None:
+        """Return when an object got its name or its bytes, whichever was later.
+
+        Microseconds since the epoch; None if there is no such object, or if it is reached only
+        through a link. Unlike its modification time this is new for a new hard link.
+        """
+        ...
+
+
 class AppendFile(Protocol):
     """An object, open, that grows at its end. Safe between threads.
 

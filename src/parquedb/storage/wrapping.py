@@ -10,6 +10,7 @@ from parquedb.storage.store import (
     AppendFile,
     Appends,
     HardLinks,
+    Leftovers,
     LocalPaths,
     NewObject,
     ObjectInfo,
@@ -150,6 +151,18 @@ class _Renaming(Wrapper):
         self._rename(source, target)
 
 
+class _Leaving(Wrapper):
+    def list_leftovers(self, prefix: str) -> Iterator[ObjectInfo]:
+        """Hand on."""
+        self._asked("list_leftovers")
+        return cast("Leftovers", self._store).list_leftovers(prefix)
+
+    def touched_at_us(self, key: str) -> int | None:
+        """Hand on."""
+        self._asked("touched_at_us")
+        return cast("Leftovers", self._store).touched_at_us(key)
+
+
 class _Appending(Wrapper):
     def open_append(self, key: str) -> AppendFile:
         """Hand on."""
@@ -233,6 +246,8 @@ def wrap(kind: type[WrapperT], store: Store, *arguments: Any) -> WrapperT:
         abilities += (_Paths,)
     if isinstance(store, Renames):
         abilities += (_Renaming,)
+    if isinstance(store, Leftovers):
+        abilities += (_Leaving,)
     if isinstance(store, Appends):
         abilities += (_Appending,)
     return cast("WrapperT", type(kind.__name__, (kind, *abilities), {})(store, *arguments))
