@@ -64,8 +64,8 @@ def test_a_collection_goes_there_and_back(tmp_path, source, target):
         extra = db.Users.create({"name": "meanwhile"})
         db.Users.update(next(iter(before)), {"$set": {"age": 7}})
         migrate_backend(storage=tmp_path, to=source, allow_lossy=True)
-        assert db.Users.space.format is Format(source)
         assert db.Users.get(extra.id) == extra
+        assert db.Users.space.format is Format(source)
         assert db.Users.get(next(iter(before))).age == 7
         assert len(contents(db)) == len(before) + 1
         again = migrate_backend(storage=tmp_path, to=source, allow_lossy=True)

@@ -33,10 +33,11 @@ from parquedb.migrate.plan import MigrationPlan, Situation, plan_migration
 from parquedb.migrate.relate import Continues, Fresh, Relation, relation_of
 from parquedb.migrate.report import Action, MigrationReport, NamespaceReport
 from parquedb.model.format import Format
+from parquedb.namespace.flush import flush_lock
 from parquedb.namespace.tables import Namespace, discover_namespaces, root_is_table
 from parquedb.storage.store import HardLinks, Store
 
-_CATCH_UPS = 10
+_CATCH_UPS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +131,8 @@ def _planned(namespace: Namespace, options: MigrationOptions) -> _Job | Namespac
             finish_cleanup(namespace)
             flush_tail(namespace, options)
         source_format = source_format or _choose_source(namespace, options.target)
+        if source_format is None and not namespace.exists(options.target):
+            return _only_journal(namespace, options)
         if source_format is None:
             reason = f"{options.target.label} is the only format there is"
             return NamespaceReport(
@@ -148,6 +151,15 @@ def _planned(namespace: Namespace, options: MigrationOptions) -> _Job | Namespac
     return NamespaceReport(source_format, options.target, action, str(failure), error=failure)
 
 
+def _only_journal(namespace: Namespace, options: MigrationOptions) -> NamespaceReport:
+    """Report on a namespace that a dry run leaves in its journal."""
+    base = journal_base(namespace)
+    reason = "its documents are in the journal only; they are flushed first"
+    if options.dry_run and base is not options.target:
+        return NamespaceReport(base, options.target, Action.MIGRATED, reason)
+    return NamespaceReport(base, options.target, Action.SKIPPED, "it is kept so already")
+
+
 def _choose_source(namespace: Namespace, target: Format) -> Format | None:
     """Pick the format to migrate from; None if the target is all there is.
 
@@ -156,7 +168,9 @@ def _choose_source(namespace: Namespace, target: Format) -> Format | None:
     """
     others = [format_ for format_ in namespace.formats() if format_ is not target]
     base = journal_base(namespace)
-    if base is target and namespace.exists(target):
+    if base is not None and not namespace.exists(base):
+        return None  # nothing was flushed yet
+    if base is target:
         return None  # what other tables hold is older
     if base in others:
         return base
@@ -253,15 +267,17 @@ def _attempt(job: _Job, options: MigrationOptions) -> NamespaceReport:
 
 def _until_caught_up(job: _Job, options: MigrationOptions) -> NamespaceReport:
     """Execute a plan, and again for what a document collection's flushes add meanwhile."""
-    for attempt in range(1, _CATCH_UPS + 1):
+    for _ in range(_CATCH_UPS):
         try:
             return execute(job.namespace, job.source, job.target, job.plan, options)
         except SourceMovedError:
-            if attempt == _CATCH_UPS:
-                raise
             job.namespace.refresh()
             job = _job(job.namespace, job.source.format, options)
-    raise AssertionError("unreachable")
+    # flushes come faster than they are carried over: hold them off; writes go on in the journal
+    with flush_lock(job.namespace.store, job.namespace.name):
+        job.namespace.refresh()
+        job = _job(job.namespace, job.source.format, options)
+        return execute(job.namespace, job.source, job.target, job.plan, options)
 
 
 def _held_back(report: NamespaceReport) -> NamespaceReport:

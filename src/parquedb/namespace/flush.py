@@ -33,13 +33,14 @@ from parquedb.namespace.runs import merge_rows
 from parquedb.parquet.write import Arrangement, write_parquet
 from parquedb.query.view import Source, StaleError, View
 from parquedb.rows.columns import evolve
-from parquedb.storage.store import Appends, Renames, Store
+from parquedb.storage.store import Appends, Renames, Store, StoreLock
 
 GROUP_ROWS = 65_536
 FILE_ROWS = 2_000_000
 """Rows of a file of a table format, about; native is always one file."""
 _ATTEMPTS = 20
 _LOCKS: dict[tuple[str, str], threading.RLock] = {}
+_STORE_LOCKS: dict[tuple[str, str], StoreLock] = {}
 _LOCKS_GUARD = threading.Lock()
 
 
@@ -116,12 +117,18 @@ def flush(space: LiveNamespace, *, rewrite: bool = False) -> Flushed | None:
 def flush_lock(store: Store, name: str) -> AbstractContextManager[object]:
     """Return the lock that keeps flushes and cutovers of a namespace apart.
 
-    It works between processes where the store has such locks, else within this process.
+    It works between processes where the store has such locks, else within this process. A thread
+    that holds it may take it again.
     """
-    if isinstance(store, Appends):
-        return store.lock(f"_parquedb/{name}/flush")
+    key = (store.root, name)
     with _LOCKS_GUARD:
-        return _LOCKS.setdefault((store.root, name), threading.RLock())
+        if not isinstance(store, Appends):
+            return _LOCKS.setdefault(key, threading.RLock())
+        if key not in _STORE_LOCKS:
+            _STORE_LOCKS[key] = store.lock(f"_parquedb/{name}/flush")
+        lock = _STORE_LOCKS[key]
+    lock.doubt()
+    return lock
 
 
 def _task(space: LiveNamespace, *, rewrite: bool) -> _Task | None:
