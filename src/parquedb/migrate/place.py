@@ -54,7 +54,15 @@ class Addresses:
     partitions: PartitionFolders | None = None
 
     def linked(self, file: DataFile) -> str:
-        """Return the key of a hard link: the source's own relative path, if it may."""
+        """Return the key of a hard link: the source's own relative path, if it may.
+
+        A native file's carries a digest, because the file may get other bytes under its name.
+        """
+        if self.source is Format.NATIVE:
+            return self.unique(file, Means.LINKED)
+        return self._plain(file)
+
+    def _plain(self, file: DataFile) -> str:
         folder, _, name = self._relative(file.path).rpartition("/")
         if self.partitions is not None:
             plain = (part for part in folder.split("/") if "=" not in part)
@@ -68,9 +76,9 @@ class Addresses:
         if self.source is Format.NATIVE:  # only here may a key get other bytes
             facts.append(str(file.fingerprint))
         digest = hashlib.sha256("\0".join(facts).encode()).hexdigest()[:_SHORT]
-        stem, dot, ending = self.linked(file).rpartition(".")
+        stem, dot, ending = self._plain(file).rpartition(".")
         if not dot or "/" in ending:
-            return f"{self.linked(file)}-{digest}"
+            return f"{self._plain(file)}-{digest}"
         return f"{stem}-{digest}.{ending}"
 
     def candidates(self, file: DataFile) -> Iterator[str]:

@@ -218,9 +218,20 @@ def discover_namespaces(store: Store, places: Places) -> tuple[str, ...]:
         sorted(
             name
             for name in found
-            if name and not any(name == p or name.startswith(f"{p}/") for p in prefixes)
+            if name
+            and not any(name == p or name.startswith(f"{p}/") for p in prefixes)
+            and not _is_unfinished(store, name)
         )
     )
+
+
+def _is_unfinished(store: Store, name: str) -> bool:
+    """Whether a folder holds the files of a table of ours that has no metadata yet.
+
+    A migration or a flush that was cut short leaves them in ``{namespace}/data``.
+    """
+    parent, _, last = name.rpartition("/")
+    return last == "data" and bool(parent) and any(store.list_dir(join(_OWN, parent)))
 
 
 def _journaled(store: Store, folder: str) -> Iterator[str]:
