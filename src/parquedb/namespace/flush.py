@@ -93,21 +93,25 @@ def flush(space: LiveNamespace, *, rewrite: bool = False) -> Flushed | None:
         UnsupportedError: The base is partitioned or holds no documents.
         StorageError: The store failed; nothing is lost.
     """
+    now = space.now()
+    if not now.entries and not rewrite:
+        return None  # a mere reader leaves nothing behind, not even a lock
     with flush_lock(space.store, space.name):
-        space.journal.sync()  # a base must not be ahead of its journal after a power failure
         for _ in range(_ATTEMPTS):
             task = _task(space, rewrite=rewrite)
             if task is None:
                 space.journal.collect(space.floor)
                 return None
+            space.journal.sync()  # a base must not be ahead of its journal after a power failure
             try:
                 done = _write(space, task, rewrite=rewrite)
             except StaleError:
                 done = None
             space.invalidate()
             if done is not None:
-                space.note(Flush(done.through, done.format, done.version))
-                _collect(space, task)
+                if space.journal.id is not None:
+                    space.note(Flush(done.through, done.format, done.version))
+                    _collect(space, task)
                 return done
     raise ConflictError(
         f"the base of namespace {space.name!r} is being changed by others all the time; flush again"
@@ -171,7 +175,7 @@ def _write(space: LiveNamespace, task: _Task, *, rewrite: bool) -> Flushed | Non
 def _write_native(space: LiveNamespace, task: _Task) -> Flushed | None:
     store, target = space.store, written_key(space.name)
     staged = staged_key(space.name, f"flush-{space.ambient.new_uuid().hex}")
-    through = Through(_journal_id(space), task.through)
+    through = _through(space, task)
     sources = [_reread(source, task.schema) for source in task.view.sources]
     rows = merge_rows(space.blocks, sources, task.view.overlay, task.schema)
     try:
@@ -180,7 +184,7 @@ def _write_native(space: LiveNamespace, task: _Task) -> Flushed | None:
             staged,
             rows,
             task.schema,
-            metadata=encode_through(through),
+            metadata={} if through is None else encode_through(through),
             arrangement=_arrangement(space),
         )
         if space.tables.mark(Format.NATIVE) != task.mark:
@@ -217,7 +221,7 @@ def _write_table(space: LiveNamespace, task: _Task, *, rewrite: bool) -> Flushed
         max(task.at_ms, base.at_ms),
         operation,
         _changes(base, schema, kept, written),
-        through=Through(_journal_id(space), task.through),
+        through=_through(space, task),
     )
     # whatever is raised here leaves open whether the files are referred to: they stay
     result = writer.append([commit], expect=base.version)
@@ -299,10 +303,9 @@ def _data_folder(space: LiveNamespace, base: Base) -> str:
     return f"_{base.format.value}_data" if shared else "data"
 
 
-def _journal_id(space: LiveNamespace) -> str:
-    if space.journal.id is None:
-        raise StateError(f"namespace {space.name!r} has no journal yet")
-    return space.journal.id
+def _through(space: LiveNamespace, task: _Task) -> Through | None:
+    """Return how much of the journal a task includes, None where there is no journal."""
+    return None if space.journal.id is None else Through(space.journal.id, task.through)
 
 
 def _flushed(task: _Task, version: int, written: Sequence[DataFile]) -> Flushed:

@@ -6,7 +6,6 @@ each other, their rows are sorted in memory first.
 
 from __future__ import annotations
 
-import itertools
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -106,7 +105,7 @@ def _in_order(
     blocks: Blocks, sources: Sequence[Source], arrow: pa.Schema
 ) -> Iterator[pa.RecordBatch]:
     """Yield the rows of files in the order of ``$id``."""
-    if _follow_each_other(blocks, sources):
+    if blocks.in_order(sources):
         for source in sources:
             yield from blocks.groups(source)
         return
@@ -115,18 +114,6 @@ def _in_order(
     order = pc.sort_indices(table, sort_keys=[("$id", "ascending")])
     for start in range(0, len(order), _BATCH_ROWS):
         yield _one_batch(table.take(order.slice(start, _BATCH_ROWS)))
-
-
-def _follow_each_other(blocks: Blocks, sources: Sequence[Source]) -> bool:
-    """Whether files are sorted by ``$id`` and each begins after the one before it ends."""
-    files = [blocks.open(source) for source in sources]
-    if not all(file.is_sorted for file in files):
-        return False
-    groups = [group for file in files for group in file.groups]
-    return all(
-        one.highest is not None and other.lowest is not None and one.highest < other.lowest
-        for one, other in itertools.pairwise(groups)
-    )
 
 
 def _ahead(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

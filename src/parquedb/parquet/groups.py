@@ -87,7 +87,7 @@ class GroupFile:
         self._arrow = arrow_schema_of(schema)
         self.groups = self._read_groups(key)
         self.rows = self._parquet.metadata.num_rows
-        self.is_sorted = self._says_sorted()
+        self.is_sorted = self._says_sorted(key)
 
     def __enter__(self) -> GroupFile:
         return self
@@ -113,15 +113,18 @@ class GroupFile:
         """Return what the file's footer says."""
         return footer_of(self.file.path, self.file.size_bytes, self._parquet.metadata)
 
-    def _says_sorted(self) -> bool:
-        """Whether the footer says that the rows are sorted by the first column, ascending.
+    def _says_sorted(self, key: str) -> bool:
+        """Whether the footer says that the rows are sorted by the key column, ascending.
 
         parquet.thrift, ``RowGroup.sorting_columns``; the groups must follow each other too.
         """
         metadata = self._parquet.metadata
         for index in range(metadata.num_row_groups):
-            columns = metadata.row_group(index).sorting_columns
-            if not columns or columns[0].column_index != 0 or columns[0].descending:
+            group = metadata.row_group(index)
+            first = next(iter(group.sorting_columns), None)
+            if first is None or first.descending:
+                return False
+            if group.column(first.column_index).path_in_schema != key:
                 return False
         bounds = [(group.lowest, group.highest) for group in self.groups]
         return all(

@@ -7,6 +7,7 @@ first once they take more than the budget.
 
 from __future__ import annotations
 
+import itertools
 import threading
 from bisect import bisect_right
 from collections import OrderedDict
@@ -151,6 +152,17 @@ class Blocks:
         tokens = {source.token for source in sources}
         with self._lock:
             return sum(batch.nbytes for (t, _), batch in self._groups.items() if t in tokens)
+
+    def in_order(self, sources: Sequence[Source]) -> bool:
+        """Whether files are sorted by ``$id`` and each begins after the one before it ends."""
+        files = [self.open(source) for source in sources]
+        if not all(file.is_sorted for file in files):
+            return False
+        groups = [group for file in files for group in file.groups]
+        return all(
+            one.highest is not None and other.lowest is not None and one.highest < other.lowest
+            for one, other in itertools.pairwise(groups)
+        )
 
     def worth_keeping(self, sources: Sequence[Source]) -> bool:
         """Whether all rows of some files would fit in the budget, by a rough guess."""

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _SOURCE, _ROW = "_parquedb_source", "_parquedb_row"
 _VIRTUAL = frozenset({"file_index", "file_row_number", "filename"})
 _INLINE_IDS = 64
+_BY_ID = (SortKey(("$id",)),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,7 @@ class Finder:
         Args:
             view: Where to search.
             filter_: What to search for.
-            sort: The order wanted; in the order of sources and rows without one.
+            sort: The order wanted; that of ``$id`` without one.
             limit: How many are needed at most. More come where the filter is not decided, or the
                 order cannot be made, by SQL.
 
@@ -123,6 +124,8 @@ class Finder:
         """
         if not view.sources:
             return NO_HITS
+        if not sort and not self._blocks.in_order(view.sources):
+            sort = _BY_ID
         statement, ordered, tables = self._statement(view, filter_, sort, limit)
         with closing(self._duck.cursor()) as cursor:
             hidden = self._hidden(cursor, view)
@@ -305,7 +308,13 @@ class Finder:
                         names=[*names, _SOURCE, _ROW],
                     )
                 )
-        return pa.concat_tables(pieces)
+        return pa.concat_tables(pieces) if pieces else self._no_rows(part)
+
+    def _no_rows(self, part: _Part) -> pa.Table:
+        """Return what :meth:`_arrow` does, for files without row groups."""
+        fields = [*self._blocks.open(part.sources[0]).arrow_schema]
+        places = [pa.field(_SOURCE, pa.int32()), pa.field(_ROW, pa.int64())]
+        return pa.schema([*fields, *places]).empty_table()
 
     def _hidden(self, cursor: duckdb.DuckDBPyConnection, view: View, prefix: str = "") -> str:
         """Return the condition that leaves out rows of overlaid ids."""
