@@ -44,7 +44,7 @@ format: $(INSTALLED)-check
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-bench: $(INSTALLED)-test
+bench: $(INSTALLED)-bench
 	$(BIN)/python -m benchmarks
 
 # A Java that Spark runs on: the machine's own, else the one that PyPI has.

@@ -1,9 +1,10 @@
 """Run the benchmarks and print a table: seconds, peak memory, ratio to the peer.
 
 ``python -m benchmarks`` runs everything, ``python -m benchmarks small`` leaves out the cases that
-take minutes, ``python -m benchmarks NAME…`` runs the named ones. Every measurement is a process of
-its own, started after its source table was made; seconds are those of the call without imports,
-the median of three runs (one for cases of more than 20 s).
+take minutes, ``python -m benchmarks NAME…`` runs the named ones; ``documents`` are those of the
+document database (see :mod:`.documents`). Every measurement is a process of its own, started after
+its source table was made; seconds are those of the call without imports, the median of three runs
+(one for cases of more than 20 s).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import tables
+from benchmarks import documents, tables
 
 HERE = Path(__file__).resolve().parent.parent
 
@@ -164,15 +165,27 @@ CASES = (
 
 
 def main(arguments: list[str]) -> None:
-    """Run the chosen cases and print the table."""
-    known = {case.name for case in CASES}
-    chosen = [a for a in arguments if a != "small"]
-    if unknown := set(chosen) - known:
+    """Run the chosen cases and print the tables."""
+    names = {case.name for case in CASES}
+    of_documents = {case.name for case in documents.CASES}
+    known = names | of_documents | {"documents"}
+    chosen = {a for a in arguments if a != "small"}
+    if unknown := chosen - known:
         sys.exit(f"unknown: {', '.join(unknown)}; there are {', '.join(sorted(known))}")
-    cases = [c for c in CASES if c.name in chosen] if chosen else list(CASES)
-    if "small" in arguments:
-        cases = [case for case in cases if not case.slow]
+    if not chosen:
+        chosen = names | of_documents
+    elif "documents" in chosen:
+        chosen |= of_documents
+    small = "small" in arguments
     print(machine())
+    if cases := [case for case in CASES if case.name in chosen and not (small and case.slow)]:
+        run_migrations(cases)
+    if asked := [case for case in documents.CASES if case.name in chosen]:
+        documents.run(asked, small=small)
+
+
+def run_migrations(cases: list[Case]) -> None:
+    """Run the migrations and print their table."""
     print(
         f"{'case':<44}{'seconds':>9}{'peak MB':>9}   {'peer':<32}{'seconds':>9}{'peak MB':>9}"
         f"{'ratio':>8}   target"
