@@ -16,6 +16,7 @@ from parquedb.errors import (
     StateError,
 )
 from tests.support.databases import BACKENDS, STORES, fields_of, moment, place
+from tests.support.stored import same
 
 
 @pytest.fixture(params=[(b, s) for b in BACKENDS for s in STORES], ids="-".join)
@@ -543,3 +544,48 @@ def test_names_of_collections(db):
         with pytest.raises(InvalidInputError):
             db.collection(bad)
     assert isinstance(db, DB)
+
+
+def test_staged_files_with_other_columns(where, monkeypatch):
+    """Before they are flushed, and after: structs that grow, columns that only some files have."""
+    monkeypatch.setattr(bulk, "STAGED_FROM", 3)
+    rounds = [
+        [{"$id": f"a{i}", "address": {"city": f"c{i}"}, "n": i} for i in range(5)],
+        [{"$id": f"b{i}", "address": {"zip": i, "city": "x"}, "m": [i]} for i in range(5)],
+        [{"$id": f"c{i}", "address": {"geo": {"lat": 0.5}}, "n": i, "o": "o"} for i in range(5)],
+        [{"$id": f"d{i}", "address": {"geo": {"lon": i, "lat": i}}, "n": "text"} for i in range(5)],
+    ]
+    queries = [
+        ({"address.city": "x"}, 5),
+        ({"address.zip": {"$gte": 3}}, 2),
+        ({"m": 4}, 1),
+        ({"n": 4}, 2),
+        ({"n": "text"}, 5),
+        ({"o": "o"}, 5),
+        ({"o": None}, 15),
+        ({"address.geo.lat": 0.5}, 5),
+        ({"address.geo.lon": 3}, 1),
+        ({"address.geo": None}, 10),
+    ]
+    for flushed in (0, 1, 2):
+        db = where.open()
+        monkeypatch.setattr(type(db), "_after_write", lambda self, space: None)
+        docs = db.collection(f"docs{flushed}")
+        for number, batch in enumerate(rounds):
+            docs.create_many(batch)
+            if number < flushed:
+                docs.update("a1", {"$set": {f"new{number}": number}})
+                db.flush()
+        if flushed == 0:
+            docs.update("b0", {"$set": {"late": True}})  # a column of the tail's own
+        for _ in range(2):
+            for query, count in queries:
+                assert docs.count(query) == count, query
+                assert len(docs.find(query, sort="-n").to_list()) == count, query
+            for given in (each for batch in rounds for each in batch):
+                own = fields_of(docs.get(given["$id"]))
+                own = {key: value for key, value in own.items() if key in given}
+                assert same(own, {key: given[key] for key in given if key != "$id"})
+            db.flush()
+        columns = docs.find().to_arrow().schema.field("address").type
+        assert {field.name for field in columns} == {"city", "zip", "geo"}

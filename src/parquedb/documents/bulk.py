@@ -18,6 +18,7 @@ from parquedb.documents.rules import CollectionRules
 from parquedb.errors import AlreadyExistsError, CommitUnknownError, ConflictError, ParqueDBError
 from parquedb.model.schema import Schema
 from parquedb.namespace.entry import Staged, Write
+from parquedb.namespace.joined import goes_with
 from parquedb.namespace.live import LiveNamespace
 from parquedb.parquet.write import Arrangement, write_parquet
 from parquedb.rows.columns import evolve
@@ -74,7 +75,7 @@ class Stager:
         """
         known = {field.name: field.type for field in self._space.view().schema.fields}
         for field in self.schema.fields:
-            if known.get(field.name, field.type) != field.type:
+            if not goes_with(known.get(field.name, field.type), field.type):
                 raise ConflictError(
                     f"somebody else wrote {field.name!r} of {self._space.name!r} with another type "
                     "meanwhile; write the documents again"

@@ -9,17 +9,18 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from parquedb.ambient import SYSTEM, Ambient
 from parquedb.errors import ConflictError, NotFoundError, ParqueDBError, StateError
 from parquedb.model.files import DataFile
 from parquedb.model.format import Format
-from parquedb.model.schema import EMPTY, Schema
+from parquedb.model.schema import Schema
 from parquedb.model.types import Type
-from parquedb.namespace.base import Base, check_documents, load_base, staged_source
+from parquedb.namespace.base import Base, check_documents, load_base
 from parquedb.namespace.entry import Body, Cutover, Entry, Flush, Staged, Write
+from parquedb.namespace.joined import StagedFile, join_sources
 from parquedb.namespace.journal import CollectedError, Committed, Journal, open_journal
 from parquedb.namespace.places import Places
 from parquedb.namespace.tables import Namespace
@@ -414,22 +415,16 @@ class LiveNamespace:
 
     def _sources_of(self, base: Base, tail: Tail) -> _Snapshot:
         """Return the base's files and the staged ones, and the columns of both together."""
-        schema, sources = base.schema, list(base.sources)
-        for written in tail.staged:
-            file, own = self._staged_file(written.staged)
-            schema = join_schemas(schema, own)
-            sources.append(staged_source(file, own))
-        if len(sources) > len(base.sources):
-            sources.sort(key=lambda source: source.id_bounds()[0] or "")
-        return _Snapshot(schema, tuple(sources))
+        staged = [self._staged_file(written.staged) for written in tail.staged]
+        return _Snapshot(*join_sources(base, staged))
 
-    def _staged_file(self, staged: Staged) -> tuple[DataFile, Schema]:
+    def _staged_file(self, staged: Staged) -> StagedFile:
         try:
             footer = read_footer(self.store, staged.path)
         except NotFoundError as error:  # flushed since the journal was read
             raise StaleError(f"the staged file {staged.path!r} is gone") from error
         file = DataFile(staged.path, staged.size_bytes, staged.rows, stats=footer.stats)
-        return file, footer.schema
+        return StagedFile(file, footer.schema)
 
 
 def _overlay_of(base: Base, tail: Tail) -> Mapping[str, Document | None]:
@@ -437,12 +432,3 @@ def _overlay_of(base: Base, tail: Tail) -> Mapping[str, Document | None]:
         return tail.overlay()
     stored: dict[str, Document | None] = {document["$id"]: document for document in base.documents}
     return stored | tail.overlay()
-
-
-def join_schemas(schema: Schema, other: Schema) -> Schema:
-    """Return the columns of both, those of the first one where they share a name."""
-    if schema is EMPTY or not schema.fields:
-        return other
-    known = {field.name for field in schema.fields}
-    new = tuple(field for field in other.fields if field.name not in known)
-    return replace(schema, fields=(*schema.fields, *new)) if new else schema

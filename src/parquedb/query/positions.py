@@ -6,7 +6,7 @@ marked, to be checked in Python once the row is fetched.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,8 @@ from parquedb.storage.store import LocalPaths
 
 if TYPE_CHECKING:
     import duckdb
+
+    from parquedb.query.group_sql import SqlGroup
 
 _SOURCE, _ROW = "_parquedb_source", "_parquedb_row"
 _VIRTUAL = frozenset({"file_index", "file_row_number", "filename"})
@@ -124,8 +126,8 @@ class Finder:
         """
         if not view.sources:
             return NO_HITS
-        if not sort and not self._blocks.in_order(view.sources):
-            sort = _BY_ID
+        if not self._blocks.in_order(view.sources):
+            sort = (*sort, *_BY_ID)  # which is the order of rows elsewhere
         statement, ordered, tables = self._statement(view, filter_, sort, limit)
         with closing(self._duck.cursor()) as cursor:
             hidden = self._hidden(cursor, view)
@@ -140,6 +142,38 @@ class Finder:
         for source in view.sources:
             self._blocks.check(source)
         return Hits(sources, rows, unsure, ordered)
+
+    def group(
+        self, view: View, filter_: Filter, compile_: Callable[[Schema], SqlGroup | None]
+    ) -> list[tuple[SqlGroup, list[tuple[Any, ...]]]] | None:
+        """Group the rows that match and are not overlaid.
+
+        Args:
+            view: Where to search.
+            filter_: What to search for.
+            compile_: Makes the SQL for rows with some columns, None where it cannot.
+
+        Returns:
+            The SQL and its result rows; None where documents must be looked at.
+        """
+        parts = self._parts(view)
+        compiled = [compile_(self._columns(view, part)) for part in parts]
+        conditions = [self._condition(view, part, filter_) for part in parts]
+        if any(part.overflow for part in parts) or any(s != p for s, p in conditions):
+            return None
+        found: list[tuple[SqlGroup, list[tuple[Any, ...]]]] = []
+        with closing(self._duck.cursor()) as cursor:
+            hidden = self._hidden(cursor, view)
+            for part, group, (_, possible) in zip(parts, compiled, conditions, strict=True):
+                if group is None:
+                    return None
+                relation = self._relation(cursor, part, None)
+                sql = f"SELECT {group.select} FROM {relation} WHERE {possible}{hidden}"
+                rows = self._run(cursor, f"{sql} {group.group_by}", part.sources).fetchall()
+                found.append((group, rows))
+        for source in view.sources:
+            self._blocks.check(source)
+        return found
 
     def define_view(
         self, cursor: duckdb.DuckDBPyConnection, name: str, view: View, newer: pa.Table
@@ -184,23 +218,22 @@ class Finder:
         self, view: View, filter_: Filter, sort: Sequence[SortKey], limit: int | None
     ) -> tuple[str, bool, dict[str, pa.Table]]:
         parts = self._parts(view)
-        selects, exact, ordered = [], True, True
+        by_part = [_sort_keys(part, view.schema, sort) for part in parts]
+        selects, exact, ordered = [], True, None not in by_part
         tables: dict[str, pa.Table] = {}
-        for part in parts:
+        for part, keys in zip(parts, by_part, strict=True):
             sure, possible = self._condition(view, part, filter_)
             exact = exact and sure == possible
-            keys = _sort_keys(part, view.schema, sort)
-            ordered = ordered and keys is not None
             needed = _fields_of(filter_, sort)
             relation = self._named_relation(part, needed, tables)
             unsure = "FALSE" if sure == possible else f"NOT ({sure})"
             select = f"{_SOURCE} AS s, {_ROW} AS r, {unsure} AS u"
-            for number, (expression, _) in enumerate(keys or ()):
+            for number, (expression, _) in enumerate(keys if ordered and keys else ()):
                 select += f", {expression} AS k{number}"
             selects.append(f"SELECT {select} FROM {relation} WHERE {possible}/*hidden*/")
         order = ""
         if sort and ordered:
-            keys = _sort_keys(parts[0], view.schema, sort) or []
+            keys = by_part[0] or []
             order = " ORDER BY " + ", ".join(
                 [
                     *(f"k{number} {direction}" for number, (_, direction) in enumerate(keys)),
@@ -227,12 +260,15 @@ class Finder:
             raise
 
     def _condition(self, view: View, part: _Part, filter_: Filter) -> tuple[str, str]:
-        schema = view.schema
-        if part.columns is not None:
-            present = tuple(f for f in schema.fields if f.name in part.columns)
-            schema = replace(schema, fields=present)
-        condition = compile_filter(filter_, schema, overflow=part.overflow)
+        condition = compile_filter(filter_, self._columns(view, part), overflow=part.overflow)
         return condition.sure, condition.possible
+
+    def _columns(self, view: View, part: _Part) -> Schema:
+        """Return the columns that the files of a part have."""
+        if part.columns is None:
+            return view.schema
+        present = tuple(f for f in view.schema.fields if f.name in part.columns)
+        return replace(view.schema, fields=present)
 
     def _parts(self, view: View) -> list[_Part]:
         """Group neighbouring sources that can be read by one SELECT."""
