@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
+import functools
 import os
 import threading
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from datetime import datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from parquedb.ambient import SYSTEM, Ambient
 from parquedb.documents.collection import Collection
@@ -21,8 +22,9 @@ from parquedb.documents.rules import CollectionRules
 from parquedb.documents.transaction import Transaction, Transactions
 from parquedb.errors import InvalidInputError, StateError
 from parquedb.model.format import Format
+from parquedb.namespace.backend import parse_backend
 from parquedb.namespace.live import LiveNamespace, LiveOptions
-from parquedb.namespace.places import Places, check_namespace
+from parquedb.namespace.places import check_namespace
 from parquedb.namespace.tables import discover_namespaces
 from parquedb.query.blocks import DEFAULT_BUDGET_BYTES, Blocks
 from parquedb.query.duck import Duck
@@ -32,30 +34,18 @@ from parquedb.storage.store import Store
 if TYPE_CHECKING:
     import pyarrow
 
+    from parquedb.documents.exchange.exports import Exported, ExportOptions
+    from parquedb.documents.exchange.imports import Imported, ImportOptions
+    from parquedb.documents.past import DatabaseSnapshot
+    from parquedb.maintain.stats import Stats
+    from parquedb.maintain.vacuum import Vacuumed
     from parquedb.namespace.flush import Flushed
 
 Storage = str | os.PathLike[str] | Store
 Durability = Literal["fsync", "os"]
 
-_BACKEND_KEYS = frozenset({"type", "warehouse", "location", "migrate_from"})
 _LARGE_BYTES = 64 << 20
 _SMALL_PART = 100
-
-
-@dataclass(frozen=True, slots=True)
-class _Backend:
-    """What ``backend=`` says.
-
-    Args:
-        format: The format of tables; None: whatever is there, native for new ones.
-        places: Where tables are.
-        migrate_from: What to migrate from where a table is in another format: a format's name,
-            ``"auto"``, or None.
-    """
-
-    format: Format | None
-    places: Places
-    migrate_from: str | None
 
 
 class DB:
@@ -96,7 +86,7 @@ class DB:
     ) -> None:
         if durability not in ("fsync", "os"):
             raise InvalidInputError(f"durability is 'fsync' or 'os', not {durability!r}")
-        self._backend = _parse_backend(backend)
+        self._backend = parse_backend(backend)
         self._rules = _read_schemas(schema)
         self.store = open_store(storage)
         self._ambient = ambient
@@ -209,7 +199,7 @@ class DB:
         """
         from parquedb.namespace.flush import flush  # noqa: PLC0415  (a get does without)
 
-        names = self._all() if name is None else (self._namespace(name),)
+        names = self._named(name)
         done = {each: flush(self.collection(each).space) for each in names}
         return {each: flushed for each, flushed in done.items() if flushed is not None}
 
@@ -217,14 +207,149 @@ class DB:
         """Write the files of tables anew, sorted and few."""
         from parquedb.namespace.flush import flush  # noqa: PLC0415
 
-        names = self._all() if name is None else (self._namespace(name),)
+        names = self._named(name)
         done = {each: flush(self.collection(each).space, rewrite=True) for each in names}
         return {each: flushed for each, flushed in done.items() if flushed is not None}
 
-    def close(self) -> None:
+    def stats(self, name: str | None = None) -> dict[str, Stats]:
+        """Count documents, files and bytes.
+
+        Args:
+            name: A collection; all by default.
+
+        Returns:
+            What was found, by collection.
+
+        Raises:
+            NotFoundError: There is no such collection.
+        """
+        from parquedb.maintain.stats import read_stats  # noqa: PLC0415
+
+        return {each: read_stats(self.existing(each).space) for each in self._kept(name)}
+
+    def vacuum(
+        self,
+        name: str | None = None,
+        *,
+        older_than_s: float = 7 * 86_400,
+        dry_run: bool = False,
+        nobody_writes: bool = False,
+    ) -> dict[str, Vacuumed]:
+        """Delete files that killed writes left behind, and parts of the journal that are flushed.
+
+        A file that any readable version or the journal refers to stays.
+
+        Args:
+            name: A collection; all by default.
+            older_than_s: Seconds that a file must have been there.
+            dry_run: Only say what would be deleted.
+            nobody_writes: Your promise that no other process writes or migrates now; less than
+                an hour is refused without it.
+
+        Returns:
+            What was deleted, by collection.
+
+        Raises:
+            NotFoundError: There is no such collection.
+            FormatError: Some metadata cannot be read; nothing was deleted of that collection.
+        """
+        from parquedb.maintain.vacuum import vacuum  # noqa: PLC0415
+
+        return {
+            each: vacuum(
+                self.existing(each).space,
+                older_than_s=older_than_s,
+                dry_run=dry_run,
+                nobody_writes=nobody_writes,
+            )
+            for each in self._kept(name)
+        }
+
+    def as_of(self, moment: int | str | datetime) -> DatabaseSnapshot:
+        """Return the database as it was, for reading only.
+
+        Args:
+            moment: A time, or a version, which each collection has its own of.
+
+        Raises:
+            InvalidInputError: It is neither.
+        """
+        return self._past(moment)
+
+    def snapshot(self, version: int | str | datetime | None = None) -> DatabaseSnapshot:
+        """Return the database as it is now, for reading only, or as :meth:`as_of` does.
+
+        A collection is taken when it is first asked for, and does not change from then on.
+        """
+        return self._past(version)
+
+    def import_file(
+        self,
+        name: str,
+        file: str | os.PathLike[str] | BinaryIO,
+        options: ImportOptions | None = None,
+    ) -> Imported:
+        """Create the documents of a file, all or none.
+
+        Args:
+            name: The collection.
+            file: A JSON, NDJSON, CSV or Parquet file, by its path or open for reading bytes.
+            options: How it is read.
+
+        Raises:
+            InvalidInputError: The file, or a document in it, is not acceptable; the message names
+                the line. Nothing was written.
+            AlreadyExistsError: An id is taken; nothing was written.
+        """
+        from parquedb.documents.exchange.imports import ImportOptions, import_file  # noqa: PLC0415
+
+        if self._transactions.current is not None:
+            raise StateError("a file is imported as a whole: end the transaction first")
+        collection = self.collection(name)
+        done = import_file(collection, file, options or ImportOptions())
+        self._after_write(collection.space)
+        return done
+
+    def export_file(
+        self,
+        name: str,
+        file: str | os.PathLike[str] | BinaryIO,
+        options: ExportOptions | None = None,
+    ) -> Exported:
+        """Write the documents of a collection to a file that :meth:`import_file` reads.
+
+        Args:
+            name: The collection.
+            file: Where to, a path or a file open for writing bytes.
+            options: How it is written.
+
+        Raises:
+            NotFoundError: There is no such collection.
+            AlreadyExistsError: The file exists and shall not be replaced.
+        """
+        from parquedb.documents.exchange.exports import ExportOptions, export_file  # noqa: PLC0415
+
+        return export_file(self.existing(name), file, options or ExportOptions())
+
+    def existing(self, name: str) -> Collection:
+        """Return a collection that exists.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        collection = self.collection(name)
+        space = collection.space
+        if space.base.version is None and space.journal.id is None:
+            raise space.tables.no_data()
+        return collection
+
+    def close(self, *, flush: bool = True) -> None:
         """Flush what is worth it and let go of everything. Closing twice is no error.
 
         A tail that is small beside a large table stays in the journal, where it is as safe.
+
+        Args:
+            flush: Whether to flush at all; not for a process that only reads.
         """
         with self._lock:
             if self._closed:
@@ -233,7 +358,7 @@ class DB:
             if self._flusher is not None:
                 self._flusher.join()
             try:
-                for collection in self._opened():
+                for collection in self._opened() if flush else ():
                     self._flush_at_close(collection.space)
             finally:
                 self._closed = True
@@ -244,6 +369,20 @@ class DB:
 
     def _opened(self) -> list[Collection]:
         return list({id(each): each for each in self._collections.values()}.values())
+
+    def _past(self, moment: int | str | datetime | None) -> DatabaseSnapshot:
+        from parquedb.documents.past import DatabaseSnapshot  # noqa: PLC0415
+        from parquedb.query.statement import run_sql  # noqa: PLC0415
+
+        return DatabaseSnapshot(
+            self.collection, self.collections, functools.partial(run_sql, self._duck), moment
+        )
+
+    def _kept(self, name: str | None) -> tuple[str, ...]:
+        return self.collections() if name is None else (self._namespace(name),)
+
+    def _named(self, name: str | None) -> tuple[str, ...]:
+        return self._all() if name is None else (self._namespace(name),)
 
     def _all(self) -> tuple[str, ...]:
         return tuple(sorted({*self.collections(), *(each.name for each in self._opened())}))
@@ -330,26 +469,6 @@ class DB:
                 # what cannot be flushed now stays in the journal, and the next write says why
                 with contextlib.suppress(ParqueDBError):
                     flush(collection.space)
-
-
-def _parse_backend(backend: str | Mapping[str, Any] | None) -> _Backend:
-    if backend is None:
-        return _Backend(None, Places(), None)
-    given = {"type": backend} if isinstance(backend, str) else dict(backend)
-    for key in given:
-        if key not in _BACKEND_KEYS:
-            near = difflib.get_close_matches(str(key), _BACKEND_KEYS, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise InvalidInputError(
-                f"backend has no setting {key!r}; it has {', '.join(sorted(_BACKEND_KEYS))}{hint}"
-            )
-    format_ = given.get("type")
-    if format_ is not None and format_ not in set(Format):
-        names = ", ".join(repr(each.value) for each in Format)
-        raise InvalidInputError(f"backend type {format_!r} is not known; it is one of {names}")
-    places = Places(str(given.get("warehouse", "")), str(given.get("location", "")))
-    wanted = None if format_ is None else Format(format_)
-    return _Backend(wanted, places, given.get("migrate_from"))
 
 
 def _read_schemas(schema: Any) -> dict[str, CollectionRules]:

@@ -11,12 +11,14 @@ from parquedb.documents.ids import Ulids
 from parquedb.documents.reading import Reading
 from parquedb.documents.relations import Relations
 from parquedb.documents.rules import CollectionRules
-from parquedb.documents.searching import Searching
+from parquedb.documents.searching import AsOf, Searching
 from parquedb.documents.transaction import Transactions
 from parquedb.namespace.live import LiveNamespace
 
 if TYPE_CHECKING:
+    from parquedb.documents.past import CollectionSnapshot
     from parquedb.documents.writing import Writing
+    from parquedb.namespace.history import SnapshotInfo
 
 Document = dict[str, Any]
 Spec = Mapping[str, Any]
@@ -44,9 +46,37 @@ class Collection(Searching):
         on_write: Callable[[LiveNamespace], None],
     ) -> None:
         super().__init__(space, rules, Reading(space, transactions), relations)
+        self._live = space
         self._ulids = ulids
         self._transactions = transactions
         self._on_write = on_write
+
+    @property
+    def space(self) -> LiveNamespace:
+        """The namespace below."""
+        return self._live
+
+    def list_snapshots(self) -> list[SnapshotInfo]:
+        """Return the versions that ``as_of`` can name, oldest first.
+
+        What only the journal holds is the last line, with the version None.
+        """
+        from parquedb.namespace.history import list_snapshots  # noqa: PLC0415  (rarely needed)
+
+        return list_snapshots(self._live)
+
+    def snapshot(self, version: AsOf = None) -> CollectionSnapshot:
+        """Return the collection as it was, for reading only; no later write changes it.
+
+        Args:
+            version: A version or a time; as it is now by default.
+
+        Raises:
+            NotFoundError: There is no such version, or none at that time any more.
+        """
+        from parquedb.documents.past import CollectionSnapshot  # noqa: PLC0415
+
+        return CollectionSnapshot(self._live, self._rules, self._relations, version)
 
     @functools.cached_property
     def _writing(self) -> Writing:
@@ -54,7 +84,7 @@ class Collection(Searching):
         from parquedb.documents.writing import Writing  # noqa: PLC0415
 
         return Writing(
-            self._space, self._rules, self._reading, self._ulids, self._transactions, self._on_write
+            self._live, self._rules, self._reading, self._ulids, self._transactions, self._on_write
         )
 
     def create(self, data: Spec, *, actor: str | None = None) -> Entity:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from parquedb.documents.transaction import Transactions
 from parquedb.errors import InvalidInputError, NotFoundError
-from parquedb.namespace.live import LiveNamespace
 from parquedb.query.view import Document, View
 
 if TYPE_CHECKING:
     import pyarrow
 
+    from parquedb.namespace.past import ReadableNamespace
     from parquedb.query.filter import Filter
     from parquedb.query.find import Query
 
@@ -32,7 +32,7 @@ class Reading:
         transactions: The transactions of the database.
     """
 
-    def __init__(self, space: LiveNamespace, transactions: Transactions) -> None:
+    def __init__(self, space: ReadableNamespace, transactions: Transactions) -> None:
         self._space = space
         self._transactions = transactions
 

@@ -12,7 +12,7 @@ from parquedb.documents.rules import CollectionRules, Relation, Reverse
 from parquedb.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from parquedb.documents.collection import Collection
+    from parquedb.documents.searching import Searching
 
 Document = dict[str, Any]
 
@@ -26,7 +26,7 @@ class Relations:
         collection: Returns the collection of a namespace.
     """
 
-    def __init__(self, collection: Callable[[str], Collection]) -> None:
+    def __init__(self, collection: Callable[[str], Searching]) -> None:
         self._collection = collection
 
     def check(self, rules: CollectionRules, names: Sequence[str]) -> tuple[str, ...]:

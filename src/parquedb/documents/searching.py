@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from parquedb.documents.entity import Entity
 from parquedb.documents.found import Found, Sources
 from parquedb.documents.reading import Reading
 from parquedb.documents.relations import Relations
 from parquedb.documents.rules import CollectionRules
-from parquedb.namespace.live import LiveNamespace
 from parquedb.query.view import own_copy
+
+if TYPE_CHECKING:
+    from parquedb.namespace.past import ReadableNamespace
 
 Document = dict[str, Any]
 Spec = Mapping[str, Any]
@@ -31,7 +33,7 @@ class Searching:
 
     def __init__(
         self,
-        space: LiveNamespace,
+        space: ReadableNamespace,
         rules: CollectionRules,
         reading: Reading,
         relations: Relations,
@@ -48,11 +50,6 @@ class Searching:
     def name(self) -> str:
         """The namespace's name."""
         return self._space.name
-
-    @property
-    def space(self) -> LiveNamespace:
-        """The namespace below."""
-        return self._space
 
     @property
     def rules(self) -> CollectionRules:

@@ -13,6 +13,7 @@ from parquedb.namespace.live import LiveNamespace
 
 if TYPE_CHECKING:
     from parquedb.documents.writing import Writing
+    from parquedb.namespace.past import ReadableNamespace
 
 Document = dict[str, Any]
 
@@ -104,7 +105,7 @@ class Transactions:
             transaction.join(collection)
         return transaction
 
-    def pending(self, space: LiveNamespace) -> Mapping[str, Document | None]:
+    def pending(self, space: ReadableNamespace) -> Mapping[str, Document | None]:
         """Return what this thread's transaction has written to a namespace so far."""
         transaction = self.current
         if transaction is None or transaction.space is not space:

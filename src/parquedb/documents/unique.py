@@ -119,6 +119,36 @@ class UniqueFields:
         )
 
 
+class UniqueBatches:
+    """Checks documents that are written together against each other, batch by batch.
+
+    Args:
+        paths: Dotted paths of the unique fields.
+    """
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        self._paths = tuple(tuple(path.split(".")) for path in paths)
+        self._holders: list[dict[Any, str]] = [{} for _ in paths]
+
+    def check(self, documents: Mapping[str, Document | None]) -> None:
+        """Make sure that another document of this or an earlier batch has no value of these.
+
+        Raises:
+            AlreadyExistsError: One has.
+        """
+        for path, holders in zip(self._paths, self._holders, strict=True):
+            for id_, document in documents.items():
+                value = _value_at(document, path)
+                if value is None:
+                    continue
+                holder = holders.setdefault(compare_key(value), id_)
+                if holder != id_:
+                    raise AlreadyExistsError(
+                        f"{'.'.join(path)!r} is unique, and both {holder!r} and {id_!r} have "
+                        f"{value!r}; change one of them"
+                    )
+
+
 def _value_at(document: Document | None, path: tuple[str, ...]) -> Any:
     if document is None or "deletedAt" in document:
         return None

@@ -89,8 +89,8 @@ def describe(space: LiveNamespace) -> Description:
 
 def _describe(space: LiveNamespace) -> Description:
     with space.lock:
-        view = space.view()
-        base, documents = space.base, space.tail.documents
+        now = space.now()
+        view, base, documents = now.view, now.base, space.tail.documents
     counts = [_count_data(space, source) for source in view.sources]
     columns = tuple(
         Column(

@@ -7,6 +7,7 @@ from typing import Any
 
 from parquedb.model.format import Format
 from parquedb.namespace.base import Base
+from parquedb.namespace.entry import Write
 from parquedb.namespace.live import LiveNamespace
 from parquedb.parquet.footer import read_footers
 from parquedb.query.filter import EVERYTHING, And, At, Exists, Filter, Not
@@ -31,7 +32,7 @@ class Stats:
         row_groups: Row groups in them.
         table_bytes: Bytes of these files.
         bytes_per_document: Bytes of the table for each of its rows, None for no rows.
-        tail_entries: Journal entries that the table does not include yet.
+        tail_entries: Writes in the journal that the table does not include yet.
         tail_documents: Documents that they write or remove.
         tail_bytes: Bytes of the journal and of the staged files that hold them, about: the journal
             as a whole is counted as long as one entry is not in the table.
@@ -78,9 +79,10 @@ def read_stats(space: LiveNamespace) -> Stats:
 
 def _read(space: LiveNamespace) -> Stats:
     with space.lock:
-        view = space.view()
-        base, tail = space.base, space.tail
-        entries, staged = len(tail), [written.staged for written in tail.staged]
+        now = space.now()
+        view, base, tail = now.view, now.base, space.tail
+        entries = sum(isinstance(entry.body, Write) for entry in tail.entries)
+        staged = [written.staged for written in tail.staged]
         tail_documents = tail.documents + sum(each.rows for each in staged)
     everything = space.executor.count(view, EVERYTHING)
     has_documents = is_document_schema(view.schema) or bool(view.overlay)

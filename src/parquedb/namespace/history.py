@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from parquedb.namespace.entry import Write
 from parquedb.namespace.live import LiveNamespace
 from parquedb.query.filter import EVERYTHING
 
@@ -38,16 +39,17 @@ def list_snapshots(space: LiveNamespace) -> list[SnapshotInfo]:
         FormatError: The table's metadata cannot be read.
     """
     with space.lock:
-        base, tail = space.base, space.tail
+        now = space.now()
+        base, entries = now.base, tuple(space.tail.entries)
         versions = [] if base.version is None else space.tables.reader(base.format).history()
-        last_at_us = tail.last_at_us if tail.documents or tail.staged else None
     found = [
         SnapshotInfo(each.version, _instant(each.at_ms * 1000), each.operation, each.rows)
         for each in versions
     ]
-    if last_at_us is not None:
+    written = [entry.at_us for entry in entries if isinstance(entry.body, Write)]
+    if written:
         rows = space.retrying(lambda: space.executor.count(space.view(), EVERYTHING))
-        found.append(SnapshotInfo(None, _instant(last_at_us), UNFLUSHED, rows))
+        found.append(SnapshotInfo(None, _instant(written[-1]), UNFLUSHED, rows))
     return found
 
 

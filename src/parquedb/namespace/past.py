@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from parquedb.ambient import Ambient
 from parquedb.errors import InvalidInputError, StateError
 from parquedb.namespace.live import LiveNamespace
 from parquedb.query.blocks import Blocks
-from parquedb.query.find import Executor
 from parquedb.query.view import Document, StaleError, View
 from parquedb.storage.store import Store
+
+if TYPE_CHECKING:
+    from parquedb.query.find import Executor
 
 T = TypeVar("T")
 
@@ -19,11 +21,30 @@ T = TypeVar("T")
 class ReadableNamespace(Protocol):
     """What reading a namespace takes, now or in the past."""
 
-    name: str
-    store: Store
-    ambient: Ambient
-    blocks: Blocks
-    executor: Executor
+    @property
+    def name(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def store(self) -> Store:
+        """The storage."""
+        ...
+
+    @property
+    def ambient(self) -> Ambient:
+        """Clock, identities, randomness."""
+        ...
+
+    @property
+    def blocks(self) -> Blocks:
+        """Where rows are fetched from."""
+        ...
+
+    @property
+    def executor(self) -> Executor:
+        """Runs queries."""
+        ...
 
     def view(self) -> View:
         """Return the namespace as it is read by default."""

@@ -1,0 +1,1 @@
+"""Documents out of files and into files: JSON, NDJSON, CSV, Parquet."""

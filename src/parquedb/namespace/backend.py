@@ -1,0 +1,55 @@
+"""The setting that says in which format, and where, a database keeps its tables."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from parquedb.errors import InvalidInputError
+from parquedb.model.format import Format
+from parquedb.namespace.places import Places
+
+_BACKEND_KEYS = frozenset({"type", "warehouse", "location", "migrate_from"})
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """What the setting ``backend`` of a database says.
+
+    Args:
+        format: The format of tables; None: whatever is there, native for new ones.
+        places: Where tables are.
+        migrate_from: What to migrate from where a table is in another format: a format's name,
+            ``"auto"``, or None.
+    """
+
+    format: Format | None
+    places: Places
+    migrate_from: str | None
+
+
+def parse_backend(backend: str | Mapping[str, Any] | None) -> Backend:
+    """Parse the setting ``backend``: a format's name, a mapping, or nothing.
+
+    Raises:
+        InvalidInputError: A key or a format is not known; the nearest one is named.
+    """
+    if backend is None:
+        return Backend(None, Places(), None)
+    given = {"type": backend} if isinstance(backend, str) else dict(backend)
+    for key in given:
+        if key not in _BACKEND_KEYS:
+            near = difflib.get_close_matches(str(key), _BACKEND_KEYS, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise InvalidInputError(
+                f"backend has no setting {key!r}; it has {', '.join(sorted(_BACKEND_KEYS))}{hint}"
+            )
+    format_ = given.get("type")
+    if format_ is not None and format_ not in set(Format):
+        names = ", ".join(repr(each.value) for each in Format)
+        raise InvalidInputError(f"backend type {format_!r} is not known; it is one of {names}")
+    places = Places(str(given.get("warehouse", "")), str(given.get("location", "")))
+    wanted = None if format_ is None else Format(format_)
+    return Backend(wanted, places, given.get("migrate_from"))
