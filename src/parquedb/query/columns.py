@@ -11,11 +11,12 @@ from parquedb.model.schema import Schema
 from parquedb.parquet.arrow import arrow_schema_of
 from parquedb.query.blocks import indices
 from parquedb.query.compare import MISSING, compare_key
+from parquedb.query.filter import Filter
 from parquedb.query.find import Executor, Query
 from parquedb.query.match import compile_match
 from parquedb.query.project import Projection, compile_projection
 from parquedb.query.reach import reach
-from parquedb.query.view import Document, View
+from parquedb.query.view import Document, View, own_copy
 from parquedb.rows.columns import DATA, evolve
 from parquedb.rows.shred import shred
 
@@ -72,9 +73,36 @@ def distinct_values(executor: Executor, view: View, field: str, query: Query) ->
         return False
 
     visit = reach(tuple(field.split(".")), collect, collect)
-    for document in executor.documents(view, query):
-        visit(document)
+    grouped = _values_by_sql(executor, view, field, query.filter)
+    if grouped is None:
+        for document in executor.documents(view, query):
+            visit(document)
+    else:
+        matches = compile_match(query.filter)
+        for value in grouped:
+            collect(value)
+        for newer in view.overlay.values():
+            if newer is not None and matches(newer):
+                visit(own_copy(newer))
     return [found[key] for key in sorted(found)]
+
+
+def _values_by_sql(executor: Executor, view: View, field: str, filter_: Filter) -> list[Any] | None:
+    """Return the values of a scalar column in the files, None where SQL cannot tell them."""
+    from parquedb.query.group import Group, Groups  # noqa: PLC0415  (large)
+    from parquedb.query.group_sql import compile_group  # noqa: PLC0415
+    from parquedb.query.stages import parse_pipeline  # noqa: PLC0415
+
+    pipeline = parse_pipeline([{"$group": {"_id": f"${field}"}}])
+    stage = pipeline.stages[0]
+    found = executor.finder.group(view, filter_, lambda schema: compile_group(pipeline, schema))
+    if found is None or not isinstance(stage, Group):
+        return None
+    groups = Groups(stage)
+    if not all(sql.feed(groups, rows) for sql, rows in found):
+        return None
+    values = [group["_id"] for group in groups.documents()]
+    return [value for value in values if value is not None]  # null in a column is missing
 
 
 def _by_columns(executor: Executor, view: View, query: Query) -> pa.Table | None:

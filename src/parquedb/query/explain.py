@@ -40,7 +40,7 @@ def explain(executor: Executor, view: View, query: Query) -> dict[str, Any]:
         "tail": {"documents": len(view.overlay)},
         "decided_by": "ids" if ids is not None else "sql" if exact else "sql and Python",
         "sorted_by": None if not query.sort else "sql" if ordered else "Python",
-        "sql": None if ids is not None or not view.sources else _sql(executor.finder, view, query),
+        "sql": None if ids is not None or not files_read else _sql(executor.finder, view, query),
     }
 
 

@@ -15,7 +15,7 @@ from parquedb.query.group import Group, Groups
 from parquedb.query.group_sql import compile_group
 from parquedb.query.match import compile_match
 from parquedb.query.stages import Pipeline, parse_pipeline
-from parquedb.query.view import Document, View
+from parquedb.query.view import Document, View, own_copy
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -68,5 +68,5 @@ def _grouped(
     matches = compile_match(condition)
     for document in view.overlay.values():
         if document is not None and matches(document):
-            groups.add(document)
+            groups.add(own_copy(document))
     return groups.documents()

@@ -18,7 +18,8 @@ import pyarrow as pa
 from parquedb.model.schema import Schema
 from parquedb.query.blocks import Blocks, Positions
 from parquedb.query.duck import Duck, literal, quote
-from parquedb.query.filter import And, At, Expression, Filter, Not, Or
+from parquedb.query.filter import EVERYTHING, And, At, Expression, Filter, Not, Or
+from parquedb.query.prune import may_match
 from parquedb.query.sort import SortKey
 from parquedb.query.sql import compile_filter, sort_expression
 from parquedb.query.view import Source, StaleError, View
@@ -90,7 +91,7 @@ class Finder:
 
     def count(self, view: View, filter_: Filter) -> int | None:
         """Count the rows that match and are not overlaid, None where SQL cannot decide."""
-        parts = self._parts(view)
+        parts = self._parts(view, filter_)
         conditions = [self._condition(view, part, filter_) for part in parts]
         if any(sure != possible for sure, possible in conditions):
             return None
@@ -124,7 +125,7 @@ class Finder:
         Raises:
             StaleError: A file was replaced meanwhile.
         """
-        if not view.sources:
+        if not any(_may_match(source, filter_) for source in view.sources):
             return NO_HITS
         if not self._blocks.in_order(view.sources):
             sort = (*sort, *_BY_ID)  # which is the order of rows elsewhere
@@ -156,7 +157,7 @@ class Finder:
         Returns:
             The SQL and its result rows; None where documents must be looked at.
         """
-        parts = self._parts(view)
+        parts = self._parts(view, filter_)
         compiled = [compile_(self._columns(view, part)) for part in parts]
         conditions = [self._condition(view, part, filter_) for part in parts]
         if any(part.overflow for part in parts) or any(s != p for s, p in conditions):
@@ -208,7 +209,7 @@ class Finder:
     ) -> tuple[bool, bool]:
         """Return whether SQL alone decides which rows match, and whether it can sort them."""
         exact = ordered = True
-        for part in self._parts(view):
+        for part in self._parts(view, filter_):
             sure, possible = self._condition(view, part, filter_)
             exact = exact and sure == possible
             ordered = ordered and _sort_keys(part, view.schema, sort) is not None
@@ -217,7 +218,7 @@ class Finder:
     def _statement(
         self, view: View, filter_: Filter, sort: Sequence[SortKey], limit: int | None
     ) -> tuple[str, bool, dict[str, pa.Table]]:
-        parts = self._parts(view)
+        parts = self._parts(view, filter_)
         by_part = [_sort_keys(part, view.schema, sort) for part in parts]
         selects, exact, ordered = [], True, None not in by_part
         tables: dict[str, pa.Table] = {}
@@ -270,20 +271,27 @@ class Finder:
         present = tuple(f for f in view.schema.fields if f.name in part.columns)
         return replace(view.schema, fields=present)
 
-    def _parts(self, view: View) -> list[_Part]:
-        """Group neighbouring sources that can be read by one SELECT."""
-        parts: list[_Part] = []
+    def _parts(self, view: View, filter_: Filter = EVERYTHING) -> list[_Part]:
+        """Group the sources that can hold a match, so that each group can be read by one SELECT."""
+        found: list[tuple[int, dict[str, str] | None, bool, list[Source]]] = []
         local = isinstance(self._blocks.store, LocalPaths)
         for index, source in enumerate(view.sources):
+            if not _may_match(source, filter_):
+                continue
             columns = self._blocks.open(source).plain_columns() if local else None
             if columns is not None and _clash(columns.values()):
                 columns = None
-            last = parts[-1] if parts else None
-            if last and last.columns == columns and last.overflow == source.overflows:
-                parts[-1] = replace(last, sources=(*last.sources, source))
-            else:
-                parts.append(_Part(index, (source,), columns, source.overflows))
-        return parts
+            if found:
+                first, known, overflow, sources = found[-1]
+                follows = first + len(sources) == index
+                if follows and known == columns and overflow == source.overflows:
+                    sources.append(source)
+                    continue
+            found.append((index, columns, source.overflows, [source]))
+        return [
+            _Part(first, tuple(sources), columns, overflow)
+            for first, columns, overflow, sources in found
+        ]
 
     def _relation(
         self,
@@ -362,6 +370,17 @@ class Finder:
         name = f"{prefix}_parquedb_overlay"
         cursor.register(name, pa.table({"id": pa.array(ids, pa.string())}))
         return f' AND "$id" NOT IN (SELECT id FROM {quote(name)})'
+
+
+def _may_match(source: Source, filter_: Filter) -> bool:
+    """Whether a file can hold a match by the statistics that the table has of it."""
+    stats, rows = source.file.stats, source.file.rows
+    if stats is None or rows is None:
+        return True
+    overflow = source.overflows
+    return may_match(
+        filter_, source.schema, stats.lower, stats.upper, stats.nulls, rows, overflow=overflow
+    )
 
 
 def _sort_keys(
