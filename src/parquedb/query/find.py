@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from parquedb.errors import InvalidInputError
 from parquedb.query.blocks import Blocks
 from parquedb.query.duck import Duck
 from parquedb.query.filter import (
@@ -73,9 +74,9 @@ class Executor:
             newer = view.overlay[id_]
             return None if newer is None else own_copy(newer)
         for source in view.sources:
-            row = self.blocks.find(source, id_)
-            if row is not None:
-                return assemble(row, source.schema)[0]
+            found = self.blocks.get(source, id_)
+            if found is not None:
+                return found
         return None
 
     def documents(self, view: View, query: Query) -> Iterator[Document]:
@@ -188,10 +189,13 @@ class Executor:
         assert query.after is not None  # as the caller says
         last = self.get(view, query.after)
         if last is None:
-            return merged
+            raise InvalidInputError(
+                f"the page after {query.after!r} cannot be found: there is no such document any "
+                "more; begin at the first page, or page in the order of '$id'"
+            )
         key = order_key(query.sort)
         reached = key(last)
-        return itertools.dropwhile(lambda document: key(document) <= reached, merged)
+        return itertools.dropwhile(lambda document: not reached < key(document), merged)
 
 
 def order_key(sort: tuple[SortKey, ...]) -> Callable[[Document], Any]:
