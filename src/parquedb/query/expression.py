@@ -125,7 +125,7 @@ def _on_documents(node: Node, slots: int) -> Evaluate:
 
     def evaluate(document: Document) -> Any:
         try:
-            return value([document, *rest])
+            return value([document, *rest] if rest else [document])
         except InvalidInputError as error:
             id_ = document.get("$id", document.get("_id"))
             raise InvalidInputError(str(error) if id_ is None else f"{id_}: {error}") from error

@@ -8,7 +8,7 @@ from typing import Any
 
 from parquedb.errors import InvalidInputError
 from parquedb.query.accumulate import ACCUMULATORS, Accumulator
-from parquedb.query.compare import MISSING, Key, compare_key
+from parquedb.query.compare import MISSING, compare_key
 from parquedb.query.expression import Compiled, Document, Evaluate
 from parquedb.query.operand import Place, describe, mapping_of, nearest
 from parquedb.query.operators.base import UnfitError, options_of
@@ -114,10 +114,10 @@ class Groups:
 
     def __init__(self, stage: Group) -> None:
         self._stage = stage
-        self._key_of = _key_function(stage.key)
+        self._value_of, self._key_of = _key_functions(stage.key)
         self._makers = [ACCUMULATORS[one.operator] for one in stage.fields]
         self._values = [one.value.evaluate for one in stage.fields]
-        self._groups: dict[Key, tuple[Any, list[Accumulator]]] = {}
+        self._groups: dict[Any, tuple[Any, list[Accumulator]]] = {}
 
     def add(self, document: Document) -> None:
         """Add a document to its group.
@@ -125,7 +125,7 @@ class Groups:
         Raises:
             InvalidInputError: An expression or an accumulator cannot take its values.
         """
-        accumulators = self.of(self._key_of(document))
+        accumulators = self.of(self._value_of(document))
         try:
             for accumulator, value in zip(accumulators, self._values, strict=True):
                 accumulator.add(value(document))
@@ -138,12 +138,11 @@ class Groups:
 
     def of(self, value: Any) -> list[Accumulator]:
         """Return the accumulators of the group with a key, one for each of the stage's fields."""
-        if value is MISSING:
-            value = None
-        key = compare_key(value)
+        key = self._key_of(value)
         found = self._groups.get(key)
         if found is None:
-            found = self._groups[key] = (value, [make() for make in self._makers])
+            kept = None if value is MISSING else value
+            found = self._groups[key] = (kept, [make() for make in self._makers])
         return found[1]
 
     def documents(self) -> Iterator[Document]:
@@ -156,13 +155,28 @@ class Groups:
             yield made
 
 
-def _key_function(key: GroupKey) -> Evaluate:
+def _hashable(value: Any) -> Any:
+    """Return what values of one group have in common; a text stands for itself."""
+    return value if value.__class__ is str else compare_key(value)
+
+
+def _key_functions(key: GroupKey) -> tuple[Evaluate, Callable[[Any], Any]]:
+    """Return functions for a document's group, and for what two equal ones have in common."""
     if isinstance(key, Compiled):
-        return key.evaluate
+        return key.evaluate, _hashable
     parts = [(name, part.evaluate) for name, part in key]
+    names = [name for name, _ in parts]
 
-    def key_of(document: Document) -> Any:
-        found = ((name, value(document)) for name, value in parts)
-        return {name: value for name, value in found if value is not MISSING}
+    def value_of(document: Document) -> Any:
+        made = {}
+        for name, value in parts:
+            found = value(document)
+            if found is not MISSING:
+                made[name] = found
+        return made
 
-    return key_of
+    def key_of(value: Document) -> Any:
+        found = [value.get(name, MISSING) for name in names]
+        return tuple([one if one is MISSING else _hashable(one) for one in found])
+
+    return value_of, key_of

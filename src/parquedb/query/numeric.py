@@ -55,7 +55,13 @@ class Total:
         if kind is int:
             self._whole += value
         elif kind is float:
-            self._add_floats([value])
+            floats = self._floats
+            if floats is None:
+                self._floats = [value]
+            else:
+                floats.append(value)
+                if len(floats) >= _KEPT:
+                    self._floats = _compressed(floats)
         elif kind is Decimal:
             self._decimal = _SUMS.add(self._decimal or Decimal(0), value)
         else:
@@ -106,9 +112,8 @@ class Total:
         floats = self._floats or []
         if abs(self._whole) <= _EXACT:
             return _sum([*floats, float(self._whole)])
-        known = _sum(floats)
-        if not math.isfinite(known):
-            return known
+        if not all(map(math.isfinite, floats)):
+            return _sum(floats)
         return as_float(sum(map(Fraction, floats), Fraction(self._whole)))
 
     def _add_floats(self, values: list[float]) -> None:
@@ -127,7 +132,8 @@ def _sum(floats: list[float]) -> float:
     except ValueError:  # both infinities
         return math.nan
     except OverflowError:  # maybe only on the way
-        return as_float(sum(map(Fraction, floats)))
+        infinite = [value for value in floats if not math.isfinite(value)]
+        return _sum(infinite) if infinite else as_float(sum(map(Fraction, floats)))
 
 
 def _compressed(floats: list[float]) -> list[float]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, ROUND_HALF_EVEN, Context, Decimal
 from typing import Any, Final
 
-from parquedb.query.compare import MISSING, since_epoch
+from parquedb.query.compare import MISSING, NUMBERS, since_epoch
 from parquedb.query.numeric import DECIMAL, as_decimal, as_float
 from parquedb.query.operators.base import (
     Operator,
@@ -51,25 +52,27 @@ def _calculated(
 
 def plus(one: Any, other: Any) -> Any:
     """Return the sum of two numbers."""
-    return _calculated(one, other, lambda a, b: a + b, DECIMAL.add)
+    return _calculated(one, other, operator.add, DECIMAL.add)
 
 
 def _times(one: Any, other: Any) -> Any:
-    return _calculated(one, other, lambda a, b: a * b, DECIMAL.multiply)
+    return _calculated(one, other, operator.mul, DECIMAL.multiply)
 
 
 def _add(*values: Any) -> Any:
     total: Any = 0
     moment: datetime | None = None
     for value in values:
-        if value is None or value is MISSING:
+        if value.__class__ in NUMBERS:
+            total = plus(total, value)
+        elif value is None or value is MISSING:
             return None
-        if isinstance(value, date):
-            if moment is not None:
-                raise UnfitError("only one of its arguments can be a date")
-            moment = moment_in(value)
+        elif not isinstance(value, date):
+            raise UnfitError(f"needs numbers or a date, not {shown(value)}")
+        elif moment is not None:
+            raise UnfitError("only one of its arguments can be a date")
         else:
-            total = plus(total, number_in(value))
+            moment = moment_in(value)
     return total if moment is None else moved(moment, total)
 
 
@@ -82,7 +85,7 @@ def _subtract(one: Any, other: Any) -> Any:
         return apart // _MICROSECOND / 1000 if rest else whole
     if isinstance(other, date):
         raise UnfitError(f"cannot subtract a date from {shown(one)}")
-    return _calculated(number_in(one), number_in(other), lambda a, b: a - b, DECIMAL.subtract)
+    return _calculated(number_in(one), number_in(other), operator.sub, DECIMAL.subtract)
 
 
 def _multiply(*values: Any) -> Any:
@@ -97,7 +100,7 @@ def _multiply(*values: Any) -> Any:
 def _divide(one: Any, other: Any) -> Any:
     if number_in(other) == 0:
         raise UnfitError("cannot divide by zero")
-    return _calculated(number_in(one), other, lambda a, b: a / b, DECIMAL.divide)
+    return _calculated(number_in(one), other, operator.truediv, DECIMAL.divide)
 
 
 def _modulo(one: Any, other: Any) -> Any:
@@ -137,7 +140,7 @@ def _rounded(rounding: str) -> Callable[..., Any]:
     def rounded(value: Any, place: Any = 0) -> Any:
         digits = whole_in(place)
         if not -20 <= digits <= 100:
-            raise UnfitError(f"rounds to -20 to 100 decimals, not to {digits}")
+            raise UnfitError(f"rounds to -20 to 100 decimals, not {shown(digits)}")
         kind = number_in(value).__class__
         if kind is int and digits >= 0:
             return value
@@ -199,7 +202,7 @@ def _real(
     def call(value: Any) -> Any:
         if least is not None and not (number_in(value) >= least or value != value):
             what = "at least 0" if least == 0 else "greater than 0"
-            raise UnfitError(f"needs a number {what}, not {value}")
+            raise UnfitError(f"needs a number {what}, not {shown(value)}")
         if number_in(value).__class__ is Decimal:
             return decimal(value)
         try:
@@ -222,7 +225,7 @@ def _exponential(value: Any) -> float:
 
 def _logarithm(value: Any, base: Any) -> Any:
     if not number_in(value) > 0 or not number_in(base) > 0 or base == 1:
-        raise UnfitError(f"needs numbers greater than 0 and a base other than 1, not {value}")
+        raise UnfitError("needs numbers greater than 0 and a base other than 1")
     if value.__class__ is Decimal or base.__class__ is Decimal:
         return DECIMAL.divide(DECIMAL.ln(as_decimal(value)), DECIMAL.ln(as_decimal(base)))
     return math.log(value) / math.log(base)

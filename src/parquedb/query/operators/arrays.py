@@ -24,6 +24,7 @@ from parquedb.query.operators.base import (
     or_null,
     order_key,
     positional,
+    shown,
     text_in,
     whole_in,
 )
@@ -41,7 +42,7 @@ def _slice(elements: Any, *numbers: Any) -> Any:
         return whole[: given[0]] if given[0] >= 0 else whole[given[0] :]
     first, count = given
     if count <= 0:
-        raise UnfitError(f"needs a number of elements above 0, not {count}")
+        raise UnfitError(f"needs a number of elements above 0, not {shown(count)}")
     if first < 0:
         first = max(len(whole) + first, 0)
     return whole[first : first + count]
@@ -111,7 +112,7 @@ def _limit(value: Any) -> int | None:
         return None
     most = whole_in(value)
     if most < 1:
-        raise UnfitError(f"needs a number from 1, not {most}")
+        raise UnfitError(f"needs a number from 1, not {shown(most)}")
     return most
 
 

@@ -24,6 +24,7 @@ MAX_TEXT: Final = 16 << 20
 MAX_ELEMENTS: Final = 1 << 22
 """How many elements a list that an expression makes may have."""
 
+_MOST_SHOWN_BITS: Final = 1024
 _MISSING_KEY: Final[Key] = (1, None)
 
 
@@ -227,6 +228,8 @@ def options_of(
     for name in given:
         if name not in required and name not in optional:
             known = (*required, *optional)
+            if not known:
+                raise place.refuse(f"unknown option {name!r}; it takes none")
             raise place.refuse(f"unknown option {name!r}; did you mean {nearest(name, known)!r}?")
     lacking = [name for name in required if name not in given]
     if lacking:
@@ -305,13 +308,18 @@ def apply(function: Callable[..., Any], nodes: Sequence[Node], place: Place) -> 
         nodes: The expressions.
         place: Where the operator stands.
     """
-    evaluate = _calling(located(function, place), [node.evaluate for node in nodes])
+    evaluate = _calling(function, [node.evaluate for node in nodes], place)
     if all(node.constant for node in nodes):
         return constant(evaluate([]))
     return Node(evaluate)
 
 
-def _calling(call: Callable[..., Any], values: list[Evaluate]) -> Evaluate:
+def _calling(function: Callable[..., Any], values: list[Evaluate], place: Place) -> Evaluate:
+    if isinstance(function, or_null) and 1 <= len(values) <= 2:
+        call = located(function.function, place)
+        one, two = values[0], values[-1]
+        return _calling_one(call, one) if len(values) == 1 else _calling_two(call, one, two)
+    call = located(function, place)
     match values:
         case [one]:
             return lambda scope: call(one(scope))
@@ -319,6 +327,24 @@ def _calling(call: Callable[..., Any], values: list[Evaluate]) -> Evaluate:
             return lambda scope: call(one(scope), two(scope))
         case _:
             return lambda scope: call(*[value(scope) for value in values])
+
+
+def _calling_one(call: Callable[..., Any], one: Evaluate) -> Evaluate:
+    def evaluate(scope: Scope) -> Any:
+        value = one(scope)
+        return None if value is None or value is MISSING else call(value)
+
+    return evaluate
+
+
+def _calling_two(call: Callable[..., Any], one: Evaluate, two: Evaluate) -> Evaluate:
+    def evaluate(scope: Scope) -> Any:
+        value, other = one(scope), two(scope)
+        if value is None or value is MISSING or other is None or other is MISSING:
+            return None
+        return call(value, other)
+
+    return evaluate
 
 
 def positional(function: Callable[..., Any], least: int = 1, most: int | None = 1) -> Operator:
@@ -330,16 +356,18 @@ def positional(function: Callable[..., Any], least: int = 1, most: int | None = 
     return parse
 
 
-def or_null(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function that is null where one of its arguments is null or missing."""
+@dataclass(frozen=True, slots=True)
+class or_null:  # noqa: N801  (it stands for a function)
+    """A function that is null where one of its arguments is null or missing."""
 
-    def call(*values: Any) -> Any:
+    function: Callable[..., Any]
+
+    def __call__(self, *values: Any) -> Any:
+        """Return the function's value, or None."""
         for value in values:
             if value is None or value is MISSING:
                 return None
-        return function(*values)
-
-    return call
+        return self.function(*values)
 
 
 def named(
@@ -381,6 +409,8 @@ def order_key(value: Any) -> Key:
 
 def shown(value: Any) -> str:
     """Return a value in an error's words."""
+    if value.__class__ is int and value.bit_length() > _MOST_SHOWN_BITS:  # str() may refuse it
+        return f"an int of {value.bit_length()} bits"
     return "a missing field" if value is MISSING else describe(value)
 
 

@@ -81,7 +81,7 @@ def _to_int(value: Any) -> int:
     if kind not in NUMBERS:
         raise UnfitError(f"cannot make an integer of {shown(value)}")
     if not math.isfinite(value) or (kind is Decimal and value.adjusted() > _MOST_DIGITS):
-        raise UnfitError(f"{value} is no integer of reasonable size")
+        raise UnfitError(f"{shown(value)} is no integer of reasonable size")
     return int(value)
 
 

@@ -143,7 +143,7 @@ def _truncated(value: Any, unit: Any, size: Any, zone: Any, start: Any) -> Any:
         return None
     moment, name, count = moment_in(value), text_in(unit), whole_in(size)
     if not 1 <= count <= _MOST_BINS:
-        raise UnfitError(f"needs a binSize from 1 to {_MOST_BINS}, not {count}")
+        raise UnfitError(f"needs a binSize from 1 to {_MOST_BINS}, not {shown(count)}")
     there = zone_in(zone)
     local = in_zone(moment, there).replace(tzinfo=None)
     try:

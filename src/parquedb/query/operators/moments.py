@@ -27,7 +27,7 @@ def moment_in(value: Any) -> datetime:
 def moved(moment: datetime, milliseconds: Any) -> datetime:
     """Return a time some milliseconds later, to the microsecond."""
     if not abs(milliseconds) < _MOST_MILLISECONDS:
-        raise UnfitError(f"no date is {milliseconds} milliseconds away")
+        raise UnfitError(f"no date is {shown(milliseconds)} milliseconds away")
     if milliseconds.__class__ is Decimal:
         apart = timedelta(microseconds=int(milliseconds * 1000))
     else:

@@ -57,7 +57,7 @@ def _cased(change: Callable[[str], str]) -> Callable[[Any], str]:
 def _substring(value: Any, start: Any, length: Any) -> str:
     first, count = whole_in(start), whole_in(length)
     if first < 0 or count < 0:
-        raise UnfitError(f"needs a start and a length of at least 0, not {first} and {count}")
+        raise UnfitError("needs a start and a length of at least 0")
     return "" if is_null(value) else to_text(value)[first : first + count]
 
 
