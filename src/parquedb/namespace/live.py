@@ -29,7 +29,6 @@ from parquedb.parquet.footer import read_footer
 from parquedb.query.blocks import Blocks
 from parquedb.query.duck import Duck
 from parquedb.query.view import Document, Source, StaleError, View
-from parquedb.rows.assemble import assemble
 from parquedb.storage.store import Store
 
 if TYPE_CHECKING:
@@ -332,9 +331,9 @@ class LiveNamespace:
             if self._base.documents:
                 return _overlay_of(self._base, Tail()).get(id_)
         for source in sources:
-            row = self.blocks.find(source, id_)
-            if row is not None:
-                return assemble(row, source.schema)[0]
+            found = self.blocks.get(source, id_)
+            if found is not None:
+                return found
         return None
 
     def _now(self) -> Now:

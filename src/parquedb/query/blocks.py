@@ -20,7 +20,8 @@ import pyarrow as pa
 
 from parquedb.errors import NotFoundError
 from parquedb.parquet.groups import GroupFile
-from parquedb.query.view import Source, StaleError
+from parquedb.query.view import Document, Source, StaleError
+from parquedb.rows.single import RowReader
 from parquedb.storage.store import Store
 
 Positions = npt.NDArray[np.int64]
@@ -43,6 +44,7 @@ class Blocks:
         self._size_bytes = 0
         self._lock = threading.RLock()
         self._files: OrderedDict[str, GroupFile] = OrderedDict()
+        self._readers: dict[str, RowReader] = {}
         self._groups: OrderedDict[tuple[str, int], pa.RecordBatch] = OrderedDict()
 
     def close(self) -> None:
@@ -108,8 +110,8 @@ class Blocks:
             self._keep(key, batch)
         return batch
 
-    def find(self, source: Source, id_: str) -> pa.RecordBatch | None:
-        """Return the row of an id as a batch of one row, None if the file does not hold it."""
+    def get(self, source: Source, id_: str) -> Document | None:
+        """Return the document of an id, None if the file does not hold it."""
         lower, upper = source.id_bounds()
         if (lower is not None and id_ < lower) or (upper is not None and id_ > upper):
             return None
@@ -121,8 +123,18 @@ class Blocks:
             batch = self.group(source, index)
             row = find_row(batch.column("$id"), id_, ordered=ordered)
             if row is not None:
-                return batch.slice(row, 1)
+                return self._reader(source, batch).read(batch, row)
         return None
+
+    def _reader(self, source: Source, batch: pa.RecordBatch) -> RowReader:
+        known = self._readers.get(source.token)
+        if known is None:
+            known = RowReader(batch.schema, source.schema)
+            with self._lock:
+                self._readers[source.token] = known
+                while len(self._readers) > _OPEN_FILES:
+                    self._readers.pop(next(iter(self._readers)))
+        return known
 
     def groups(self, source: Source) -> Iterator[pa.RecordBatch]:
         """Yield all row groups in order, without keeping them."""

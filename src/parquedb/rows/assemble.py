@@ -34,7 +34,7 @@ def assemble(batch: pa.RecordBatch | pa.Table, schema: Schema) -> list[Document]
     if isinstance(batch, pa.Table):
         return [document for part in batch.to_batches() for document in assemble(part, schema)]
     have = set(batch.schema.names)
-    ordered = sorted(schema.names, key=lambda name: _ORDER.get(name, len(_ORDER)))
+    ordered = in_document_order(schema)
     present = [
         (name, array)
         for name in ordered
@@ -49,7 +49,7 @@ def assemble(batch: pa.RecordBatch | pa.Table, schema: Schema) -> list[Document]
     else:
         documents = [{} for _ in range(batch.num_rows)]
     if DATA in have and schema.find(DATA) is not None:
-        _add_data(documents, to_list(batch.column(DATA)))
+        add_data(documents, to_list(batch.column(DATA)))
     return documents
 
 
@@ -81,7 +81,17 @@ def _values(name: str, array: Any) -> list[Any]:
         raise FormatError(f"column {name!r}: {error}") from error
 
 
-def _add_data(documents: list[Document], texts: list[str | None]) -> None:
+def in_document_order(schema: Schema) -> list[str]:
+    """Return the names of columns in the order of a document's keys."""
+    return sorted(schema.names, key=lambda name: _ORDER.get(name, len(_ORDER)))
+
+
+def add_data(documents: list[Document], texts: list[str | None]) -> None:
+    """Put what ``$data`` holds into documents.
+
+    Raises:
+        FormatError: A text is not valid.
+    """
     for document, text in zip(documents, texts, strict=True):
         if text is None:
             continue
