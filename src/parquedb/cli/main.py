@@ -13,6 +13,17 @@ from typing import Annotated
 import typer
 
 from parquedb import __version__
+from parquedb.cli import documents, upkeep
+from parquedb.cli.options import (
+    DryRunOption,
+    FormatName,
+    JsonOption,
+    LocationOption,
+    NamespaceArgument,
+    NamespacesOption,
+    StorageOption,
+    WarehouseOption,
+)
 from parquedb.cli.output import (
     iso_time,
     print_error,
@@ -23,6 +34,7 @@ from parquedb.cli.output import (
 )
 from parquedb.cli.settings import find_storage
 from parquedb.errors import (
+    AlreadyExistsError,
     ConflictError,
     InvalidInputError,
     LossyError,
@@ -41,14 +53,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-
-class FormatName(StrEnum):
-    """The formats."""
-
-    NATIVE = "native"
-    ICEBERG = "iceberg"
-    DELTA = "delta"
 
 
 class SourceName(StrEnum):
@@ -83,25 +87,6 @@ class FilesName(StrEnum):
     LINK = "link"
     COPY = "copy"
     REWRITE = "rewrite"
-
-
-StorageOption = Annotated[
-    str | None,
-    typer.Option("--storage", metavar="URI", help="Where the data is. [default: this directory]"),
-]
-WarehouseOption = Annotated[
-    str, typer.Option("--warehouse", metavar="PREFIX", help="Folder of the Iceberg tables.")
-]
-LocationOption = Annotated[
-    str, typer.Option("--location", metavar="PREFIX", help="Folder of the Delta tables.")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-NamespacesOption = Annotated[
-    str | None,
-    typer.Option("--namespaces", metavar="A,B", help="Only these, with commas between."),
-]
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
-NamespaceArgument = Annotated[str, typer.Argument(metavar="NS", help="The namespace.")]
 
 
 def _print_version(value: bool) -> None:  # noqa: FBT001  (typer's callback)
@@ -445,8 +430,14 @@ def exit_code(error: ParqueDBError) -> int:
             return USAGE
         case ConflictError() | LossyError() | UnsupportedError() | StateError():
             return REFUSED
+        case AlreadyExistsError():
+            return REFUSED
         case _:
             return FAILED
+
+
+documents.register(app)
+upkeep.register(app)
 
 
 def run() -> None:

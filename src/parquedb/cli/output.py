@@ -7,11 +7,13 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from parquedb.documents.exchange.files import Progress as ExchangeProgress
     from parquedb.migrate.options import MigrationProgress
 
+_TOLD_DOCUMENTS = 100_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -104,6 +106,84 @@ def _bars() -> Iterator[Callable[[MigrationProgress], None]]:
                 completed=progress.versions_migrated,
                 total=progress.total_versions or None,
                 rows=progress.entities_migrated,
+            )
+
+        yield show
+
+
+def print_documents_table(documents: Sequence[Mapping[str, Any]]) -> None:
+    """Print documents as a table: by rich on a terminal, in plain columns elsewhere."""
+    from parquedb.documents.exchange.readable import json_text, readable_value
+
+    names = list(dict.fromkeys(name for document in documents for name in document))
+    rows: list[list[str]] = []
+    for document in documents:
+        shown = [readable_value(document.get(name, "")) for name in names]
+        rows.append([s if isinstance(s, str) else json_text(s).decode() for s in shown])
+    if not names:
+        return
+    if not sys.stdout.isatty():
+        print_table(names, rows)
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table()
+    for name in names:
+        table.add_column(Text(name))
+    for row in rows:
+        table.add_row(*map(Text, row))
+    Console().print(table)
+
+
+@contextmanager
+def shown_documents(label: str, *, quiet: bool) -> Iterator[Callable[[ExchangeProgress], None]]:
+    """Show how many documents were read or written, on standard error.
+
+    A bar on a terminal; otherwise a line now and then.
+
+    Args:
+        label: What is done.
+        quiet: Show nothing.
+    """
+    if quiet:
+        yield lambda _: None
+    elif sys.stderr.isatty():
+        with _document_bar(label) as show:
+            yield show
+    else:
+        told = 0
+
+        def show_line(progress: ExchangeProgress) -> None:
+            nonlocal told
+            if progress.documents - told >= _TOLD_DOCUMENTS:
+                told = progress.documents
+                sys.stderr.write(f"{label} {told} documents\n")
+
+        yield show_line
+
+
+@contextmanager
+def _document_bar(label: str) -> Iterator[Callable[[ExchangeProgress], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[documents]} documents"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task(label, total=None, documents=0)
+
+        def show(progress: ExchangeProgress) -> None:
+            bars.update(
+                task,
+                completed=progress.read_bytes,
+                total=progress.total_bytes,
+                documents=progress.documents,
             )
 
         yield show

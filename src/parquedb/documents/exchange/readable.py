@@ -37,7 +37,8 @@ def json_text(value: Any) -> bytes:
     try:
         return orjson.dumps(value, option=_OPTIONS)
     except TypeError:  # an int beyond 53 bit
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+        return text.encode()
 
 
 def readable_value(value: Any) -> Any:
@@ -47,6 +48,8 @@ def readable_value(value: Any) -> Any:
             return {key: readable_value(item) for key, item in value.items()}
         case list() | tuple():
             return [readable_value(item) for item in value]
+        case float() if value != value:  # NaN, which only SQL brings forth
+            return None
         case float() if value in (float("inf"), float("-inf")):
             return "inf" if value > 0 else "-inf"
         case datetime() if value.tzinfo is not None:
