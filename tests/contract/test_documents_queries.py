@@ -1,5 +1,6 @@
 """The same query finds the same before and after flushes, on every backend and store."""
 
+import itertools
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
@@ -169,9 +170,10 @@ def test_filters(filled):
 
 def test_orders(filled):
     all_ = everything(filled)
-    for _ in states(filled):
+    others = itertools.cycle([{"active": True}, {"mixed": {"$gte": 20}}, {"age": {"$gte": 5}}])
+    for _ in itertools.islice(states(filled), 2):
         for sort in SORTS:
-            for spec in ({}, {"active": True}, {"mixed": {"$gte": 20}}, {"age": {"$gte": 5}}):
+            for spec in ({}, next(others)):
                 parsed = parse_filter(spec)
                 wanted = order(sort, [each for each in all_.values() if matches(parsed, each)])
                 ids = [each["$id"] for each in wanted]
