@@ -173,9 +173,8 @@ def entity_of(image: Document) -> Entity:
 
 def _fields(rules: CollectionRules, data: Mapping[str, Any]) -> Document:
     """Return the user's own fields."""
-    reserved = [key for key in _KEPT if key in data]
-    if reserved:
-        names = ", ".join(map(repr, sorted(reserved)))
+    if not _KEPT.isdisjoint(data):
+        names = ", ".join(map(repr, sorted(_KEPT.intersection(data))))
         raise InvalidInputError(
             f"A document of {rules.namespace!r} cannot be given {names}: ParqueDB keeps it itself; "
             "choose another name for a field of your own"

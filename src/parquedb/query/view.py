@@ -77,12 +77,16 @@ class View:
 
 def own_copy(document: Document) -> Document:
     """Return a copy of a document that its taker may change, at any depth."""
-    return {key: _copied(value) for key, value in document.items()}
+    return {
+        key: value if value.__class__ not in _NESTED else _copied(value)
+        for key, value in document.items()
+    }
 
 
 def _copied(value: Any) -> Any:
-    if type(value) is dict:
-        return {key: _copied(item) for key, item in value.items()}
-    if type(value) is list:
-        return [_copied(item) for item in value]
-    return value
+    if value.__class__ is dict:
+        return own_copy(value)
+    return [item if item.__class__ not in _NESTED else _copied(item) for item in value]
+
+
+_NESTED = frozenset({dict, list})
