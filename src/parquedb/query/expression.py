@@ -16,8 +16,8 @@ from typing import Any, Final
 from parquedb.errors import InvalidInputError
 from parquedb.query.compare import MISSING
 from parquedb.query.operand import Place, literal
-from parquedb.query.operators.base import Node, Parser, Uses, constant
 from parquedb.query.operators.moments import moment_in
+from parquedb.query.operators.parser import Node, Parser, Uses, constant
 from parquedb.query.operators.table import OPERATORS
 
 Document = dict[str, Any]

@@ -11,7 +11,8 @@ from parquedb.query.accumulate import ACCUMULATORS, Accumulator
 from parquedb.query.compare import MISSING, compare_key
 from parquedb.query.expression import Compiled, Document, Evaluate
 from parquedb.query.operand import Place, describe, mapping_of, nearest
-from parquedb.query.operators.base import UnfitError, options_of
+from parquedb.query.operators.base import UnfitError
+from parquedb.query.operators.parser import options_of
 
 GroupKey = Compiled | tuple[tuple[str, Compiled], ...]
 """What a group has in common: an expression's value, or a document of such."""

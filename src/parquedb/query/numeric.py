@@ -7,6 +7,7 @@ calculated to 34 digits, as Decimal128 is.
 from __future__ import annotations
 
 import math
+import sys
 from decimal import Context, Decimal
 from fractions import Fraction
 from typing import Any, Final
@@ -150,12 +151,14 @@ def _compressed(floats: list[float]) -> list[float]:
 
 
 def _floats_of(exact: Fraction) -> list[float]:
-    """Return floats with an exact sum, an infinity if it is beyond all of them."""
+    """Return floats with an exact sum."""
     parts: list[float] = []
     while exact:
         near = as_float(exact)
-        parts.append(near)
-        if not near or math.isinf(near):
+        if math.isinf(near):
+            near = math.copysign(sys.float_info.max, near)
+        if not near:
             break
+        parts.append(near)
         exact -= Fraction(near)
     return parts

@@ -9,7 +9,7 @@ from typing import Any, Final
 from parquedb.query.compare import MISSING
 from parquedb.query.expression import Compiled, Document
 from parquedb.query.operand import Place, describe, mapping_of
-from parquedb.query.operators.base import path_of
+from parquedb.query.operators.parser import path_of
 
 _IDS: Final = ("$id", "_id")
 """Fields that ``$project`` keeps unless it is told not to: of documents, and of groups."""

@@ -12,7 +12,7 @@ from parquedb.query.filter import Filter, Path
 from parquedb.query.group import Accumulation, Group, parse_group, parse_key
 from parquedb.query.match import compile_match
 from parquedb.query.operand import Place, describe, mapping_of, nearest, whole_of
-from parquedb.query.operators.base import Node, options_of, path_of
+from parquedb.query.operators.parser import Node, options_of, path_of
 from parquedb.query.parse import parse_filter
 from parquedb.query.reshape import (
     Shape,

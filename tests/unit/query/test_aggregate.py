@@ -472,7 +472,7 @@ def test_sums_of_infinities_and_decimals() -> None:
     assert total(*[1e308] * 4, *[-1e308] * 4) == (0.0, 0.0)
     assert total(*[1e308] * 600) == (math.inf, math.inf)
     assert total(*[1e308] * 600, *[-1e308] * 600, math.inf) == (math.inf, math.inf)
-    assert total(1, 0.5, Decimal("0.1")) == (Decimal("1.6"), Decimal("1.6") / 3 + 0)
+    assert total(1, 0.5, Decimal("0.1")) == (Decimal("1.6"), Decimal("0.5" + "3" * 33))
     assert total(2**70, 1.0) == (float(2**70), 2.0**69)
     assert total(10**400, 1)[1] == math.inf
     assert total(True, "x", None) == (0, None)

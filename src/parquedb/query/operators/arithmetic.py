@@ -12,7 +12,6 @@ from typing import Any, Final
 from parquedb.query.compare import MISSING, NUMBERS, since_epoch
 from parquedb.query.numeric import DECIMAL, as_decimal, as_float
 from parquedb.query.operators.base import (
-    Operator,
     UnfitError,
     number_in,
     or_null,
@@ -21,6 +20,7 @@ from parquedb.query.operators.base import (
     whole_in,
 )
 from parquedb.query.operators.moments import moment_in, moved
+from parquedb.query.operators.parser import Operator
 
 _MOST_BITS: Final = 16_384
 _INT64: Final = 1 << 63

@@ -10,17 +10,12 @@ from parquedb.query.compare import MISSING, Key, compare_key
 from parquedb.query.operand import Place
 from parquedb.query.operators.base import (
     MAX_ELEMENTS,
-    Node,
-    Operator,
-    Parser,
-    Scope,
     UnfitError,
     apply,
     is_null,
     is_true,
     list_in,
     located,
-    options_of,
     or_null,
     order_key,
     positional,
@@ -28,6 +23,7 @@ from parquedb.query.operators.base import (
     text_in,
     whole_in,
 )
+from parquedb.query.operators.parser import Node, Operator, Parser, Scope, options_of
 
 
 def _element_at(elements: Any, index: Any) -> Any:

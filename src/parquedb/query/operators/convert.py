@@ -16,10 +16,6 @@ from parquedb.query.match import alias_of
 from parquedb.query.numeric import as_decimal, as_float
 from parquedb.query.operand import Place, nearest
 from parquedb.query.operators.base import (
-    Node,
-    Operator,
-    Parser,
-    Scope,
     UnfitError,
     is_null,
     is_true,
@@ -29,6 +25,7 @@ from parquedb.query.operators.base import (
     shown,
 )
 from parquedb.query.operators.moments import EPOCH, moment_in, moved
+from parquedb.query.operators.parser import Node, Operator, Parser, Scope
 
 _INTEGER: Final = re.compile(r"[+-]?\d+", re.ASCII)
 _NUMBER: Final = re.compile(

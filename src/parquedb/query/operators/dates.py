@@ -8,12 +8,8 @@ from typing import Any, Final
 
 from parquedb.query.operand import Place, nearest
 from parquedb.query.operators.base import (
-    Node,
-    Operator,
-    Parser,
     UnfitError,
     apply,
-    constant,
     is_null,
     named,
     shown,
@@ -21,6 +17,7 @@ from parquedb.query.operators.base import (
     whole_in,
 )
 from parquedb.query.operators.moments import in_zone, moment_in, zone_in
+from parquedb.query.operators.parser import Node, Operator, Parser, constant
 
 Part = Callable[[datetime], int]
 

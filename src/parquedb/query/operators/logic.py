@@ -7,20 +7,15 @@ from typing import Any, Final
 
 from parquedb.query.compare import MISSING, Key
 from parquedb.query.operand import Place, describe, literal, mapping_of
-from parquedb.query.operators.base import (
+from parquedb.query.operators.base import UnfitError, apply, is_true, located, order_key, positional
+from parquedb.query.operators.parser import (
     Evaluate,
     Node,
     Operator,
     Parser,
     Scope,
-    UnfitError,
-    apply,
     constant,
-    is_true,
-    located,
     options_of,
-    order_key,
-    positional,
 )
 
 

@@ -9,9 +9,6 @@ from parquedb.query.accumulate import merged
 from parquedb.query.compare import MISSING
 from parquedb.query.operand import Place
 from parquedb.query.operators.base import (
-    Node,
-    Operator,
-    Parser,
     UnfitError,
     apply,
     is_null,
@@ -21,6 +18,7 @@ from parquedb.query.operators.base import (
     shown,
     text_in,
 )
+from parquedb.query.operators.parser import Node, Operator, Parser
 
 
 def _merge(*values: Any) -> dict[str, Any]:

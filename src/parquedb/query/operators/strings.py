@@ -10,21 +10,17 @@ from parquedb.errors import InvalidInputError
 from parquedb.query.operand import Place
 from parquedb.query.operators.base import (
     MAX_TEXT,
-    Node,
-    Operator,
-    Parser,
     UnfitError,
     apply,
-    constant,
     is_null,
     named,
-    options_of,
     or_null,
     positional,
     text_in,
     whole_in,
 )
 from parquedb.query.operators.convert import to_text
+from parquedb.query.operators.parser import Node, Operator, Parser, constant, options_of
 from parquedb.query.regex import FLAGS, check_regex, compile_regex
 
 _SPACE: Final = (

@@ -13,7 +13,7 @@ from parquedb.query.operators import (
     objects,
     strings,
 )
-from parquedb.query.operators.base import Operator
+from parquedb.query.operators.parser import Operator
 
 OPERATORS: Final[dict[str, Operator]] = {
     **logic.OPERATORS,
