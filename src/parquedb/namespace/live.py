@@ -260,10 +260,8 @@ class LiveNamespace:
         return entry
 
     def needs_flush(self) -> bool:
-        """Whether the tail is larger than it should be."""
-        return bool(
-            self._tail.staged or self.journal.size_bytes() > self.options.flush_bytes
-        ) and bool(len(self._tail))
+        """Whether the journal holds more of the tail than it should. Staged files may wait."""
+        return bool(len(self._tail)) and self.journal.size_bytes() > self.options.flush_bytes
 
     def close(self) -> None:
         """Let go of the journal's files."""
