@@ -37,9 +37,10 @@ class Snapshot:
         """Live rows by the metadata, or None where a file's count is unknown."""
         total = 0
         for file in self.files.values():
-            if file.rows is None:
+            rows = file.live_rows
+            if rows is None:
                 return None
-            total += file.rows - sum(deletes.rows for deletes in file.deletes)
+            total += rows
         return total
 
     @property

@@ -56,8 +56,8 @@ class VectorFile:
 
     Args:
         path: Key of the file.
-        offset_bytes: Where the blob begins.
-        size_bytes: Its length.
+        offset_bytes: Where the blob begins: its length, four bytes.
+        size_bytes: Its length with all that frames it (see :mod:`parquedb.parquet.deletes`).
         rows: How many positions it holds.
     """
 
@@ -67,23 +67,12 @@ class VectorFile:
     rows: int
 
 
-@dataclass(frozen=True, slots=True)
-class PositionDeleteFile:
-    """Deleted row positions as a Parquet file of (file_path, pos) (Iceberg v2).
+Deletes = InlineVector | VectorFile
+"""Which rows of a data file are deleted.
 
-    Args:
-        path: Key of the delete file.
-        size_bytes: Its length.
-        rows: How many positions it holds.
-    """
-
-    path: str
-    size_bytes: int
-    rows: int
-
-
-Deletes = InlineVector | VectorFile | PositionDeleteFile
-"""Which rows of a data file are deleted. Equality deletes are resolved to one of these."""
+A reader resolves Iceberg's position and equality deletes to inline vectors: how many rows of a file
+they delete is not known before they are read.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +82,13 @@ class DataFile:
     Args:
         path: Key in the store.
         size_bytes: Exact length.
-        rows: Row count, or None where the metadata does not say.
+        rows: Row count, deleted rows included, or None where the metadata does not say.
         partition: One value per field of its partition spec, None for null.
         spec_id: The spec that ``partition`` belongs to.
-        stats: Column statistics, or None where the metadata has none.
+        stats: Column statistics, or None where the metadata has none. Bounds hold for all rows
+            that are not deleted; null counts may include deleted rows.
         modified_at_ms: Modification time that the metadata records, or None.
-        deletes: Rows that are deleted in it; empty for a plain file.
+        deletes: Rows that are deleted in it, none of them twice; empty for a plain file.
         fingerprint: Changes with the content, for files that may be overwritten; else None.
     """
 
@@ -111,3 +101,10 @@ class DataFile:
     modified_at_ms: int | None = None
     deletes: tuple[Deletes, ...] = field(default=())
     fingerprint: str | None = None
+
+    @property
+    def live_rows(self) -> int | None:
+        """Rows that are not deleted, or None where the metadata does not say."""
+        if self.rows is None or not self.deletes:
+            return self.rows
+        return self.rows - sum(deletes.rows for deletes in self.deletes)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
-from parquedb.errors import FormatError, UnsupportedError
+from parquedb.errors import FormatError
 from parquedb.model.files import DataFile, Stats
 from parquedb.model.partition import PartitionSpec
 from parquedb.model.schema import Schema
@@ -35,8 +37,8 @@ class Group:
     """A row group.
 
     Args:
-        start: Position in the file of its first row.
-        rows: How many rows it has.
+        start: Position of its first row among those of the file that are not deleted.
+        rows: How many rows of it are not deleted.
         lowest: A value not above any of the key column, None where the footer does not say.
         highest: A value not below any of the key column, None where the footer does not say.
     """
@@ -56,6 +58,8 @@ class Group:
 class GroupFile:
     """A Parquet file that is kept open to read row groups by number. Safe between threads.
 
+    Deleted rows are left out: positions count the rows that are there.
+
     Args:
         store: The store.
         file: The data file.
@@ -65,19 +69,14 @@ class GroupFile:
 
     Raises:
         NotFoundError: There is no such file.
-        FormatError: It is no Parquet file or its columns do not fit the schema.
-        UnsupportedError: Rows of it are deleted, or it is encrypted.
+        FormatError: It is no Parquet file, its columns do not fit the schema, or what says which
+            of its rows are deleted is damaged.
+        UnsupportedError: It is encrypted.
     """
 
     def __init__(
         self, store: Store, file: DataFile, schema: Schema, spec: PartitionSpec, *, key: str
     ) -> None:
-        if file.deletes:
-            raise UnsupportedError(
-                f"{file.path!r} has deleted rows, which cannot be read yet; compact the table "
-                "first",
-                feature="row-level deletes",
-            )
         self.file = file
         self.schema = schema
         self._lock = threading.Lock()
@@ -85,8 +84,9 @@ class GroupFile:
         self._layout = FileLayout.of(file.path, self._parquet, schema)
         self._constants = partition_constants(file, spec)
         self._arrow = arrow_schema_of(schema)
+        self._kept = self._find_kept(store)
         self.groups = self._read_groups(key)
-        self.rows = self._parquet.metadata.num_rows
+        self.rows = sum(group.rows for group in self.groups)
         self.is_sorted = self._says_sorted(key)
 
     def __enter__(self) -> GroupFile:
@@ -139,7 +139,9 @@ class GroupFile:
         """
         footer = self.footer()
         own = gather_stats(self._parquet.metadata, list(leaves(footer.schema.fields)), [index])
-        names = self.plain_columns() or {}
+        names = self._plain_columns() or {}
+        if index in self._kept:  # some of the nulls may be gone
+            own = replace(own, nulls={})
         ids = _common_ids(self.schema.fields, footer.schema.fields, names)
         return Stats(
             {ids[key]: value for key, value in own.nulls.items() if key in ids},
@@ -151,10 +153,13 @@ class GroupFile:
         """Return the file's own column for each of the schema's that it has.
 
         Returns:
-            Names by names; a column that is not in it is null in every row. None where a column
-            is a partition's constant or of another type in the file than in the schema, so that
-            the file cannot be read as it is.
+            Names by names; a column that is not in it is null in every row. None where rows are
+            deleted, or a column is a partition's constant or of another type in the file than in
+            the schema, so that the file cannot be read as it is.
         """
+        return None if self.file.deletes else self._plain_columns()
+
+    def _plain_columns(self) -> dict[str, str] | None:
         found = {}
         for field in self.schema.fields:
             index = self._layout.found.get(field.id)
@@ -181,14 +186,16 @@ class GroupFile:
         fields = [f for f in self.schema.fields if columns is None or f.name in columns]
         found = self._layout.found
         names = [self._layout.offered[found[f.id]].name for f in fields if f.id in found]
-        rows = self.groups[index].rows
+        kept = self._kept.get(index)
+        rows = self.groups[index].rows if kept is None else len(kept)
         batch = self._read_raw(index, names) if names else None
         arrays = [self._column(f, rows, batch) for f in fields]
         arrow = pa.schema([self._arrow.field(f.name) for f in fields])
         try:
-            return pa.RecordBatch.from_arrays(arrays, schema=arrow)
+            whole = pa.RecordBatch.from_arrays(arrays, schema=arrow)
         except pa.ArrowException as error:
             raise not_parquet(self.file.path, f"its columns are inconsistent ({error})") from error
+        return whole if kept is None else whole.filter(pa.array(kept))
 
     def _column(self, field: Field, rows: int, batch: pa.RecordBatch | None) -> AnyArray:
         index = self._layout.found.get(field.id)
@@ -214,6 +221,23 @@ class GroupFile:
             )
         return batches[0] if batches else pa.RecordBatch.from_pylist([], table.schema)
 
+    def _find_kept(self, store: Store) -> dict[int, npt.NDArray[np.bool_]]:
+        """Return which rows are not deleted, for the row groups that have deleted ones."""
+        if not self.file.deletes:
+            return {}
+        from parquedb.parquet.deletes import deleted_positions, kept_rows  # noqa: PLC0415
+
+        metadata = self._parquet.metadata
+        deleted = deleted_positions(store, self.file, metadata.num_rows)
+        found, start = {}, 0
+        for index in range(metadata.num_row_groups):
+            rows = metadata.row_group(index).num_rows
+            kept = kept_rows(deleted, start, rows)
+            if kept is not None:
+                found[index] = kept
+            start += rows
+        return found
+
     def _read_groups(self, key: str) -> tuple[Group, ...]:
         metadata = self._parquet.metadata
         names = [metadata.schema.column(i).path for i in range(metadata.num_columns)]
@@ -226,8 +250,10 @@ class GroupFile:
                 stats = group.column(column).statistics
                 if stats is not None and stats.has_min_max and isinstance(stats.min, str):
                     lowest, highest = stats.min, stats.max
-            groups.append(Group(start, group.num_rows, lowest, highest))
-            start += group.num_rows
+            kept = self._kept.get(index)
+            rows = group.num_rows if kept is None else int(kept.sum())
+            groups.append(Group(start, rows, lowest, highest))
+            start += rows
         return tuple(groups)
 
 

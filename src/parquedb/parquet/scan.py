@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from parquedb.errors import FormatError, InvalidInputError, StorageError, UnsupportedError
+from parquedb.errors import FormatError, InvalidInputError, StorageError
 from parquedb.model.files import DataFile, Value
 from parquedb.model.partition import IdentityTransform, PartitionSpec
 from parquedb.model.schema import Identity, Schema
@@ -36,10 +36,10 @@ def read_batches(
 ) -> Iterator[pa.RecordBatch]:
     """Yield the rows of a data file in the columns and types of a table's schema.
 
-    Columns are matched by field id if the schema's identity is ``BY_ID`` and the file carries
-    ids, else by name. A column that the file lacks is the constant of its identity partition, or
-    null. Values of narrower types are widened. Memory is bounded by a batch and a row group's
-    dictionaries.
+    Deleted rows are left out. Columns are matched by field id if the schema's identity is
+    ``BY_ID`` and the file carries ids, else by name. A column that the file lacks is the constant
+    of its identity partition, or null. Values of narrower types are widened. Memory is bounded by
+    a batch and a row group's dictionaries.
 
     Args:
         store: The store.
@@ -54,29 +54,47 @@ def read_batches(
 
     Raises:
         NotFoundError: There is no such file.
-        FormatError: It is no Parquet file, or its columns do not fit the schema.
-        UnsupportedError: Rows of it are deleted, or it is encrypted.
+        FormatError: It is no Parquet file, its columns do not fit the schema, or what says which
+            of its rows are deleted is damaged.
+        UnsupportedError: It is encrypted.
         InvalidInputError: A column is not in the schema.
     """
-    if file.deletes:
-        raise UnsupportedError(
-            f"{file.path!r} has deleted rows, which cannot be read yet; compact the table first",
-            feature="row-level deletes",
-        )
     wanted = _project(schema, columns)
     arrow = arrow_schema_of(wanted)
     constants = partition_constants(file, spec)
     with open_parquet(store, file.path) as parquet:
         layout = FileLayout.of(file.path, parquet, wanted)
+        keep = _keeper(store, file, parquet.metadata.num_rows)
         for rows, batch in _raw_batches(parquet, file.path, layout, batch_rows):
             arrays = [
                 adapt_column(field, rows, batch, layout, constants.get(field.id, ABSENT))
                 for field in wanted.fields
             ]
             try:
-                yield pa.RecordBatch.from_arrays(arrays, schema=arrow)
+                whole = pa.RecordBatch.from_arrays(arrays, schema=arrow)
             except pa.ArrowException as error:
                 raise not_parquet(file.path, f"its columns are inconsistent ({error})") from error
+            yield whole if keep is None else keep(whole)
+
+
+def _keeper(
+    store: Store, file: DataFile, rows: int
+) -> Callable[[pa.RecordBatch], pa.RecordBatch] | None:
+    """Return what leaves the deleted rows out of a file's batches, in their order."""
+    if not file.deletes:
+        return None
+    from parquedb.parquet.deletes import deleted_positions, kept_rows  # noqa: PLC0415
+
+    deleted = deleted_positions(store, file, rows)
+    start = 0
+
+    def keep(batch: pa.RecordBatch) -> pa.RecordBatch:
+        nonlocal start
+        kept = kept_rows(deleted, start, batch.num_rows)
+        start += batch.num_rows
+        return batch if kept is None else batch.filter(pa.array(kept))
+
+    return keep
 
 
 @dataclass(frozen=True, slots=True)

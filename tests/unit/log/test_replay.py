@@ -20,7 +20,7 @@ from parquedb.log.commit import Commit, Operation
 from parquedb.log.ports import operation_of
 from parquedb.log.replay import TableState, replay
 from parquedb.log.snapshot import Snapshot
-from parquedb.model.files import DataFile, InlineVector, PositionDeleteFile
+from parquedb.model.files import DataFile, InlineVector, VectorFile
 from parquedb.model.partition import PartitionField, PartitionSpec
 from parquedb.model.schema import Schema
 from parquedb.model.types import Field, IntType
@@ -80,7 +80,7 @@ def test_schema_partitioning_and_properties_are_the_newest() -> None:
 
 
 def test_deletes_replace_earlier_ones() -> None:
-    first, second = InlineVector(b"", 3), PositionDeleteFile("d", 10, 4)
+    first, second = InlineVector(b"", 3), VectorFile("d", 1, 10, 4)
     log = [commit(0, AddFile(file("x"))), commit(1, SetDeletes("x", (first,)))]
     assert replay(log).rows == 7
     log.append(commit(2, SetDeletes("x", (second,))))

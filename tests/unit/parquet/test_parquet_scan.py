@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from parquedb.errors import FormatError, InvalidInputError, NotFoundError, UnsupportedError
-from parquedb.model.files import DataFile, PositionDeleteFile
+from parquedb.errors import FormatError, InvalidInputError, NotFoundError
+from parquedb.model.files import DataFile, VectorFile
 from parquedb.model.partition import UNPARTITIONED, PartitionField, PartitionSpec, YearTransform
 from parquedb.model.schema import Identity, Schema
 from parquedb.model.types import Field
@@ -262,8 +262,8 @@ def test_required_columns_must_be_there():
 
 def test_refusals():
     table, schema = pa.table({"x": [1]}), model(x=pa.int64())
-    deleted = DataFile("x.parquet", 1, 1, deletes=(PositionDeleteFile("d.parquet", 1, 1),))
-    with pytest.raises(UnsupportedError, match="deleted rows"):
+    deleted = DataFile("x.parquet", 1, 1, deletes=(VectorFile("d.bin", 1, 50, 1),))
+    with pytest.raises(FormatError, match=r"'d\.bin', which holds the deleted rows"):
         scan(table, schema, deleted)
     with pytest.raises(NotFoundError):
         scan(table, schema, DataFile("none.parquet", 1, 1))

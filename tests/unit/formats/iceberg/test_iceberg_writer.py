@@ -28,7 +28,7 @@ from parquedb.log.change import (
 from parquedb.log.commit import Commit, Operation, Origin
 from parquedb.log.ports import Committed, Conflict
 from parquedb.log.replay import TableState
-from parquedb.model.files import DataFile, PositionDeleteFile, Stats
+from parquedb.model.files import DataFile, Stats, VectorFile
 from parquedb.model.format import Format
 from parquedb.model.partition import BucketTransform, DayTransform, PartitionField, PartitionSpec
 from parquedb.model.schema import Identity, Schema
@@ -452,12 +452,12 @@ def test_new_files_stay_out_of_a_delta_tables_vacuum(store):
     [
         (AddFile(DataFile("t/x", 1, None)), UnsupportedError, "row count"),
         (
-            AddFile(file("x", deletes=(PositionDeleteFile("t/d", 1, 1),))),
+            AddFile(file("x", deletes=(VectorFile("t/d", 1, 1, 1),))),
             UnsupportedError,
             "deleted by position",
         ),
         (
-            SetDeletes("t/x", (PositionDeleteFile("t/d", 1, 1),)),
+            SetDeletes("t/x", (VectorFile("t/d", 1, 1, 1),)),
             UnsupportedError,
             "deleted by position",
         ),

@@ -17,7 +17,7 @@ from parquedb.formats.native.writer import NativeWriter
 from parquedb.log.change import AddFile, RemoveFile, SetPartitioning, SetSchema
 from parquedb.log.commit import Commit, Operation, Origin
 from parquedb.log.ports import Committed, Conflict, Lineage
-from parquedb.model.files import DataFile, PositionDeleteFile
+from parquedb.model.files import DataFile, VectorFile
 from parquedb.model.format import Format
 from parquedb.model.partition import UNPARTITIONED, PartitionField, PartitionSpec
 from parquedb.model.schema import EMPTY, Identity
@@ -141,7 +141,7 @@ def test_other_layouts_are_never_replaced(store, key):
 
 def test_deleted_rows_are_refused(store):
     file = put(store, "t/a.parquet", TABLE)
-    deleted = replace(file, deletes=(PositionDeleteFile("t/d.parquet", 1, 1),))
+    deleted = replace(file, deletes=(VectorFile("t/d.parquet", 1, 1, 1),))
     with pytest.raises(UnsupportedError, match="compact the table first") as caught:
         NativeWriter(store, "users").append([commit(AddFile(deleted))], expect=None)
     assert caught.value.feature == "row-level deletes"
