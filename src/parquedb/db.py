@@ -204,11 +204,28 @@ class DB:
         return {each: flushed for each, flushed in done.items() if flushed is not None}
 
     def compact(self, name: str | None = None) -> dict[str, Flushed]:
-        """Write the files of tables anew, sorted and few."""
+        """Write the files of tables anew, sorted and few.
+
+        Args:
+            name: A collection; all by default. Tables without ``$id`` hold no documents, and are
+                left as they are.
+
+        Returns:
+            What was done, by collection.
+
+        Raises:
+            UnsupportedError: The table that is named holds no documents.
+        """
+        from parquedb.namespace.base import check_documents, holds_documents  # noqa: PLC0415
         from parquedb.namespace.flush import flush  # noqa: PLC0415
 
-        names = self._named(name)
-        done = {each: flush(self.collection(each).space, rewrite=True) for each in names}
+        done: dict[str, Flushed | None] = {}
+        for each in self._named(name):
+            space = self.collection(each).space
+            if name is not None:
+                check_documents(each, space.base)
+            if holds_documents(space.base):
+                done[each] = flush(space, rewrite=True)
         return {each: flushed for each, flushed in done.items() if flushed is not None}
 
     def stats(self, name: str | None = None) -> dict[str, Stats]:

@@ -91,7 +91,11 @@ def _describe(space: LiveNamespace) -> Description:
     with space.lock:
         now = space.now()
         view, base, documents = now.view, now.base, space.tail.documents
+    schema = view.schema
     counts = [_count_data(space, source) for source in view.sources]
+    if base.documents:  # of the TypeScript ParqueDB: all that is not a system field is in `$data`
+        schema = space.tables.reader(base.format).snapshot().schema
+        counts.append((len(base.documents), len(base.documents)))
     columns = tuple(
         Column(
             field.name,
@@ -99,7 +103,7 @@ def _describe(space: LiveNamespace) -> Description:
             not field.required,
             field.name == DATA or (field.name in SYSTEM_TYPES and field.name != "name"),
         )
-        for field in view.schema.fields
+        for field in schema.fields
     )
     return Description(
         space.name,
@@ -119,7 +123,7 @@ def _count_data(space: LiveNamespace, source: Source) -> tuple[int, int]:
     if column is None:
         return file.rows, 0
     stats = source.file.stats
-    if stats is not None and column.id in stats.nulls:
+    if stats is not None and column.id in stats.nulls and not source.file.deletes:
         return file.rows, file.rows - stats.nulls[column.id]
     batches: Sequence[int] = [
         file.read(index, [DATA]).column(0).null_count for index in range(len(file.groups))

@@ -45,7 +45,7 @@ class Base:
     @property
     def rows(self) -> int | None:
         """Number of rows, None where the metadata does not say."""
-        counts = [source.file.rows for source in self.sources]
+        counts = [source.file.live_rows for source in self.sources]
         known = [count for count in counts if count is not None]
         return sum(known) + len(self.documents) if len(known) == len(counts) else None
 
@@ -99,7 +99,15 @@ def staged_source(file: DataFile, schema: Schema) -> Source:
 
 def token_of(file: DataFile, schema: Schema) -> str:
     """Return what identifies a file as read with a schema."""
-    return f"{file.path}\0{file.size_bytes}\0{file.fingerprint}\0{hash(schema)}"
+    token = f"{file.path}\0{file.size_bytes}\0{file.fingerprint}\0{hash(schema)}"
+    return f"{token}\0{hash(file.deletes)}" if file.deletes else token
+
+
+def holds_documents(base: Base) -> bool:
+    """Whether a table holds documents, or can."""
+    if base.version is None or base.documents or not base.schema.fields:
+        return True
+    return is_document_schema(base.schema)
 
 
 def check_documents(namespace: str, base: Base) -> None:
@@ -108,9 +116,7 @@ def check_documents(namespace: str, base: Base) -> None:
     Raises:
         UnsupportedError: It has no ``$id``.
     """
-    if base.version is None or base.documents or not base.schema.fields:
-        return
-    if not is_document_schema(base.schema):
+    if not holds_documents(base):
         raise UnsupportedError(
             f"namespace {namespace!r} is a {base.format.label} table without a string column "
             "'$id', so it holds no documents: it can be queried and migrated, not written by "

@@ -248,7 +248,8 @@ class _Import:
                 item = self._item(number, document)
             except InvalidInputError as error:
                 where = self._incoming.where(number)
-                raise InvalidInputError(f"{where}: {error}; nothing was written") from error
+                problem = str(error).rstrip(".")
+                raise InvalidInputError(f"{where}: {problem}; nothing was written") from error
             if item.chosen:
                 self._chosen.append(item.image["$id"])
                 self._numbers.append(number)
@@ -359,7 +360,7 @@ def exact_image(rules: CollectionRules, document: Document) -> Document:
     Raises:
         InvalidInputError: A system field or a value is not acceptable.
     """
-    key = check_document_id(rules.namespace, document["$id"])
+    key = _exact_id(rules.namespace, document["$id"])
     kind = document.get("$type", rules.type)
     if not isinstance(kind, str) or not kind:
         raise InvalidInputError(f"{key}: '$type' is the name of a type, not {kind!r}")
@@ -375,6 +376,14 @@ def exact_image(rules: CollectionRules, document: Document) -> Document:
         own = {"name": image["name"]} if "name" in image else {}
         validate(rules, plain(own | fields), creating=True, now=image["updatedAt"])
     return image
+
+
+def _exact_id(namespace: str, given: object) -> str:
+    """Return the id of an exported document; one of an older program may hold slashes."""
+    if isinstance(given, str) and given.startswith(f"{namespace}/"):
+        check_document_id(namespace, given.removeprefix(f"{namespace}/").replace("/", "-"))
+        return given
+    return check_document_id(namespace, given)
 
 
 def _system_value(key: str, name: str, value: Any) -> Any:
