@@ -14,7 +14,7 @@ from parquedb.query.find import Executor, Query
 from parquedb.query.group import Group, Groups
 from parquedb.query.group_sql import compile_group
 from parquedb.query.match import compile_match
-from parquedb.query.stages import Pipeline, parse_pipeline
+from parquedb.query.stages import Count, Pipeline, parse_pipeline
 from parquedb.query.view import Document, View, own_copy
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -45,6 +45,10 @@ def run_over(
     now = _EPOCH + timedelta(microseconds=ambient.now_us())
     first, rest = leading_match(parse_pipeline(stages, variables={NOW: now}))
     condition = alive if first is None else And((first, alive))
+    if rest.stages and isinstance(rest.stages[0], Count):
+        total = executor.count(view, condition)
+        counted = [{rest.stages[0].name: total}] if total else []
+        return list(run_pipeline(Pipeline(rest.stages[1:]), counted))
     grouped = _grouped(executor, view, condition, rest)
     if grouped is not None:
         return list(run_pipeline(Pipeline(rest.stages[1:]), grouped))
