@@ -1,8 +1,8 @@
 import pytest
 
 from parquedb.errors import InvalidInputError
-from parquedb.migrate.places import Places, check_namespace
 from parquedb.model.format import Format
+from parquedb.namespace.places import Places, check_namespace
 
 
 @pytest.mark.parametrize("name", ["users", "sales/orders", "a.b", "Ärger", "with space", "x-1_2"])
