@@ -276,7 +276,7 @@ WIDER = Schema(
 
 def _arrow(schema: Schema, start: int, rows: int) -> pa.Table:
     ids = list(range(start, start + rows))
-    moment = dt.datetime(2024, 1, 1, 0, 0, 0, 123456)  # noqa: DTZ001
+    moment = dt.datetime(2024, 1, 1, 0, 0, 0, 123456)
     columns = {
         "id": (pa.int64(), ids),
         "name": (pa.string(), [f"näme {i}" if i % 4 else None for i in ids]),

@@ -23,9 +23,9 @@ from parquedb.parquet.write import write_parquet
 from parquedb.storage.local import LocalStore
 from parquedb.storage.memory import MemoryStore
 
-NEW_YEAR = dt.datetime(1970, 1, 2)  # noqa: DTZ001  (a wall-clock reading)
-ANCIENT = dt.datetime(1500, 1, 1, 12)  # noqa: DTZ001
-LAST = dt.datetime(9999, 12, 31)  # noqa: DTZ001
+NEW_YEAR = dt.datetime(1970, 1, 2)
+ANCIENT = dt.datetime(1500, 1, 1, 12)
+LAST = dt.datetime(9999, 12, 31)
 
 
 def stored(table, **options):
