@@ -119,11 +119,12 @@ def _by_columns(executor: Executor, view: View, query: Query) -> pa.Table | None
     stop = len(hits) if query.limit is None else min(len(hits), query.skip + query.limit)
     sources, rows = hits.sources[query.skip : stop], hits.rows[query.skip : stop]
     target = arrow_schema_of(view.schema, with_ids=False)
+    keep = executor.blocks.worth_keeping(view.sources)
     pieces: list[pa.Table] = []
     places: list[np.ndarray[Any, np.dtype[np.int64]]] = []
     for number in np.unique(sources):
         chosen = np.flatnonzero(sources == number)
-        taken = executor.blocks.take(view.sources[int(number)], rows[chosen], keep=False)
+        taken = executor.blocks.take(view.sources[int(number)], rows[chosen], keep=keep)
         pieces.append(_widened(taken, target))
         places.append(chosen)
     if not pieces:
