@@ -1,11 +1,13 @@
 """Every code block of the README and of docs/ runs, page by page, from top to bottom."""
 
+import importlib.util
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import duckdb
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,10 +26,25 @@ def with_blocks():
     return [page for page in PAGES if any(blocks(page))]
 
 
+@pytest.fixture(scope="session")
+def home(tmp_path_factory):
+    """A home where DuckDB's extensions are installed already, so that INSTALL needs no network."""
+    home = tmp_path_factory.mktemp("home")
+    for name in ("avro", "iceberg", "delta"):
+        package = Path(importlib.util.find_spec(f"duckdb_extension_{name}").origin).parent
+        (file,) = package.rglob(f"v{duckdb.__version__}/{name}.duckdb_extension")
+        platform = duckdb.sql("PRAGMA platform").fetchone()[0]
+        folder = home / ".duckdb" / "extensions" / f"v{duckdb.__version__}" / platform
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / file.name).symlink_to(file)
+    return home
+
+
 @pytest.mark.parametrize("page", with_blocks(), ids=lambda page: page.name)
-def test_every_block_runs(page, tmp_path):
+def test_every_block_runs(page, tmp_path, home):
     environment = {
         **os.environ,
+        "HOME": str(home),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     }
     environment.pop("PARQUEDB_STORAGE", None)
