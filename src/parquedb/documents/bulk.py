@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from parquedb.documents.ids import Ulids
-from parquedb.documents.image import GIVEN_NAMES, new_image
+from parquedb.documents.image import GIVEN_NAMES, is_actor, new_image
 from parquedb.documents.rules import CollectionRules
 from parquedb.errors import AlreadyExistsError, CommitUnknownError, ConflictError, ParqueDBError
 from parquedb.model.schema import Schema
@@ -204,7 +204,7 @@ def bulk_images(
             yield image
         return
     head: Document = {"createdAt": now, "updatedAt": now}
-    if actor is not None:
+    if is_actor(actor):
         head |= {"createdBy": actor, "updatedBy": actor}
     head["version"] = 1
     prefix, type_ = f"{rules.namespace}/", rules.type

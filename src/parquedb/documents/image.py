@@ -31,6 +31,17 @@ def instant(at_us: int) -> datetime:
     return _EPOCH + timedelta(microseconds=at_us)
 
 
+def is_actor(actor: object) -> bool:
+    """Whether there is somebody to be recorded.
+
+    Raises:
+        InvalidInputError: It is neither a string nor None.
+    """
+    if actor is not None and not isinstance(actor, str):
+        raise InvalidInputError(f"actor is a string that says who writes, not {actor!r}")
+    return actor is not None
+
+
 def new_image(
     rules: CollectionRules,
     data: Mapping[str, Any],
@@ -68,7 +79,7 @@ def new_image(
     if name is not None:
         image["name"] = name
     image["createdAt"] = image["updatedAt"] = now
-    if actor is not None:
+    if is_actor(actor):
         image["createdBy"] = image["updatedBy"] = actor
     image["version"] = 1
     if checked or rules.fields or rules.strict:
@@ -104,7 +115,7 @@ def changed_image(
     fields |= plain(new)
     image = {key: before[key] for key in before if key in SYSTEM_NAMES}
     image["updatedAt"] = max(now, before.get("updatedAt") or now)
-    if actor is not None:
+    if is_actor(actor):
         image["updatedBy"] = actor
     image["version"] = before.get("version", 0) + 1
     name = _renamed(rules, before, fields, touched)
@@ -137,7 +148,7 @@ def replaced_image(
     fields = plain(fields)
     image = {key: before[key] for key in before if key in SYSTEM_NAMES}
     image["updatedAt"] = max(now, before.get("updatedAt") or now)
-    if actor is not None:
+    if is_actor(actor):
         image["updatedBy"] = actor
     image["version"] = before.get("version", 0) + 1
     name = _name(rules, data, fields)
@@ -150,7 +161,7 @@ def deleted_image(before: Document, now: datetime, actor: str | None) -> Documen
     """Return the image of a document that is deleted but kept."""
     image = dict(before)
     image["updatedAt"] = image["deletedAt"] = max(now, before.get("updatedAt") or now)
-    if actor is not None:
+    if is_actor(actor):
         image["updatedBy"] = image["deletedBy"] = actor
     image["version"] = before.get("version", 0) + 1
     return _ordered(image, {})
@@ -160,7 +171,7 @@ def restored_image(before: Document, now: datetime, actor: str | None) -> Docume
     """Return the image of a deleted document that is back."""
     image = {key: before[key] for key in before if key not in ("deletedAt", "deletedBy")}
     image["updatedAt"] = max(now, before.get("updatedAt") or now)
-    if actor is not None:
+    if is_actor(actor):
         image["updatedBy"] = actor
     image["version"] = before.get("version", 0) + 1
     return image

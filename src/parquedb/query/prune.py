@@ -62,7 +62,7 @@ from parquedb.query.reach import index_of
 from parquedb.query.regex import re2_pattern
 from parquedb.query.scalars import bracket_of_type
 from parquedb.query.subset import read_subset
-from parquedb.rows.columns import DATA, SYSTEM_TYPES, is_document_schema
+from parquedb.rows.columns import DATA, OWN_FIELDS, is_document_schema
 
 _INT32: Final = 1 << 31
 _ALIASES: Final = {
@@ -204,7 +204,7 @@ class _Rows:
         """Whether a field's values are in its column, and missing if there is none."""
         if not self.overflow:
             return name != DATA
-        system = name in SYSTEM_TYPES and is_document_schema(self.schema)
+        system = name in OWN_FIELDS and is_document_schema(self.schema)
         return system and self.schema.find(name) is not None
 
 

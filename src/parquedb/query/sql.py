@@ -72,7 +72,7 @@ from parquedb.query.truth import (
     opposite,
 )
 from parquedb.query.whole import value_passes
-from parquedb.rows.columns import DATA, SYSTEM_TYPES, is_document_schema
+from parquedb.rows.columns import DATA, OWN_FIELDS, is_document_schema
 from parquedb.rows.jsonform import HINTS
 
 _MAX_INDEX = 1 << 31
@@ -210,7 +210,7 @@ class _Columns:
 
     def _is_system(self, name: str) -> bool:
         """Whether a field is always in its column."""
-        return name in SYSTEM_TYPES and self._documents and self._schema.find(name) is not None
+        return name in OWN_FIELDS and self._documents and self._schema.find(name) is not None
 
 
 class _Element:

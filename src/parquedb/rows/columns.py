@@ -38,6 +38,10 @@ SYSTEM_TYPES: Mapping[str, Type] = {
 }
 """The system fields with the types of their columns, in the order of documents."""
 
+OWN_FIELDS = frozenset(SYSTEM_TYPES) - {"name"}
+"""The system fields that only the database sets: their columns hold all of their values, and a null
+is a missing field. A ``name`` is the user's, and may be no string."""
+
 SYSTEM_FIELDS: tuple[str, ...] = tuple(SYSTEM_TYPES)
 """The names of the system fields, in the order of documents."""
 

@@ -22,7 +22,7 @@ from parquedb.model.types import Field, FloatType, Type
 from parquedb.parquet.arrow import arrow_schema_of
 from parquedb.parquet.dynamic import AnyArray, AnyType
 from parquedb.rows.arrays import MISFITS, build, fits
-from parquedb.rows.columns import DATA, SYSTEM_TYPES
+from parquedb.rows.columns import DATA, OWN_FIELDS
 from parquedb.rows.infer import is_exact_float
 from parquedb.rows.jsonform import encode_overflow
 from parquedb.rows.values import (
@@ -182,7 +182,7 @@ def _column(
         else:
             return pa.nulls(lacking, arrow)
     empty = values.count(None)
-    system = name in SYSTEM_TYPES
+    system = name in OWN_FIELDS
     if empty != lacking and not system:
         for row, document in enumerate(documents):
             if values[row] is None and name in document:
@@ -260,7 +260,7 @@ def _gather_others(
                 if problems:
                     rest.problems.setdefault(row, []).extend(problems)
                     continue
-            if value is not None or key not in SYSTEM_TYPES:
+            if value is not None or key not in OWN_FIELDS:
                 rest.put(row, key, value)
 
 
