@@ -132,7 +132,7 @@ def test_iceberg_metadata_that_points_outside_the_root(root, tmp_path):
     refused(moved, UnsupportedError, "outside", to="delta")
 
 
-@pytest.mark.parametrize("feature", ["deletionVectors", "columnMapping", "somethingNew"])
+@pytest.mark.parametrize("feature", ["columnMapping", "somethingNew"])
 def test_an_unknown_table_feature(root, feature):
     delta_plain(root)
 
@@ -144,7 +144,6 @@ def test_an_unknown_table_feature(root, feature):
             "writerFeatures": [feature],
         }
         configuration = {
-            "deletionVectors": {"delta.enableDeletionVectors": "true"},
             "columnMapping": {"delta.columnMapping.mode": "name"},
         }.get(feature, {})
         for action in actions:
@@ -153,21 +152,28 @@ def test_an_unknown_table_feature(root, feature):
         return [*[a for a in actions if "protocol" not in a], {"protocol": protocol}]
 
     edit_log(root, 0, enable)
-    if feature == "deletionVectors":  # enabled, and a file has one
-
-        def delete(actions):
-            for action in actions:
-                if "add" in action:
-                    action["add"]["deletionVector"] = {
-                        "storageType": "i",
-                        "pathOrInlineDv": "wi5b=000010000siXQKl0rr91000f55c8Xg",
-                        "sizeInBytes": 40,
-                        "cardinality": 6,
-                    }
-            return actions
-
-        edit_log(root, 6, delete)
     refused(root, UnsupportedError, feature, to="iceberg")
+
+
+@pytest.mark.parametrize(
+    "vector",
+    [
+        {"storageType": "i", "pathOrInlineDv": "wi5b=000010000siXQKl0rr91000f55c8Xg"},
+        {"storageType": "x", "pathOrInlineDv": "wi5b="},
+        {"storageType": "u", "pathOrInlineDv": "wi5b="},
+    ],
+)
+def test_a_damaged_deletion_vector(root, vector):
+    delta_plain(root)
+
+    def delete(actions):
+        for action in actions:
+            if "add" in action:
+                action["add"]["deletionVector"] = {**vector, "sizeInBytes": 40, "cardinality": 6}
+        return actions
+
+    edit_log(root, 6, delete)
+    refused(root, FormatError, "deletion vector", to="iceberg")
 
 
 @pytest.mark.parametrize("name", ["../users", "/etc", "_parquedb", "a\x00b", ""])

@@ -70,6 +70,7 @@ class Carry:
         commits: The commits to carry, oldest first; iterable more than once.
         before: The source before the first of them, None if that is the beginning.
         promoted: Files that were live when a column got a wider type, once for each time.
+        deletes: Whether rows of files are deleted in one of the versions.
     """
 
     versions: tuple[SourceVersion, ...]
@@ -81,6 +82,7 @@ class Carry:
     commits: Iterable[Commit]
     before: Snapshot | None = None
     promoted: tuple[DataFile, ...] = ()
+    deletes: bool = False
 
     @property
     def partitions(self) -> PartitionFolders:
@@ -194,6 +196,7 @@ class _Collector:
         self.kept: list[Commit] | None = []
         self.truncated_at: int | None = None
         self.promoted: list[DataFile] = []
+        self.deletes = any(file.deletes for file in self.state.files.values())
         self._rows = 0
         self._unknown = 0
         self._changes = 0
@@ -204,7 +207,7 @@ class _Collector:
         if file.rows is None:
             self._unknown += sign
         else:
-            self._rows += sign * (file.rows - sum(deletes.rows for deletes in file.deletes))
+            self._rows += sign * (file.live_rows or 0)
 
     def add(self, commit: Commit) -> None:
         """Note one commit."""
@@ -230,10 +233,12 @@ class _Collector:
             case AddFile(file):
                 before = files.get(file.path)
                 self.added[file.path] = file
+                self.deletes = self.deletes or bool(file.deletes)
             case RemoveFile(file):
                 before = files.get(file.path)
-            case SetDeletes(path, _):
+            case SetDeletes(path):
                 before = files.get(path)
+                self.deletes = True
             case SetSchema(schema):
                 self.schemas[schema] = None
                 if changes_types(self.state.schema, schema):
@@ -288,6 +293,7 @@ def _collected(
         log if collector.kept is None else tuple(collector.kept),
         start,
         tuple(collector.promoted),
+        collector.deletes,
     )
 
 

@@ -230,7 +230,7 @@ def _find_unsupported(
                     "which cannot be carried yet; nothing was written",
                     feature=f"partition transform {name}",
                 )
-    if any(file.deletes for file in situation.carry.added.values()):
+    if situation.carry.deletes:
         return UnsupportedError(
             f"{where}: the table has row-level deletes, which cannot be carried yet; compact it "
             "first (OPTIMIZE, rewrite_data_files); nothing was written",

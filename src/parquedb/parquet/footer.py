@@ -118,6 +118,31 @@ def read_footers(store: Store, keys: Sequence[str], *, threads: int = 8) -> list
     return [item for item in found if isinstance(item, Footer)]
 
 
+def stats_for(footer: Footer, schema: Schema) -> Stats:
+    """Return what a footer says of the columns of a table, by the table's ids.
+
+    Columns go by id where both have ids, else by name. Bounds of columns that have another type
+    in the file are left out.
+    """
+    by_id = schema.identity is Identity.BY_ID and footer.has_field_ids
+    wanted: Mapping[object, Field] = {
+        item.id if by_id else path: item for path, item in walk(schema.fields)
+    }
+    pairs = [
+        (item.id, wanted[item.id if by_id else path].id)
+        for path, item in walk(footer.schema.fields)
+        if (item.id if by_id else path) in wanted
+        and item.type == wanted[item.id if by_id else path].type
+    ]
+    own = footer.stats
+    return Stats(
+        {to: own.nulls[id_] for id_, to in pairs if id_ in own.nulls},
+        {to: own.lower[id_] for id_, to in pairs if id_ in own.lower},
+        {to: own.upper[id_] for id_, to in pairs if id_ in own.upper},
+        {to: own.sizes[id_] for id_, to in pairs if id_ in own.sizes},
+    )
+
+
 def footer_of(key: str, size_bytes: int, metadata: pq.FileMetaData) -> Footer:
     """Return what a parsed footer says.
 

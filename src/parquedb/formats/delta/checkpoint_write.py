@@ -24,7 +24,13 @@ from parquedb.formats.delta.paths import (
 )
 from parquedb.formats.delta.protocol import is_true
 from parquedb.formats.delta.state import LogState, read_state
-from parquedb.formats.delta.wire import encode_metadata, encode_protocol, encode_txn
+from parquedb.formats.delta.wire import (
+    Vector,
+    encode_metadata,
+    encode_protocol,
+    encode_txn,
+    encode_vector,
+)
 from parquedb.storage.store import Store
 
 _STRINGS = pa.map_(pa.string(), pa.string())
@@ -52,14 +58,21 @@ _TXN = pa.struct([("appId", pa.string()), ("version", pa.int64()), ("lastUpdated
 _DOMAIN = pa.struct(
     [("domain", pa.string()), ("configuration", pa.string()), ("removed", pa.bool_())]
 )
+_VECTOR = pa.struct(
+    [
+        ("storageType", pa.string()),
+        ("pathOrInlineDv", pa.string()),
+        ("offset", pa.int32()),
+        ("sizeInBytes", pa.int32()),
+        ("cardinality", pa.int64()),
+    ]
+)
 
 
 def can_checkpoint(state: LogState) -> bool:
     """Whether a checkpoint of this table can be written with all that its properties ask for."""
-    return (
-        state.metadata is not None
-        and not is_true(state.metadata, "delta.checkpoint.writeStatsAsStruct")
-        and all(add.vector is None for add in state.live.values())
+    return state.metadata is not None and not is_true(
+        state.metadata, "delta.checkpoint.writeStatsAsStruct"
     )
 
 
@@ -87,8 +100,8 @@ def write_checkpoint(store: Store, folder: str, version: int | None = None) -> i
     state = read_state(store, folder, listing, wanted)
     if not can_checkpoint(state):
         raise UnsupportedError(
-            f"the Delta table {folder!r} wants parsed statistics or deletion vectors in its "
-            "checkpoints; create the checkpoint with the program that writes the table",
+            f"the Delta table {folder!r} wants parsed statistics in its checkpoints; create the "
+            "checkpoint with the program that writes the table",
             feature="checkpoint",
         )
     return write_state_checkpoint(store, state, with_hint=wanted == listing.latest)
@@ -167,6 +180,7 @@ def _adds(state: LogState) -> pa.StructArray:
     }
     if as_json.lower() != "false":
         columns["stats"] = pa.array([add.stats for add in adds], pa.string())
+    _put_vectors(columns, [add.vector for add in adds])
     return pa.StructArray.from_arrays(list(columns.values()), list(columns))
 
 
@@ -183,7 +197,14 @@ def _removes(state: LogState) -> pa.StructArray:
         "partitionValues": _maps([gone.partition_values for gone in removes]),
         "size": pa.array([gone.size for gone in removes], pa.int64()),
     }
+    _put_vectors(columns, [gone.vector for gone in removes])
     return pa.StructArray.from_arrays(list(columns.values()), list(columns))
+
+
+def _put_vectors(columns: dict[str, Any], vectors: Sequence[Vector | None]) -> None:
+    if any(vector is not None for vector in vectors):
+        bodies = [None if vector is None else encode_vector(vector) for vector in vectors]
+        columns["deletionVector"] = pa.array(bodies, _VECTOR)
 
 
 def _maps(maps: Sequence[Mapping[str, str | None] | None]) -> Any:

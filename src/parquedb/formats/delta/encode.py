@@ -15,10 +15,16 @@ from parquedb.formats.delta.protocol import (
     BASIC,
     is_true,
     supports,
-    with_timestamp_ntz,
+    with_feature,
 )
 from parquedb.formats.delta.schema import encode_schema, has_timestamp_ntz
 from parquedb.formats.delta.table import Columns, Table, check_types, same_columns
+from parquedb.formats.delta.vectors import (
+    VectorWriter,
+    WrittenVector,
+    tighten_stats,
+    widen_stats,
+)
 from parquedb.formats.delta.wire import (
     Actions,
     Add,
@@ -54,6 +60,7 @@ KEEP_HISTORY: Mapping[str, str] = {
 }
 """Properties of a new table: its history is older than any default retention."""
 
+_ENABLED = "delta.enableDeletionVectors"
 ENGINE = f"ParqueDB/{__version__}"
 
 
@@ -66,6 +73,13 @@ class _Folded:
     properties: dict[str, str | None] = field(default_factory=dict)
     added: dict[str, DataFile] = field(default_factory=dict)
     removed: dict[str, DataFile | None] = field(default_factory=dict)
+    changed: dict[str, WrittenVector] = field(default_factory=dict)
+    vectors: Mapping[str, WrittenVector] = field(default_factory=dict)
+
+    @property
+    def has_vectors(self) -> bool:
+        """Whether rows of a file are deleted by a vector."""
+        return any(one.vector is not None for one in self.vectors.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +100,7 @@ def encode_commit(
     marks: Marks,
     new_id: Callable[[], str],
     properties: Mapping[str, str],
+    vectors: VectorWriter,
 ) -> tuple[bytes, int]:
     """Encode a commit as the next version of a table, and apply it to the table.
 
@@ -95,18 +110,21 @@ def encode_commit(
         marks: What to record besides.
         new_id: Makes the id of a new table.
         properties: Properties of a new table.
+        vectors: Takes the deletion vectors.
 
     Returns:
         The commit file's bytes and its time, milliseconds since the epoch.
 
     Raises:
         UnsupportedError: A change cannot be expressed.
+        FormatError: Deletes that the commit refers to are missing or damaged.
     """
     at_ms = max(commit.at_ms, table.at_ms + 1)
     version = table.log.version + 1
-    folded = _fold(table, commit)
+    known = None if table.columns is None else table.columns.schema
+    folded = _fold(table, commit, vectors.encode(commit, table.log.live, known))
     metadata = _next_metadata(table, folded, at_ms, new_id, properties)
-    protocol = _next_protocol(table, folded.schema)
+    protocol = _next_protocol(table, folded)
     same_rows = commit.operation is Operation.REPLACE
     removes = _encode_removes(table, folded, at_ms, data_change=not same_rows)
     adds = _encode_adds(table, folded, at_ms, data_change=not same_rows)
@@ -136,11 +154,12 @@ def encode_commit(
     return data, at_ms
 
 
-def _fold(table: Table, commit: Commit) -> _Folded:
+def _fold(table: Table, commit: Commit, vectors: Mapping[str, WrittenVector]) -> _Folded:
     columns = table.columns
     folded = _Folded(
         EMPTY if columns is None else columns.schema,
         UNPARTITIONED if columns is None else columns.spec,
+        vectors=vectors,
     )
     live = table.log.live
     if commit.base:
@@ -148,17 +167,17 @@ def _fold(table: Table, commit: Commit) -> _Folded:
     for change in commit.changes:
         match change:
             case AddFile(file):
-                if file.deletes:
-                    raise _has_deletes(file.path)
                 folded.added[file.path] = file
                 folded.removed.pop(file.path, None)
+                folded.changed.pop(file.path, None)
             case RemoveFile(file):
                 folded.added.pop(file.path, None)
+                folded.changed.pop(file.path, None)
                 if file.path in live:
                     folded.removed[file.path] = file
-            case SetDeletes(path, deletes):
-                if deletes:
-                    raise _has_deletes(path)
+            case SetDeletes(path):
+                if path not in folded.added:
+                    folded.changed[path] = vectors[path]
             case SetSchema(schema):
                 folded.schema = schema
             case SetPartitioning(spec):
@@ -196,6 +215,8 @@ def _next_metadata(
                 "begin with a commit that makes the whole table"
             )
         configuration = {**KEEP_HISTORY, **properties, **_present(updates)}
+        if folded.has_vectors:
+            configuration[_ENABLED] = "true"
         return Metadata(
             new_id(), encode_schema(columns.fitted), names, configuration, at_ms
         )  # fmt: skip
@@ -212,6 +233,8 @@ def _next_metadata(
     configuration = {
         k: v for k, v in before.configuration.items() if updates.get(k, v) is not None
     } | _present(updates)
+    if folded.has_vectors:  # else some readers return deleted rows
+        configuration[_ENABLED] = "true"
     after = replace(
         before, schema=schema_text, partition_columns=names, configuration=configuration
     )
@@ -230,11 +253,13 @@ def _survivors(table: Table, folded: _Folded) -> list[str]:
     return [key for key in table.log.live if key not in folded.removed and key not in folded.added]
 
 
-def _next_protocol(table: Table, schema: Schema) -> Protocol | None:
+def _next_protocol(table: Table, folded: _Folded) -> Protocol | None:
     before = table.log.protocol
     after = BASIC if before is None else before
-    if has_timestamp_ntz(schema):
-        after = with_timestamp_ntz(after)
+    if has_timestamp_ntz(folded.schema):
+        after = with_feature(after, "timestampNtz")
+    if folded.has_vectors:
+        after = with_feature(after, "deletionVectors")
     return None if after == before else after
 
 
@@ -253,6 +278,7 @@ def _encode_adds(table: Table, folded: _Folded, at_ms: int, *, data_change: bool
                 "know; rewrite the file, or migrate without partitioning",
                 feature="partitionEvolution",
             )
+        vector, stats = folded.vectors[key].vector, encode_stats(file.rows, file.stats)
         adds.append(
             Add(
                 encode_data_path(folder, key),
@@ -260,22 +286,36 @@ def _encode_adds(table: Table, folded: _Folded, at_ms: int, *, data_change: bool
                 file.size_bytes,
                 at_ms if file.modified_at_ms is None else file.modified_at_ms,
                 data_change,
-                encode_stats(file.rows, file.stats),
+                stats if vector is None else widen_stats(stats, file.rows),
+                None,
+                vector,
             )
         )
+    for key, written in folded.changed.items():
+        live, vector = table.log.live[key], written.vector
+        recorded = live.stats
+        if written.stats is not None:
+            recorded = encode_stats(written.rows, written.stats)
+        stats = tighten_stats(recorded) if vector is None else widen_stats(recorded, written.rows)
+        adds.append(live._replace(vector=vector, stats=stats, data_change=data_change))
     return adds
 
 
 def _encode_removes(
     table: Table, folded: _Folded, at_ms: int, *, data_change: bool
 ) -> list[Remove]:
-    removes = []
-    for key in folded.removed:
-        known = table.log.live[key]
-        if known.vector is not None:
-            raise _has_deletes(key)
-        removes.append(Remove(known.path, at_ms, data_change, known.partition_values, known.size))
-    return removes
+    live = table.log.live
+    gone = [live[key] for key in folded.removed]
+    # a file with another vector is another logical file
+    gone += [
+        live[key]
+        for key in (*folded.added, *folded.changed)
+        if key in live and live[key].vector != folded.vectors[key].vector
+    ]
+    return [
+        Remove(one.path, at_ms, data_change, one.partition_values, one.size, one.vector)
+        for one in gone
+    ]
 
 
 def _check_feed(
@@ -342,11 +382,3 @@ def _commit_info(
 
 def _present(updates: Mapping[str, str | None]) -> dict[str, str]:
     return {key: value for key, value in updates.items() if value is not None}
-
-
-def _has_deletes(path: str) -> UnsupportedError:
-    return UnsupportedError(
-        f"{path!r} has row-level deletes, which are not written to Delta tables yet; compact the "
-        "source table first",
-        feature="deletionVectors",
-    )

@@ -166,7 +166,7 @@ FEATURES: tuple[Feature, ...] = (
         "a file has a deletion vector",
         _REFUSED,
         "A table that supports the feature and has no vector is read as any other.",
-        read=False,
+        write=True,
     ),
     _feature(
         "timestampNtz",

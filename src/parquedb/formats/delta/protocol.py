@@ -122,19 +122,17 @@ def check_writable(
                 raise _refusal(folder, feature, f"is used by column {'.'.join(path)!r}")
 
 
-def with_timestamp_ntz(protocol: Protocol) -> Protocol:
-    """Return a protocol that also allows timestamps without a zone; nothing is lowered."""
+def with_feature(protocol: Protocol, feature: str) -> Protocol:
+    """Return a protocol that also allows a feature of readers and writers; nothing is lowered."""
     readers = set(protocol.reader_features or ())
     if protocol.reader == 2:
         readers.add("columnMapping")
     writers = set(protocol.writer_features or ())
     if protocol.writer < 7:
         writers.update(_legacy_features(protocol.writer))
-    if "timestampNtz" in readers and protocol.reader == 3:
+    if feature in readers and protocol.reader == 3:
         return protocol
-    return Protocol(
-        3, 7, _ordered(readers | {"timestampNtz"}), _ordered(writers | readers | {"timestampNtz"})
-    )
+    return Protocol(3, 7, _ordered(readers | {feature}), _ordered(writers | readers | {feature}))
 
 
 def supports(protocol: Protocol, feature: str) -> bool:

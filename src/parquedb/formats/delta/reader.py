@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import bisect
-import uuid
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -25,11 +24,13 @@ from parquedb.formats.delta.paths import (
 )
 from parquedb.formats.delta.state import read_commit, read_state
 from parquedb.formats.delta.timeline import Era, Moment, Timeline, build_file
-from parquedb.formats.delta.wire import Actions, Add, Vector
+from parquedb.formats.delta.vectors import vector_key
+from parquedb.formats.delta.wire import Actions, Add
 from parquedb.log.change import (
     AddFile,
     Change,
     RemoveFile,
+    SetDeletes,
     SetPartitioning,
     SetProperties,
     SetSchema,
@@ -39,12 +40,7 @@ from parquedb.log.ports import Lineage, Version, operation_of
 from parquedb.log.snapshot import Snapshot
 from parquedb.model.files import DataFile
 from parquedb.model.format import Format
-from parquedb.storage.keys import join
 from parquedb.storage.store import Store
-
-_Z85 = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
-_B85 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&()*+-;<=>?@^_`{|}~"
-_FROM_Z85 = str.maketrans(_Z85, _B85)
 
 
 def exists(store: Store, folder: str) -> bool:
@@ -212,8 +208,9 @@ class DeltaReader:
             vectors = [add.vector for add in actions.adds if add.vector]
             vectors += [gone.vector for gone in actions.removes if gone.vector]
             paths = [add.path for add in actions.adds] + [gone.path for gone in actions.removes]
-            paths += [path for path in map(_vector_path, vectors) if path is not None]
             found.update(parse_data_path(root, folder, p) for p in (*paths, *actions.cdc_paths))
+            keys = (vector_key(root, folder, vector) for vector in vectors)
+            found.update(key for key in keys if key is not None)
         return frozenset(found)
 
     def _commit(
@@ -265,6 +262,12 @@ class DeltaReader:
             file = build_file(root, folder, era, add)
             known = live.get(key)
             if known == file:
+                continue
+            if known is not None and known.deletes != file.deletes and _same_data(known, file):
+                live[key] = replace(known, deletes=file.deletes)
+                changes.append(SetDeletes(key, file.deletes))
+                removed += 1
+                added += _deleted(file) < _deleted(known)
                 continue
             if known is not None:  # added again, to update what is recorded of it
                 changes.append(RemoveFile(known))
@@ -342,6 +345,18 @@ def _metadata_changes(era: Era, before: Era | None, *, opening: bool) -> list[Ch
     return changes
 
 
+def _same_data(known: DataFile, file: DataFile) -> bool:
+    return (known.size_bytes, known.partition, known.spec_id) == (
+        file.size_bytes,
+        file.partition,
+        file.spec_id,
+    )
+
+
+def _deleted(file: DataFile) -> int:
+    return sum(deletes.rows for deletes in file.deletes)
+
+
 def _last_by_key(
     root: str, folder: str, actions: Actions
 ) -> tuple[dict[str, Add], dict[str, None]]:
@@ -367,16 +382,3 @@ def _count_rows(add: Add, location: str) -> int | None:
     if rows is None or add.vector is None:
         return rows
     return int(rows) - add.vector.rows
-
-
-def _vector_path(vector: Vector) -> str | None:
-    """Return a deletion vector's file (PROTOCOL.md, "Derived Fields"); None for an inline one."""
-    text = vector.path_or_inline
-    match vector.storage:
-        case "u":
-            identity = uuid.UUID(bytes=base64.b85decode(text[-20:].translate(_FROM_Z85)))
-            return join(text[:-20], f"deletion_vector_{identity}.bin")
-        case "p":
-            return text
-        case _:
-            return None

@@ -17,6 +17,7 @@ from parquedb.formats.delta.wire import (
     Protocol,
     Remove,
     Txn,
+    Vector,
     parse_commit,
 )
 from parquedb.storage.store import Store
@@ -33,7 +34,7 @@ class LogState:
         protocol: The newest protocol.
         metadata: The newest metadata.
         live: Files of the table, by key.
-        tombstones: Files removed, by key.
+        tombstones: Files removed, by key and the identity of their deletion vector.
         txns: Applications' progress, by application.
         domains: Metadata domains, by name.
     """
@@ -44,7 +45,7 @@ class LogState:
     protocol: Protocol | None = None
     metadata: Metadata | None = None
     live: dict[str, Add] = field(default_factory=dict)
-    tombstones: dict[str, Remove] = field(default_factory=dict)
+    tombstones: dict[tuple[str, str | None], Remove] = field(default_factory=dict)
     txns: dict[str, Txn] = field(default_factory=dict)
     domains: dict[str, Domain] = field(default_factory=dict)
 
@@ -56,10 +57,10 @@ class LogState:
         for remove in actions.removes:
             key = parse_data_path(root, folder, remove.path)
             self.live.pop(key, None)
-            self.tombstones[key] = remove
+            self.tombstones[key, _identity(remove.vector)] = remove
         for add in actions.adds:
             key = parse_data_path(root, folder, add.path)
-            self.tombstones.pop(key, None)
+            self.tombstones.pop((key, _identity(add.vector)), None)
             self.live[key] = add
         for txn in actions.txns:
             self.txns[txn.app_id] = txn
@@ -69,6 +70,10 @@ class LogState:
             else:
                 self.domains[domain.name] = domain
         self.version = version
+
+
+def _identity(vector: Vector | None) -> str | None:
+    return None if vector is None else vector.identity
 
 
 def read_state(store: Store, folder: str, listing: Listing, version: int) -> LogState:

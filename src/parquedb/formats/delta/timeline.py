@@ -24,6 +24,7 @@ from parquedb.formats.delta.protocol import find_read_refusal, has_in_commit_tim
 from parquedb.formats.delta.schema import FieldMetadata, IdBook, ParsedSchema, parse_schema
 from parquedb.formats.delta.stats import StatsParser, compile_stats_parser
 from parquedb.formats.delta.values import compile_partition_parser
+from parquedb.formats.delta.vectors import parse_deletes
 from parquedb.formats.delta.wire import Actions, Add, CommitInfo, Metadata, Protocol, parse_head
 from parquedb.model.files import DataFile, Value
 from parquedb.model.partition import PartitionField, PartitionSpec
@@ -269,15 +270,10 @@ def build_file(root: str, folder: str, era: Era, add: Add) -> DataFile:
 
     Raises:
         FormatError: Statistics or partition values do not follow the specification.
-        UnsupportedError: It has a deletion vector or lies outside the storage root.
+        UnsupportedError: It or its deletion vector lies outside the storage root.
     """
     path = parse_data_path(root, folder, add.path)
-    if add.vector is not None:
-        raise UnsupportedError(
-            f"{path!r} has rows that are deleted by a deletion vector (deletionVectors); purge "
-            "the table first (REORG TABLE … APPLY (PURGE)) and try again",
-            feature="deletionVectors",
-        )
+    deletes = () if add.vector is None else parse_deletes(root, folder, add.vector)
     spec = era.spec
     partition: tuple[Value | None, ...] = ()
     if spec.fields or add.partition_values:
@@ -288,7 +284,9 @@ def build_file(root: str, folder: str, era: Era, add: Add) -> DataFile:
         if not spec.fields and frozenset(add.partition_values) in era.specs:
             spec, partition = _older_partition(folder, era, add)  # not re-keyed since
     rows, stats = (None, None) if add.stats is None else era.parse_stats(add.stats)
-    return DataFile(path, add.size, rows, partition, spec.spec_id, stats, add.modified_at_ms)
+    return DataFile(
+        path, add.size, rows, partition, spec.spec_id, stats, add.modified_at_ms, deletes
+    )
 
 
 def _older_partition(

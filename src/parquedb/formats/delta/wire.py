@@ -70,6 +70,14 @@ class Vector(NamedTuple):
     storage: str
     path_or_inline: str
     rows: int
+    offset: int | None = None
+    size: int = 0
+
+    @property
+    def identity(self) -> str:
+        """Its ``uniqueId`` (PROTOCOL.md, "Derived Fields")."""
+        at = "" if self.offset is None else f"@{self.offset}"
+        return f"{self.storage}{self.path_or_inline}{at}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,7 +289,22 @@ def parse_vector(body: Json | None) -> Vector | None:
     """Parse a ``deletionVector`` descriptor."""
     if body is None:
         return None
-    return Vector(body["storageType"], body["pathOrInlineDv"], int(body["cardinality"]))
+    offset = body.get("offset")
+    return Vector(
+        body["storageType"],
+        body["pathOrInlineDv"],
+        int(body["cardinality"]),
+        None if offset is None else int(offset),
+        int(body["sizeInBytes"]),
+    )
+
+
+def encode_vector(vector: Vector) -> Json:
+    """Return a ``deletionVector`` descriptor."""
+    body: Json = {"storageType": vector.storage, "pathOrInlineDv": vector.path_or_inline}
+    if vector.offset is not None:
+        body["offset"] = vector.offset
+    return body | {"sizeInBytes": vector.size, "cardinality": vector.rows}
 
 
 def encode_protocol(protocol: Protocol) -> Json:
@@ -316,8 +339,8 @@ def encode_txn(txn: Txn) -> Json:
 
 
 def encode_add(add: Add) -> Json:
-    """Return the body of an ``add`` action without a deletion vector."""
-    return {
+    """Return the body of an ``add`` action."""
+    body: Json = {
         "path": add.path,
         "partitionValues": dict(add.partition_values),
         "size": add.size,
@@ -325,11 +348,12 @@ def encode_add(add: Add) -> Json:
         "dataChange": add.data_change,
         "stats": add.stats,
     }
+    return body if add.vector is None else body | {"deletionVector": encode_vector(add.vector)}
 
 
 def encode_remove(remove: Remove) -> Json:
-    """Return the body of a ``remove`` action without a deletion vector."""
-    return {
+    """Return the body of a ``remove`` action."""
+    body: Json = {
         "path": remove.path,
         "deletionTimestamp": remove.removed_at_ms,
         "dataChange": remove.data_change,
@@ -337,6 +361,9 @@ def encode_remove(remove: Remove) -> Json:
         "partitionValues": dict(remove.partition_values or {}),
         "size": remove.size,
     }
+    if remove.vector is None:
+        return body
+    return body | {"deletionVector": encode_vector(remove.vector)}
 
 
 def encode_lines(actions: Iterable[Json]) -> bytes:

@@ -14,6 +14,7 @@ from parquedb.formats.delta.protocol import check_writable
 from parquedb.formats.delta.reader import DeltaReader, exists
 from parquedb.formats.delta.state import LogState
 from parquedb.formats.delta.table import Table, read_table
+from parquedb.formats.delta.vectors import VectorWriter
 from parquedb.log.commit import Commit, Operation
 from parquedb.log.ports import Committed, Conflict
 from parquedb.model.format import Format
@@ -80,13 +81,15 @@ class DeltaWriter:
             after = self._table or table
             return Committed(-1 if after.version is None else after.version, 0)
         first = table.log.version + 1
-        items = self._encode(table, commits, completed_at_ms, properties or {})
+        items, vectors = self._encode(table, commits, completed_at_ms, properties or {})
         self._table = None  # until it is known how far the log came
+        if vectors:
+            self._store.put_many(vectors)
         created = self._store.create_many(items)
         if created < len(items):
             return Conflict(self._newest(), created)
         self._table = table
-        written = sum(len(item.data) for item in items) + self._checkpoint(table)
+        written = sum(len(item.data) for item in (*items, *vectors)) + self._checkpoint(table)
         return Committed(first + len(items) - 1, written)
 
     def set_completed(self, completed_at_ms: int | None) -> None:
@@ -102,7 +105,8 @@ class DeltaWriter:
                 self._table = table
                 return
             commit = Commit(table.log.version + 1, self._ambient.now_ms(), Operation.METADATA, ())
-            item = self._encode_one(table, commit, Marks(completed_at_ms or 0), {})
+            vectors = VectorWriter(self._store, self._folder, self._ambient)
+            item = self._encode_one(table, commit, Marks(completed_at_ms or 0), {}, vectors)
             self._table = None
             if self._store.create_many([item]) == 1:
                 self._table = table
@@ -117,26 +121,36 @@ class DeltaWriter:
         commits: Sequence[Commit],
         completed_at_ms: int | None,
         properties: Mapping[str, str],
-    ) -> list[NewObject]:
-        """Encode all commits before any is written; the table is then at the last one."""
+    ) -> tuple[list[NewObject], list[NewObject]]:
+        """Encode all commits before any is written; the table is then at the last one.
+
+        Returns:
+            The commits, and the files with deletion vectors that they refer to.
+        """
         self._table = None
         recorded = table.log.txns.get(COMPLETED_APP)
         withdraw = recorded is not None and recorded.version > 0
         items = []
+        vectors = VectorWriter(self._store, self._folder, self._ambient)
         for index, commit in enumerate(commits):
             marks = Marks()
             if index == len(commits) - 1 and completed_at_ms is not None:
                 marks = Marks(completed_at_ms)
             elif withdraw and commit.origin is not None:
                 marks, withdraw = Marks(0), False
-            items.append(self._encode_one(table, commit, marks, properties))
-        return items
+            items.append(self._encode_one(table, commit, marks, properties, vectors))
+        return items, vectors.objects
 
     def _encode_one(
-        self, table: Table, commit: Commit, marks: Marks, properties: Mapping[str, str]
+        self,
+        table: Table,
+        commit: Commit,
+        marks: Marks,
+        properties: Mapping[str, str],
+        vectors: VectorWriter,
     ) -> NewObject:
         data, at_ms = encode_commit(
-            table, commit, marks, lambda: str(self._ambient.new_uuid()), properties
+            table, commit, marks, lambda: str(self._ambient.new_uuid()), properties, vectors
         )
         return NewObject(commit_key(self._folder, table.log.version), data, at_ms)
 

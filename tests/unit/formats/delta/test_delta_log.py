@@ -23,7 +23,6 @@ from parquedb.log.change import (
     AddFile,
     Change,
     RemoveFile,
-    SetDeletes,
     SetPartitioning,
     SetProperties,
     SetSchema,
@@ -31,7 +30,7 @@ from parquedb.log.change import (
 from parquedb.log.commit import Commit, Operation, Origin
 from parquedb.log.ports import Committed, Conflict
 from parquedb.log.replay import replay
-from parquedb.model.files import DataFile, InlineVector
+from parquedb.model.files import DataFile
 from parquedb.model.format import Format
 from parquedb.model.partition import BucketTransform, PartitionField, PartitionSpec
 from parquedb.model.schema import Identity, Schema
@@ -273,9 +272,6 @@ REFUSED: dict[str, tuple[Json, Json, list[Json]]] = {
         _metadata(configuration=MAPPING),
         [],
     ),
-    "deletionVectors": (
-        _protocol("deletionVectors"), _metadata(), [_add("x", 5, deletionVector=VECTOR)]
-    ),
     "variantType": (_protocol("variantType"), _metadata(("v", "variant")), []),
     "typeWidening": (_protocol("typeWidening"), _metadata(("d", "double", WIDENED)), []),
     "interval": (PROTOCOL, _metadata(("i", "interval")), []),
@@ -293,9 +289,8 @@ def test_features_that_cannot_be_carried_are_refused_by_name(feature: str) -> No
         assert caught.value.feature == feature
         assert "'t" in str(caught.value) or "column" in str(caught.value)
     assert len(reader.history()) == 1
-    if feature != "deletionVectors":  # the files that have some stay as they are
-        with pytest.raises(UnsupportedError):
-            DeltaWriter(store, "t").append([_append("t/y")], expect=0)
+    with pytest.raises(UnsupportedError):
+        DeltaWriter(store, "t").append([_append("t/y")], expect=0)
     assert exists(store, "t")
     assert DeltaReader(store, "t").latest() == 0
 
@@ -402,7 +397,7 @@ def test_a_checkpoint_holds_the_whole_state() -> None:
     again = read_state(store, "t", reader.listing, 2)
     assert (again.protocol, again.metadata) == (whole.protocol, whole.metadata)
     assert again.live.keys() == whole.live.keys() == {"t/b c", "t/d"}
-    assert again.tombstones.keys() == {"t/a"}
+    assert again.tombstones.keys() == {("t/a", None)}
     assert again.txns == whole.txns
     assert again.domains == whole.domains
     first, second = reader.commits()
@@ -706,13 +701,6 @@ REFUSED_CHANGES: dict[str, tuple[str | None, tuple[Change, ...]]] = {
     "partitioning": (
         "partitionEvolution",
         (SetPartitioning(PartitionSpec(1, (PartitionField(2, "key"),))),),
-    ),
-    "deletes": (
-        "deletionVectors", (SetDeletes("t/a", (InlineVector(b"", 1),)),)
-    ),
-    "file with deletes": (
-        "deletionVectors",
-        (AddFile(replace(_file("t/b"), deletes=(InlineVector(b"", 1),))),),
     ),
     "outside": (None, (AddFile(_file("other/b")),)),
 }  # fmt: skip
