@@ -1,4 +1,7 @@
-"""The main job on real data: native Parquet to Iceberg to Delta, with the history.
+"""The two main jobs on real data: documents that move, and tables that move with their history.
+
+First the airports are documents: created, found, changed, and moved to Iceberg while a writer goes
+on. Then native Parquet to Iceberg to Delta.
 
 The world's airports start as one Parquet file. They move to Iceberg, pyiceberg commits to them,
 and they move on to Delta Lake with every version. Then one question is asked of every version on
@@ -21,9 +24,23 @@ from deltalake import DeltaTable
 from pyiceberg.table import Table
 from pyiceberg.types import BooleanType
 
+from parquedb import DB
 from parquedb.catalog import FilesystemCatalog
 
 LAKE = Path(".demo/lake")
+SHOP = Path(".demo/documents")
+WRITER = f"""
+import time
+from parquedb import DB
+with DB({str(SHOP)!r}) as db:
+    written, end = 0, time.monotonic() + 3
+    while time.monotonic() < end:
+        db.Airports.create({{"name": f"new {{written}}"}})
+        written += 1
+        if written == 1:
+            print("begun", flush=True)
+    print(written, flush=True)
+"""
 QUESTION = """
     SELECT count(*) AS airports, count(DISTINCT country) AS countries,
            round(avg(elevation)) AS mean_elevation,
@@ -34,7 +51,8 @@ QUESTION = """
 def main() -> None:
     """Run the demo."""
     started = time.perf_counter()
-    shutil.rmtree(LAKE, ignore_errors=True)
+    shutil.rmtree(LAKE.parent, ignore_errors=True)
+    documents_move()
     airports = load_airports()
 
     say(f"{airports.num_rows:,} airports as one native Parquet file")
@@ -59,6 +77,36 @@ def main() -> None:
     say("The same question AS OF every version: pyiceberg on Iceberg, delta-rs on Delta")
     ask_both()
     print(f"\nDone in {time.perf_counter() - started:.1f} s. The tables are in {LAKE}.")
+
+
+def documents_move() -> None:
+    """Keep the airports as documents, and move them to Iceberg while a writer goes on."""
+    rows = list(airportsdata.load("ICAO").values())
+    say(f"{len(rows):,} airports as documents")
+    with DB(SHOP) as db:
+        began = time.perf_counter()
+        db.Airports.create_many({"$id": row["icao"], **row} for row in rows)
+        print(f"created in {time.perf_counter() - began:.2f} s")
+        high = db.Airports.find({"country": "CH", "elevation": {"$gt": 4000}}, sort="-elevation")
+        for airport in high:
+            print(f"  {airport.id:<15} {airport.elevation:>6.0f} ft  {airport.name}")
+        db.Airports.update("LSZS", {"$set": {"runways": ["03/21"]}, "$inc": {"elevation": 1}})
+
+        say("They move to Iceberg; another process goes on writing")
+        writer = subprocess.Popen([sys.executable, "-c", WRITER], stdout=subprocess.PIPE, text=True)
+        assert writer.stdout is not None  # as asked for
+        writer.stdout.readline()  # it has begun
+        parquedb("migrate-backend", "--to=iceberg", storage=SHOP)
+        said, _ = writer.communicate()
+        written = int(said)
+        db.flush()
+        found = db.Airports.count()
+    print(f"{written} airports were added meanwhile, {found:,} are there")
+    catalog = FilesystemCatalog("shop", warehouse=SHOP.resolve().as_uri())
+    by_pyiceberg = catalog.load_table(("default", "airports")).scan().to_arrow().num_rows
+    print(f"pyiceberg reads {by_pyiceberg:,}")
+    if not len(rows) + written == found == by_pyiceberg:
+        sys.exit("Some airports are missing.")
 
 
 def load_airports() -> pa.Table:
@@ -111,10 +159,10 @@ def answer(airports: pa.Table) -> tuple[object, ...]:
     return row
 
 
-def parquedb(*arguments: str) -> None:
+def parquedb(*arguments: str, storage: Path = LAKE) -> None:
     """Run the command line and show it."""
     print(f"$ parquedb {' '.join(arguments)}", flush=True)
-    command = [sys.executable, "-m", "parquedb", *arguments, f"--storage={LAKE}"]
+    command = [sys.executable, "-m", "parquedb", *arguments, f"--storage={storage}"]
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
 
 
