@@ -296,7 +296,7 @@ class DB:
     def snapshot(self, version: int | str | datetime | None = None) -> DatabaseSnapshot:
         """Return the database as it is now, for reading only, or as :meth:`as_of` does.
 
-        A collection is taken when it is first asked for, and does not change from then on.
+        No later write changes it. All collections are taken at once, one after the other.
         """
         return self._past(version)
 
@@ -391,9 +391,9 @@ class DB:
         from parquedb.documents.past import DatabaseSnapshot  # noqa: PLC0415
         from parquedb.query.statement import run_sql  # noqa: PLC0415
 
-        return DatabaseSnapshot(
-            self.collection, self.collections, functools.partial(run_sql, self._duck), moment
-        )
+        sql = functools.partial(run_sql, self._duck)
+        now_us = self._ambient.now_us()
+        return DatabaseSnapshot(self.collection, self.collections, sql, moment, now_us)
 
     def _kept(self, name: str | None) -> tuple[str, ...]:
         return self.collections() if name is None else (self._namespace(name),)

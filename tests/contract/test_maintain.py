@@ -576,6 +576,20 @@ def test_the_database_as_it_was(where):
     assert db.as_of(datetime.now(UTC)).users.get("p0001").age == -1
 
 
+def test_a_database_snapshot_is_taken_at_once(db):
+    db.users.create_many(people(3))
+    db.posts.create({"title": "One"})
+    past = db.snapshot()
+    db.users.update_many({}, {"$set": {"age": -1}})
+    db.posts.delete_many({}, hard=True)
+    db.tags.create({"name": "new"})
+    assert past.users.distinct("age") == [0, 1, 2]
+    assert past.posts.count() == 1
+    assert past.tags.count() == 0
+    assert past.sql("SELECT count(*) AS n FROM posts").to_pylist() == [{"n": 1}]
+    assert repr(past) == "<DatabaseSnapshot as of its opening>"
+
+
 def test_the_database_at_a_version(where):
     if where.backend == "native":
         pytest.skip("native Parquet keeps no history")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Annotated, Any
+from contextlib import nullcontext
+from typing import Annotated, Any, BinaryIO
 
 import typer
 
@@ -20,7 +21,13 @@ from parquedb.cli.options import (
     StorageOption,
     WarehouseOption,
 )
-from parquedb.cli.output import print_documents_table, print_json, shown_documents, size_of
+from parquedb.cli.output import (
+    print_documents_table,
+    print_json,
+    shown_documents,
+    size_of,
+    until_nobody_reads,
+)
 from parquedb.errors import InvalidInputError
 
 STANDARD = "-"
@@ -189,6 +196,7 @@ def export(
     with (
         open_database(storage, warehouse, location) as db,
         shown_documents(f"{namespace}: written", quiet=as_json or to_standard) as show,
+        until_nobody_reads() if to_standard else nullcontext(),
     ):
         done = db.export_file(
             namespace,
@@ -202,6 +210,8 @@ def export(
                 on_progress=show,
             ),
         )
+    if to_standard:
+        return
     if as_json:
         print_json(
             {
@@ -213,7 +223,7 @@ def export(
                 "bytes": done.size_bytes,
             }
         )
-    elif not to_standard:
+    else:
         typer.echo(f"{namespace}: {done.documents} documents, {size_of(done.size_bytes)}: {file}")
 
 
@@ -231,20 +241,22 @@ def _print_documents(
         return
     texts = _texts(documents, extended=extended)
     out = sys.stdout.buffer
-    if not as_json:
+    with until_nobody_reads():
+        if as_json:
+            _write_list(out, key, texts)
+            return
         for text in texts:
             out.write(text + b"\n")
-        out.flush()
-        return
+
+
+def _write_list(out: BinaryIO, key: str, texts: Iterator[bytes]) -> None:
     first = next(texts, None)
     out.write(b'{"%b": [' % key.encode())
     if first is not None:
         out.write(b"\n" + first)
-        for text in texts:
-            out.write(b",\n" + text)
+        out.writelines(b",\n" + text for text in texts)
         out.write(b"\n")
     out.write(b"]}\n")
-    out.flush()
 
 
 def _texts(documents: Iterable[Mapping[str, Any]], *, extended: bool) -> Iterator[bytes]:

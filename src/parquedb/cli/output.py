@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,19 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 def print_json(document: Mapping[str, object]) -> None:
     """Print one JSON document on standard output."""
     sys.stdout.write(json.dumps(document, indent=2, default=str) + "\n")
+
+
+@contextmanager
+def until_nobody_reads() -> Iterator[None]:
+    """Write to standard output in a ``with`` block, which ends early once nobody reads it.
+
+    ``parquedb query … | head`` has what it wanted then: that is no failure.
+    """
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def print_error(message: str) -> None:

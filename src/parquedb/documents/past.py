@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from parquedb.documents.image import instant
 from parquedb.documents.reading import Reading, parse_as_of
 from parquedb.documents.relations import Relations
 from parquedb.documents.rules import CollectionRules
 from parquedb.documents.searching import AsOf, Searching
 from parquedb.documents.transaction import Transactions
-from parquedb.errors import StateError
+from parquedb.errors import ParqueDBError, StateError
 from parquedb.namespace.live import LiveNamespace
 from parquedb.namespace.past import PastNamespace
 
@@ -82,13 +84,13 @@ class CollectionSnapshot(Searching):
 class DatabaseSnapshot:
     """A database as it was. Its collections read like collections; nothing can be written.
 
-    A collection is taken when it is first asked for; it does not change from then on.
-
     Args:
         collection: Returns a collection as it is now.
         names: Returns the names of all collections.
         sql: Runs SQL over namespaces.
-        as_of: A version, of every collection its own, or a time.
+        as_of: A version, of every collection its own, or a time. None is now: all collections are
+            taken at once, one after the other.
+        now_us: The time, microseconds since the epoch.
     """
 
     def __init__(
@@ -97,6 +99,7 @@ class DatabaseSnapshot:
         names: Callable[[], tuple[str, ...]],
         sql: Callable[[Mapping[str, PastNamespace], str, object], pyarrow.Table],
         as_of: AsOf,
+        now_us: int,
     ) -> None:
         if as_of is not None:
             parse_as_of(as_of)
@@ -107,6 +110,12 @@ class DatabaseSnapshot:
         self._relations = Relations(self.collection)
         self._lock = threading.Lock()
         self._taken: dict[str, CollectionSnapshot] = {}
+        self._moment = as_of
+        if as_of is None:
+            for name in names():
+                with contextlib.suppress(ParqueDBError):  # raised when it is asked for
+                    self.collection(name)
+            self._moment = instant(now_us)  # what comes into being later was not there yet
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} as of {_shown(self.as_of)}>"
@@ -132,7 +141,7 @@ class DatabaseSnapshot:
         with self._lock:
             if live.name not in self._taken:
                 self._taken[live.name] = CollectionSnapshot(
-                    live.space, live.rules, self._relations, self.as_of
+                    live.space, live.rules, self._relations, self._moment
                 )
             return self._taken[live.name]
 
