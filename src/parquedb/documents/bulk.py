@@ -15,8 +15,10 @@ import pyarrow as pa
 from parquedb.documents.ids import Ulids
 from parquedb.documents.image import GIVEN_NAMES, is_actor, new_image
 from parquedb.documents.rules import CollectionRules
+from parquedb.documents.unique import UniqueBatches
 from parquedb.errors import AlreadyExistsError, CommitUnknownError, ConflictError, ParqueDBError
 from parquedb.model.schema import Schema
+from parquedb.namespace.base import staged_source
 from parquedb.namespace.entry import Staged, Write
 from parquedb.namespace.joined import goes_with
 from parquedb.namespace.live import LiveNamespace
@@ -81,6 +83,23 @@ class Stager:
                     "meanwhile; write the documents again"
                 )
 
+    def covered(self, ids: Iterable[str]) -> dict[str, Document]:
+        """Return the staged documents of ids that the tail has something about.
+
+        Where a document was removed and the base still has it, a note of that in the tail hides
+        the rows of its id, those of the new files too: the entry must hold these itself.
+        """
+        space = self._space
+        overlay = space.view().overlay
+        wanted = [id_ for id_ in ids if id_ in overlay]
+        found: dict[str, Document] = {}
+        for staged in self.staged if wanted else ():
+            file = space.staged_file(staged)
+            source = staged_source(file.file, file.schema)
+            documents = ((id_, space.blocks.get(source, id_)) for id_ in wanted)
+            found |= {id_: document for id_, document in documents if document is not None}
+        return found
+
     def discard(self) -> None:
         """Delete the files."""
         for staged in self.staged:
@@ -115,7 +134,7 @@ def create_documents(
     chosen: list[str],
     put: Callable[[Sequence[Document]], object],
     check_free: Callable[[Sequence[str]], None],
-    check_unique: Callable[[list[Document]], None] | None,
+    unique: UniqueBatches | None,
 ) -> list[str]:
     """Write new documents, all or none.
 
@@ -125,7 +144,7 @@ def create_documents(
         chosen: Ids that were not made but chosen, filled as ``images`` is consumed.
         put: Writes a few of them through the journal.
         check_free: Raises if one of some ids is taken; called again at the very end.
-        check_unique: Raises if a unique value is taken; called for each batch before it is staged.
+        unique: Makes sure that unique values are free, if there are any.
 
     Returns:
         Their ids in the order given.
@@ -138,7 +157,7 @@ def create_documents(
         put(first)
         return [image["$id"] for image in first]
     with _rare_collections():
-        return _create_staged(space, first, images, chosen, check_free, check_unique)
+        return _create_staged(space, first, images, chosen, check_free, unique)
 
 
 def _create_staged(
@@ -147,7 +166,7 @@ def _create_staged(
     images: Iterator[Document],
     chosen: list[str],
     check_free: Callable[[Sequence[str]], None],
-    check_unique: Callable[[list[Document]], None] | None,
+    unique: UniqueBatches | None,
 ) -> list[str]:
     ids: list[str] = []
     stager = Stager(space)
@@ -155,8 +174,8 @@ def _create_staged(
     def batches() -> Iterator[list[Document]]:
         batch = first
         while batch:
-            if check_unique is not None:
-                check_unique(batch)
+            if unique is not None:
+                unique.check({image["$id"]: image for image in batch})
             ids.extend([image["$id"] for image in batch])
             yield batch
             batch = list(itertools.islice(images, _CHUNK))
@@ -171,7 +190,9 @@ def _create_staged(
     def build() -> Write:
         stager.check()
         check_free(ordered)
-        return Write({}, tuple(stager.staged))
+        if unique is not None:
+            unique.check_again()
+        return Write(stager.covered(ordered), tuple(stager.staged))
 
     try:
         space.write(build)

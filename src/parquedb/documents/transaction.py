@@ -27,7 +27,7 @@ class Transaction:
 
     def __init__(self) -> None:
         self._collection: Writing | None = None
-        self._seen: dict[str, int | None] = {}
+        self._seen: dict[str, tuple[object, ...] | None] = {}
         self.pending: dict[str, Document | None] = {}
 
     @property
@@ -51,7 +51,7 @@ class Transaction:
 
     def see(self, key: str, document: Document | None) -> None:
         """Remember a document that was read to be changed."""
-        self._seen.setdefault(key, None if document is None else document.get("version", 0))
+        self._seen.setdefault(key, _state_of(document))
 
     def write(
         self, build: Callable[[], Mapping[str, Document | None]]
@@ -73,17 +73,23 @@ class Transaction:
         space = collection.space
 
         def build() -> Write:
-            for key, version in self._seen.items():
-                found = space.get(key)
-                now = None if found is None else found.get("version", 0)
-                if now != version:
+            for key, before in self._seen.items():
+                if _state_of(space.get(key)) != before:
                     raise ConflictError(
                         f"{key!r} was changed by somebody else during the transaction, so none of "
                         "it was written; run the transaction again"
                     )
             return Write(collection.check_unique(self.pending))
 
-        space.write(build)
+        if space.write(build) is not None:
+            collection.written()
+
+
+def _state_of(document: Document | None) -> tuple[object, ...] | None:
+    """Return what changes with every change; a version alone comes again with the same id."""
+    if document is None:
+        return None
+    return document.get("version"), document.get("createdAt"), document.get("updatedAt")
 
 
 class Transactions:

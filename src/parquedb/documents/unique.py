@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from parquedb.errors import AlreadyExistsError
@@ -36,8 +37,16 @@ class UniqueFields:
         self._first: object = None
         self._read = 0
 
-    def checked(self, documents: Mapping[str, Document | None]) -> Mapping[str, Document | None]:
+    def checked(
+        self,
+        documents: Mapping[str, Document | None],
+        pending: Mapping[str, Document | None] = MappingProxyType({}),
+    ) -> Mapping[str, Document | None]:
         """Return documents as they are, if they may be written.
+
+        Args:
+            documents: What is about to be written.
+            pending: What a transaction is about to write besides; it is checked at its end.
 
         Raises:
             AlreadyExistsError: A value is taken.
@@ -46,6 +55,7 @@ class UniqueFields:
             return documents
         self._index_tail()
         view = self._space.view()
+        changed = {**pending, **documents}
         for number, path in enumerate(self._paths):
             new: dict[Any, tuple[str, Any]] = {}
             for id_, document in documents.items():
@@ -56,8 +66,8 @@ class UniqueFields:
                 if key in new:
                     raise self._taken(path, value, new[key][0])
                 new[key] = (id_, value)
-            self._check_tail(number, path, new, documents)
-            self._check_files(view, path, new, documents)
+            self._check_tail(number, path, new, changed)
+            self._check_files(view, path, new, changed)
         return documents
 
     def _index_tail(self) -> None:
@@ -120,22 +130,34 @@ class UniqueFields:
 
 
 class UniqueBatches:
-    """Checks documents that are written together against each other, batch by batch.
+    """Checks documents that are written together, batch by batch, and once more at the end.
 
     Args:
+        space: The namespace.
         paths: Dotted paths of the unique fields.
+        checked: Raises if documents have values that are taken.
     """
 
-    def __init__(self, paths: Sequence[str]) -> None:
+    def __init__(
+        self,
+        space: LiveNamespace,
+        paths: Sequence[str],
+        checked: Callable[[Mapping[str, Document | None]], object],
+    ) -> None:
+        self._space = space
         self._paths = tuple(tuple(path.split(".")) for path in paths)
-        self._holders: list[dict[Any, str]] = [{} for _ in paths]
+        self._checked = checked
+        self._holders: list[dict[Any, str]] = [{} for _ in self._paths]
+        self._values: dict[str, Document | None] = {}
+        self._head = space.now().head
 
     def check(self, documents: Mapping[str, Document | None]) -> None:
-        """Make sure that another document of this or an earlier batch has no value of these.
+        """Make sure that no other document, of this or an earlier batch or stored, has a value.
 
         Raises:
             AlreadyExistsError: One has.
         """
+        self._checked(documents)
         for path, holders in zip(self._paths, self._holders, strict=True):
             for id_, document in documents.items():
                 value = _value_at(document, path)
@@ -147,6 +169,28 @@ class UniqueBatches:
                         f"{'.'.join(path)!r} is unique, and both {holder!r} and {id_!r} have "
                         f"{value!r}; change one of them"
                     )
+                self._values[id_] = _with_value(self._values.get(id_), path, value)
+
+    def check_again(self) -> None:
+        """Make sure that nobody else wrote one of the values since; called while nobody can.
+
+        Raises:
+            AlreadyExistsError: Somebody did.
+        """
+        head = self._space.now().head
+        if head != self._head:
+            self._checked(self._values)
+            self._head = head
+
+
+def _with_value(document: Document | None, path: tuple[str, ...], value: Any) -> Document:
+    """Return a document that has a value besides what it has."""
+    whole = document if document is not None else {}
+    inner = whole
+    for part in path[:-1]:
+        inner = inner.setdefault(part, {})
+    inner[path[-1]] = value
+    return whole
 
 
 def _value_at(document: Document | None, path: tuple[str, ...]) -> Any:

@@ -21,7 +21,7 @@ from parquedb.documents.image import (
 from parquedb.documents.reading import Reading
 from parquedb.documents.rules import CollectionRules
 from parquedb.documents.transaction import Transactions
-from parquedb.documents.unique import UniqueFields
+from parquedb.documents.unique import UniqueBatches, UniqueFields
 from parquedb.documents.update import Update, apply_update, parse_update
 from parquedb.errors import (
     AlreadyExistsError,
@@ -90,9 +90,9 @@ class Writing:
             chosen,
             lambda few: self._put_all(few, chosen),
             self._check_all_absent,
-            self._check_batch if self._unique.paths else None,
+            self._batches() if self._unique.paths else None,
         )
-        self._after_write()
+        self.written()
         return ids
 
     def update(
@@ -203,7 +203,8 @@ class Writing:
         """See :meth:`.collection.Collection.check_unique`."""
         return self._unique.checked(documents)
 
-    def _after_write(self) -> None:
+    def written(self) -> None:
+        """Do what follows a write: a flush, if the journal has grown enough."""
         self._on_write(self._space)
 
     def _now(self) -> datetime:
@@ -240,8 +241,8 @@ class Writing:
         self._write(build)
         return list(by_id)
 
-    def _check_batch(self, images: list[Document]) -> None:
-        self._unique.checked({image["$id"]: image for image in images})
+    def _batches(self) -> UniqueBatches:
+        return UniqueBatches(self._space, self._unique.paths, self._unique.checked)
 
     def _check_all_absent(self, ids: Sequence[str]) -> None:
         """Make sure that sorted ids are free."""
@@ -294,7 +295,7 @@ class Writing:
         """Write what ``build`` makes of the newest state; keep it for later in a transaction."""
         transaction = self._transactions.joined(self)
         if transaction is not None:
-            return transaction.write(lambda: self._unique.checked(build()))
+            return transaction.write(lambda: self._unique.checked(build(), transaction.pending))
         written: Mapping[str, Document | None] = {}
 
         def write() -> Write:
@@ -303,7 +304,7 @@ class Writing:
             return Write(written)
 
         self._space.write(write)
-        self._after_write()
+        self.written()
         return written
 
 

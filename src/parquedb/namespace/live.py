@@ -412,10 +412,15 @@ class LiveNamespace:
 
     def _sources_of(self, base: Base, tail: Tail) -> _Snapshot:
         """Return the base's files and the staged ones, and the columns of both together."""
-        staged = [self._staged_file(written.staged) for written in tail.staged]
+        staged = [self.staged_file(written.staged) for written in tail.staged]
         return _Snapshot(*join_sources(base, staged))
 
-    def _staged_file(self, staged: Staged) -> StagedFile:
+    def staged_file(self, staged: Staged) -> StagedFile:
+        """Return a staged file with what its footer says.
+
+        Raises:
+            StaleError: It was flushed since.
+        """
         try:
             footer = read_footer(self.store, staged.path)
         except NotFoundError as error:  # flushed since the journal was read

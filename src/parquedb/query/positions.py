@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _SOURCE, _ROW = "_parquedb_source", "_parquedb_row"
 _VIRTUAL = frozenset({"file_index", "file_row_number", "filename"})
+_GLOB = frozenset("*?[")
 _INLINE_IDS = 64
 _BY_ID = (SortKey(("$id",)),)
 
@@ -279,7 +280,7 @@ class Finder:
             if not _may_match(source, filter_):
                 continue
             columns = self._blocks.open(source).plain_columns() if local else None
-            if columns is not None and _clash(columns.values()):
+            if columns is not None and (_clash(columns.values()) or self._is_glob(source)):
                 columns = None
             if found:
                 first, known, overflow, sources = found[-1]
@@ -292,6 +293,12 @@ class Finder:
             _Part(first, tuple(sources), columns, overflow)
             for first, columns, overflow, sources in found
         ]
+
+    def _is_glob(self, source: Source) -> bool:
+        """Whether DuckDB would take a path for a pattern, which it cannot be told not to."""
+        store = self._blocks.store
+        assert isinstance(store, LocalPaths)
+        return not _GLOB.isdisjoint(store.local_path(source.file.path))
 
     def _relation(
         self,
@@ -329,7 +336,8 @@ class Finder:
         select = ", ".join(
             [*names, f"file_index + {part.first} AS {_SOURCE}", f"file_row_number AS {_ROW}"]
         )
-        return f"(SELECT {select} FROM read_parquet([{paths}]))"
+        # a folder named "env=prod" above the data is no column of it
+        return f"(SELECT {select} FROM read_parquet([{paths}], hive_partitioning = false))"
 
     def _arrow(self, part: _Part, needed: frozenset[str] | None) -> pa.Table:
         """Return sources as one Arrow table with their positions."""

@@ -192,7 +192,8 @@ class _Import:
         self._numbers = array("q")
         self._taken: set[str] = set()
         paths = self._rules.indexed_paths(unique_only=True)
-        self._unique = UniqueBatches(paths) if paths else None
+        checked = collection.check_unique
+        self._unique = UniqueBatches(self._space, paths, checked) if paths else None
 
     def run(self, placed: Iterator[Placed]) -> Imported:
         batches = self._batches(placed)
@@ -215,7 +216,8 @@ class _Import:
         def build() -> Write:
             stager.check()
             self._free({})
-            return Write(self._replaced(), tuple(stager.staged))
+            covered = stager.covered(sorted(self._chosen))
+            return Write({**covered, **self._replaced()}, tuple(stager.staged))
 
         try:
             self._check_distinct()
@@ -234,7 +236,7 @@ class _Import:
             fresh = [item.image for item in self._without_taken(batch)]
             if self._unique is not None:
                 by_id = {image["$id"]: image for image in fresh}
-                self._unique.check(self._collection.check_unique(by_id))
+                self._unique.check(by_id)
             self._created += len(fresh)
             self._tell()
             if fresh:
@@ -331,7 +333,8 @@ class _Import:
                 self._rules, kept, item.image, self._now, self._options.actor
             )
         if self._unique is not None:
-            self._unique.check(self._collection.check_unique(images))
+            self._unique.check(images)
+            self._unique.check_again()
         return images
 
     def _tell(self) -> None:
