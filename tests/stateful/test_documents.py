@@ -40,8 +40,8 @@ from tests.support.databases import BACKENDS, STORES, Place, fields_of, moment, 
 from tests.support.documents import RARE, SCALARS, documents, values
 from tests.support.stored import same
 
-EXAMPLES = int(os.environ.get("PARQUEDB_EXAMPLES", "7"))
-STEPS = 25
+EXAMPLES = int(os.environ.get("PARQUEDB_EXAMPLES", "8"))
+STEPS = 40
 FIELDS = ("a", "b", "c.d", "name")
 DOCUMENTS = documents(names=FIELDS)
 PATHS = st.sampled_from(
@@ -129,9 +129,16 @@ class Machine(RuleBasedStateMachine):
             self.place.close()
             shutil.rmtree(self.folder)
 
-    @initialize()
-    def start(self) -> None:
+    @initialize(
+        batches=st.lists(st.lists(DOCUMENTS, min_size=3, max_size=9), max_size=3),
+        flushes=st.integers(0, 7),
+    )
+    def start(self, batches: list[list[dict[str, Any]]], flushes: int) -> None:
         self.dbs = [self.place.open(), self.place.open()]
+        for number, batch in enumerate(batches):
+            self.create_many(batch, taken=False)
+            if flushes >> number & 1:
+                self.flush()
 
     def users(self) -> Any:
         return self.random.choice(self.dbs).users
