@@ -33,6 +33,7 @@ from parquedb.migrate.plan import MigrationPlan, plan_migration
 from parquedb.migrate.relate import Continues
 from parquedb.migrate.report import Action, MergeCounts, NamespaceReport, counted
 from parquedb.migrate.transfer import Transfer
+from parquedb.migrate.typescript import planned_with, reopened, rows_of
 from parquedb.migrate.verify import (
     common_versions,
     verify_content,
@@ -160,7 +161,7 @@ def _start(
         namespace.store, namespace.folder(options.target), options.ambient
     )
     carry = plan.situation.carry
-    placer = Placer(namespace.store, addresses, plan.means)
+    placer = Placer(namespace.store, addresses, plan.means, rows_of(source))
     return _Run(namespace, options, writer, placer, [], carry.latest.rows)
 
 
@@ -214,16 +215,17 @@ def _carry_all(run: _Run, source: LogReader, target: LogReader | None, plan: Mig
         transfer.run(carry.commits, lambda done, rows: run.tell(Phase.WRITE, done, rows))
         run.bytes_written = transfer.bytes_written
         run.namespace.refresh()
-        newer = run.namespace.reader(source.format)
+        newer = reopened(run.namespace.store, run.namespace.reader(source.format), source)
         last = run.versions[-1]
         if newer.latest() == last.version:
             return
         carry = carry_after(run.namespace.store, newer, last.version, last.at_ms, None)
         situation = replace(plan.situation, carry=carry)
-        again = plan_migration(situation, run.options)
+        again = plan_migration(situation, planned_with(newer, run.options))
         if again.error is not None:
             raise again.error
         run.placer.means.update(again.means)
+        run.placer.rows = rows_of(newer)
     raise StateError(
         f"{run.namespace.name!r}: the source was written to faster than it could be carried, "
         f"{_CATCH_UP_ROUNDS} times; the target is whole up to version {run.versions[-1].version}; "
@@ -307,6 +309,8 @@ def _merge(run: _Run, source: LogReader, target: LogReader, plan: MigrationPlan)
         schema,
         run.options.key or "$id",
         lambda: f"{folder}/merged-{run.options.ambient.new_uuid()}.parquet",
+        source_rows=rows_of(source),
+        target_rows=rows_of(target),
     )
     run.merge = merged.counts
     origin = Origin(source.format, source.table_id + MERGED, theirs.version)
@@ -347,7 +351,7 @@ def _verify(run: _Run, source: LogReader) -> str | None:
     run.namespace.refresh()
     try:
         target = run.namespace.reader(run.options.target)
-        fresh = run.namespace.reader(source.format)
+        fresh = reopened(run.namespace.store, run.namespace.reader(source.format), source)
         if run.merge is not None:
             verify_merged(target, run.versions[-1])
             return Verify.COUNT.value

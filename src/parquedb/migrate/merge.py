@@ -17,13 +17,13 @@ from parquedb.errors import InvalidInputError, UnsupportedError
 from parquedb.log.snapshot import Snapshot
 from parquedb.migrate.place import cast_batch
 from parquedb.migrate.report import MergeCounts
+from parquedb.migrate.typescript import STORED, Rows
 from parquedb.model.files import DataFile, Value
 from parquedb.model.partition import PartitionSpec
 from parquedb.model.schema import Identity, Schema, assign_ids, ids_by_path, max_id
 from parquedb.model.types import DecimalType, Type, describe_type
 from parquedb.model.widen import widen_fields
 from parquedb.parquet.arrow import arrow_schema_of
-from parquedb.parquet.scan import read_batches
 from parquedb.parquet.write import write_parquet
 from parquedb.storage.store import Store
 
@@ -73,6 +73,9 @@ def merge_rows(
     schema: Schema,
     key: str,
     new_key: Callable[[], str],
+    *,
+    source_rows: Rows = STORED,
+    target_rows: Rows = STORED,
 ) -> Merged:
     """Write the combined rows as new files.
 
@@ -83,6 +86,8 @@ def merge_rows(
         schema: The combined schema (:func:`merge_schemas`).
         key: The column that identifies a row.
         new_key: Makes the key of a new file.
+        source_rows: How the rows of the source's files are read.
+        target_rows: How those of the target's are.
 
     Raises:
         InvalidInputError: A side lacks the key column, or it is null or not unique there.
@@ -92,9 +97,10 @@ def merge_rows(
             raise InvalidInputError(
                 f"the {side} has no column {key!r} to merge by; name one with --key"
             )
+    sides = (("source", source, source_rows), ("target", target, target_rows))
     with duckdb.connect() as connection:
-        for side, snapshot in (("source", source), ("target", target)):
-            _load(connection, side, store, snapshot, schema)
+        for side, snapshot, rows in sides:
+            _load(connection, side, store, snapshot, rows, schema)
             _check_key(connection, side, schema, key)
         counts = _decide(connection, schema, key)
         files = _write(connection, store, schema, target.spec, new_key)
@@ -106,6 +112,7 @@ def _load(
     side: str,
     store: Store,
     snapshot: Snapshot,
+    rows: Rows,
     schema: Schema,
 ) -> None:
     """Load a snapshot's rows into a table, with the columns of the combined schema."""
@@ -114,7 +121,7 @@ def _load(
     def batches() -> Iterator[pa.RecordBatch]:
         for file in snapshot.files.values():
             spec = snapshot.specs[file.spec_id]
-            for batch in read_batches(store, file, snapshot.schema, spec):
+            for batch in rows.read(store, file, snapshot.schema, spec):
                 columns = [
                     batch.column(name)
                     if name in batch.schema.names

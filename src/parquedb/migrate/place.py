@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from parquedb.errors import AlreadyExistsError, FormatError, StateError
 from parquedb.migrate.partitions import PartitionFolders
 from parquedb.migrate.report import Means
+from parquedb.migrate.typescript import STORED, Rows
 from parquedb.model.files import DataFile, Stats
 from parquedb.model.format import Format
 from parquedb.model.partition import PartitionSpec
@@ -25,7 +26,6 @@ from parquedb.model.schema import Schema, ids_by_path, walk
 from parquedb.parquet.arrow import arrow_schema_of
 from parquedb.parquet.footer import read_footer, read_footers
 from parquedb.parquet.rewrite import copy_with_ids
-from parquedb.parquet.scan import read_batches
 from parquedb.parquet.write import write_parquet
 from parquedb.storage.keys import join
 from parquedb.storage.store import HardLinks, Store
@@ -125,10 +125,14 @@ class Placer:
         store: The store.
         addresses: Where files go.
         means: How each file comes into the target, by the source's key.
+        rows: How the rows of files are read that are written again.
     """
 
-    def __init__(self, store: Store, addresses: Addresses, means: Mapping[str, Means]) -> None:
+    def __init__(
+        self, store: Store, addresses: Addresses, means: Mapping[str, Means], rows: Rows = STORED
+    ) -> None:
         self.addresses = addresses
+        self.rows = rows
         self.bytes_written = 0
         self.bytes_referenced = 0
         self.counts: dict[Means, int] = {}
@@ -290,9 +294,10 @@ class Placer:
         target = arrow_schema_of(adopted)
         batches = (
             cast_batch(batch, target)
-            for batch in read_batches(self._store, file, schema, specs[file.spec_id])
+            for batch in self.rows.read(self._store, file, schema, specs[file.spec_id])
         )
-        written = write_parquet(self._store, key, batches, adopted)
+        arrangement = self.rows.arrangement
+        written = write_parquet(self._store, key, batches, adopted, arrangement=arrangement)
         stats = None if written.stats is None else _renumbered(written.stats, schemas)
         return replace(
             written,

@@ -32,6 +32,7 @@ from parquedb.migrate.options import (
 from parquedb.migrate.plan import MigrationPlan, Situation, plan_migration
 from parquedb.migrate.relate import Continues, Fresh, Relation, relation_of
 from parquedb.migrate.report import Action, MigrationReport, NamespaceReport
+from parquedb.migrate.typescript import decoding, planned_with
 from parquedb.model.format import Format
 from parquedb.namespace.flush import flush_lock
 from parquedb.namespace.tables import Namespace, discover_namespaces, root_is_table
@@ -197,6 +198,8 @@ def _job(namespace: Namespace, source_format: Format, options: MigrationOptions)
     source = namespace.reader(source_format)
     target = namespace.reader(options.target) if namespace.exists(options.target) else None
     relation = relation_of(source, target)
+    source = decoding(namespace.store, source, target)
+    target = None if target is None else decoding(namespace.store, target, source)
     carry = _carry(namespace, source, target, relation, options)
     held = None if target is None else target.snapshot()
     situation = Situation(
@@ -212,7 +215,8 @@ def _job(namespace: Namespace, source_format: Format, options: MigrationOptions)
         unfit_files=find_unfit_files(namespace.store, source, carry, options.target),
         narrow_files=find_narrow_files(namespace.store, source, carry, options.target),
     )
-    return _Job(namespace, source, target, plan_migration(situation, options))
+    plan = plan_migration(situation, planned_with(source, options))
+    return _Job(namespace, source, target, plan)
 
 
 def _carry(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import pyarrow as pa
 
 from parquedb.errors import NotFoundError, VerificationError
 from parquedb.formats.dialects import DIALECTS
@@ -10,10 +12,11 @@ from parquedb.log.ports import LogReader, Version
 from parquedb.log.snapshot import Snapshot
 from parquedb.migrate.carry import SourceVersion
 from parquedb.migrate.fit import fit_schema
+from parquedb.migrate.typescript import ENTITIES, STORED, Rows, is_entities, rows_of
 from parquedb.model.format import Format
 from parquedb.model.partition import PartitionSpec
 from parquedb.model.schema import Schema
-from parquedb.parquet.digest import ContentDigest, digest_file
+from parquedb.parquet.digest import ContentDigest, Digester
 from parquedb.storage.store import Store
 
 
@@ -28,21 +31,28 @@ class Digests:
         self._store = store
         self._known: dict[tuple[str, Schema, PartitionSpec], ContentDigest] = {}
 
-    def of(self, snapshot: Snapshot, schema: Schema | None = None) -> ContentDigest:
+    def of(
+        self, snapshot: Snapshot, schema: Schema | None = None, rows: Rows = STORED
+    ) -> ContentDigest:
         """Return the digest of all rows of a snapshot, in no order.
 
         Args:
             snapshot: The snapshot.
             schema: Columns to see it with; its own by default.
+            rows: How the rows of its files are read.
         """
         total = ContentDigest()
         seen_as = snapshot.schema if schema is None else schema
         for file in snapshot.files.values():
             key = (file.path, seen_as, snapshot.specs[file.spec_id])
             if key not in self._known:
-                self._known[key] = digest_file(self._store, file, key[1], key[2])
+                self._known[key] = self._digest(rows.read(self._store, file, key[1], key[2]))
             total += self._known[key]
         return total
+
+    def _digest(self, batches: Iterable[pa.RecordBatch]) -> ContentDigest:
+        with Digester() as digester:
+            return sum(map(digester.digest, batches), ContentDigest())
 
 
 def pair_versions(
@@ -128,7 +138,7 @@ def verify_content(
     Raises:
         VerificationError: A version is missing or differs; all differences are listed.
     """
-    digests = Digests(store)
+    digests, rows = Digests(store), rows_of(source)
     problems = []
     if target.format is Format.NATIVE:
         pairs = [(versions[-1], target.history()[-1])]
@@ -140,7 +150,9 @@ def verify_content(
         ours = target.snapshot(found.version)
         fitted = fit_schema(theirs.schema, DIALECTS[target.format].fit_type)
         schema = fitted.schema if fitted.lost else None
-        if digests.of(theirs, schema) != digests.of(ours):
+        if rows is not STORED:
+            schema = ours.schema  # what is decoded goes into whichever columns there are
+        if digests.of(theirs, schema, rows) != digests.of(ours):
             problems.append(f"version {wanted.version} and its copy {found.version} differ in rows")
         on_version(done)
     _raise(problems)
@@ -171,7 +183,7 @@ def compare_tables(
             # a metadata change without a version of its own repeats one
             one = None if before and before[0].version == ours.version else ours.version
             two = None if before and before[1].version == theirs.version else theirs.version
-            equal = digests.of(left.snapshot(one)) == digests.of(right.snapshot(two))
+            equal = _same_rows(digests, (left, one), (right, two))
         else:
             equal = ours.rows == theirs.rows
         if not equal:
@@ -186,6 +198,18 @@ def compare_tables(
                 "have"
             )
     return {"equal": not differences, "versions": len(pairs), "differences": differences}
+
+
+def _same_rows(
+    digests: Digests, left: tuple[LogReader, int | None], right: tuple[LogReader, int | None]
+) -> bool:
+    """Whether two tables, each at a version, hold the same rows."""
+    if is_entities(right[0]):
+        left, right = right, left
+    ours, theirs = left[0].snapshot(left[1]), right[0].snapshot(right[1])
+    if is_entities(left[0]):
+        return digests.of(ours, theirs.schema, ENTITIES) == digests.of(theirs)
+    return digests.of(ours) == digests.of(theirs)
 
 
 def common_versions(left: LogReader, right: LogReader) -> list[tuple[Version, Version]]:

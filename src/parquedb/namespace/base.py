@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from parquedb.errors import StateError, UnsupportedError
@@ -9,7 +10,7 @@ from parquedb.log.commit import Through
 from parquedb.log.snapshot import Snapshot
 from parquedb.model.files import DataFile
 from parquedb.model.format import Format
-from parquedb.model.partition import UNPARTITIONED
+from parquedb.model.partition import UNPARTITIONED, PartitionSpec
 from parquedb.model.schema import EMPTY, Identity, Schema
 from parquedb.namespace.tables import Namespace
 from parquedb.parquet.scan import read_batches
@@ -76,7 +77,9 @@ def load_base(tables: Namespace, format_: Format, version: int | None = None) ->
     snapshot = reader.snapshot(version)
     through = reader.through(version)
     if format_ is Format.NATIVE and is_typescript_layout(snapshot.schema):
-        documents = _decode(tables.store, snapshot)
+        documents = decode_files(
+            tables.store, snapshot.files.values(), snapshot.schema, snapshot.specs
+        )
         return Base(format_, snapshot.version, snapshot.at_ms, documents=documents)
     sources = [source_of(file, snapshot.schema, snapshot) for file in snapshot.files.values()]
     sources.sort(key=lambda source: (source.id_bounds()[0] or "", source.file.path))
@@ -124,10 +127,27 @@ def check_documents(namespace: str, base: Base) -> None:
         )
 
 
-def _decode(store: Store, snapshot: Snapshot) -> tuple[Document, ...]:
+def decode_files(
+    store: Store,
+    files: Iterable[DataFile],
+    schema: Schema,
+    specs: Mapping[int, PartitionSpec],
+) -> tuple[Document, ...]:
+    """Return the entities in files of ParqueDB for TypeScript as documents.
+
+    Args:
+        store: The store.
+        files: The files.
+        schema: Their four columns.
+        specs: The partition specs that they refer to.
+
+    Raises:
+        FormatError: An entity is damaged.
+        StateError: Two have the same id.
+    """
     found: dict[str, Document] = {}
-    for file in snapshot.files.values():
-        for batch in read_batches(store, file, snapshot.schema, snapshot.specs[file.spec_id]):
+    for file in files:
+        for batch in read_batches(store, file, schema, specs[file.spec_id]):
             for document in decode_batch(batch):
                 if document["$id"] in found:
                     raise StateError(

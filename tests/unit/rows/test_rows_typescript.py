@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import base64
-import json
 import struct
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -24,43 +22,7 @@ from parquedb.rows.shred import shred
 from parquedb.rows.typescript import decode_batch, decode_entity, is_typescript_layout
 from parquedb.rows.values import check_document
 from tests.support.stored import assert_same, same
-
-DATA = Path(__file__).parents[2] / "data" / "typescript-native"
-DUMP = json.loads((DATA / "native_dump.json").read_text())
-AUDIT_TIMES = {"createdAt", "updatedAt", "deletedAt"}
-
-
-def expected(value: Any, *, top: bool = False) -> Any:
-    """Return what a dumped value can be read back as; at the top, times have become texts."""
-    match value:
-        case {"$date": text}:
-            return text if top else datetime.fromisoformat(text)
-        case {"$binary": text}:
-            return base64.b64decode(text)
-        case {"$bigint": text}:
-            return int(text)
-        case {"$float": "NaN"}:
-            return None
-        case {"$float": "-0"}:
-            return 0
-        case {"$float": text}:
-            return float(text)
-        case dict():
-            return {key: expected(item) for key, item in value.items()}
-        case list():
-            return [expected(item) for item in value]
-        case float() if value.is_integer():
-            return int(value)
-        case _:
-            return value
-
-
-def expected_document(entity: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key: expected(value, top=key not in AUDIT_TIMES)
-        for key, value in entity.items()
-        if value is not None or key not in {"name", "deletedAt"}
-    }
+from tests.support.typescript import DATA, DUMP, expected_documents
 
 
 def read(namespace: str) -> list[dict[str, Any]]:
@@ -70,7 +32,7 @@ def read(namespace: str) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("namespace", ["users", "posts"])
 def test_entities_are_those_that_were_written(namespace: str) -> None:
     found = sorted(read(namespace), key=lambda document: document["$id"])
-    wanted = sorted(map(expected_document, DUMP["all"][namespace]), key=lambda d: d["$id"])
+    wanted = expected_documents(namespace)
     assert_same(found, wanted)
     live = [document["$id"] for document in found if "deletedAt" not in document]
     assert live == sorted(DUMP["liveIds"][namespace])
