@@ -33,6 +33,7 @@ class Base:
         documents: Documents that cannot be read column by column, by id (the files of the
             TypeScript ParqueDB); they are instead of ``sources``.
         through: How much of a journal it includes, if it says so.
+        decoded: Keys of the files that ``documents`` come from.
     """
 
     format: Format
@@ -42,6 +43,12 @@ class Base:
     sources: tuple[Source, ...] = ()
     documents: tuple[Document, ...] = ()
     through: Through | None = None
+    decoded: tuple[str, ...] = ()
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Keys of its files."""
+        return (*(source.file.path for source in self.sources), *self.decoded)
 
     @property
     def rows(self) -> int | None:
@@ -80,7 +87,13 @@ def load_base(tables: Namespace, format_: Format, version: int | None = None) ->
         documents = decode_files(
             tables.store, snapshot.files.values(), snapshot.schema, snapshot.specs
         )
-        return Base(format_, snapshot.version, snapshot.at_ms, documents=documents)
+        return Base(
+            format_,
+            snapshot.version,
+            snapshot.at_ms,
+            documents=documents,
+            decoded=tuple(snapshot.files),
+        )
     sources = [source_of(file, snapshot.schema, snapshot) for file in snapshot.files.values()]
     sources.sort(key=lambda source: (source.id_bounds()[0] or "", source.file.path))
     return Base(
