@@ -108,7 +108,7 @@ def export_file(collection: Exporting, file: File, options: ExportOptions) -> Ex
     except OSError as error:
         raise StorageError(f"{path!r} cannot be written: {error.strerror or error}") from error
     finally:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             os.unlink(temporary)
     return Exported(export.documents, counted.size_bytes, form)
 

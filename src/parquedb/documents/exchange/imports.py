@@ -47,6 +47,7 @@ from parquedb.rows.values import check_document, plain
 Document = dict[str, Any]
 
 BATCH_DOCUMENTS = 65_536
+_BATCH_BYTES = 32 << 20
 _MAX_VERSION = 2**31 - 1
 _TIMES = ("createdAt", "updatedAt", "deletedAt")
 _ACTORS = ("createdBy", "updatedBy", "deletedBy")
@@ -74,7 +75,7 @@ class ImportOptions:
         id_field: The field whose value becomes the id of documents that have none.
         on_conflict: What happens to a document whose id is taken.
         actor: Who creates the documents that are not exact copies of exported ones.
-        batch: Documents that are held in memory at a time, about.
+        batch: Documents that are held in memory at a time, about; fewer where they are long.
         on_progress: Called now and then.
     """
 
@@ -232,7 +233,7 @@ class _Import:
         """Yield the images of new documents; note the others."""
         items = self._items(placed)
         size = STAGED_FROM
-        while batch := list(itertools.islice(items, size)):
+        while batch := self._gather(items, size):
             fresh = [item.image for item in self._without_taken(batch)]
             if self._unique is not None:
                 by_id = {image["$id"]: image for image in fresh}
@@ -242,6 +243,16 @@ class _Import:
             if fresh:
                 yield fresh
             size = self._options.batch
+
+    def _gather(self, items: Iterator[_Item], size: int) -> list[_Item]:
+        """Return the next documents, fewer where they are long."""
+        batch: list[_Item] = []
+        end = self._incoming.read_bytes + _BATCH_BYTES
+        for item in items:
+            batch.append(item)
+            if len(batch) >= size or self._incoming.read_bytes >= end:
+                break
+        return batch
 
     def _items(self, placed: Iterator[Placed]) -> Iterator[_Item]:
         for number, document in placed:
