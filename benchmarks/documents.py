@@ -222,7 +222,7 @@ class Runner:
             "count": count,
         }
         if system.writes is not None and work == "get":
-            argument["count"] = min(count, 20 * system.writes)
+            argument["count"] = min(count, 5 * system.writes)
         done = subprocess.run(
             [sys.executable, "-m", "benchmarks.documents_work", json.dumps(argument)],
             check=True,
@@ -236,7 +236,7 @@ class Runner:
         return figures["seconds"], _Figure(each, figures["peak_mb"])
 
     def _size_of(self, system: type[System]) -> int:
-        return min(self._size, system.limit)
+        return min(self._size, system.limit if self._size == SIZE else system.limit // 10)
 
     def _place(self, system: type[System]) -> Path:
         return self._folder / system.__name__

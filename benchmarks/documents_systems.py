@@ -108,7 +108,7 @@ class ParqueDB(System):
 
     def open(self) -> None:
         """Open the database."""
-        from parquedb.db import DB
+        from parquedb import DB
 
         self.db = DB(self.folder, durability="fsync" if self.durable else "os")
         self.users = self.db.users

@@ -32,7 +32,7 @@ started = time.perf_counter()
 print(time.perf_counter() - started)
 """
 _COLD_CODE = {
-    "ParqueDB": "from parquedb.db import DB; DB({folder!r}).users[{id!r}]",
+    "ParqueDB": "from parquedb import DB; DB({folder!r}).users[{id!r}]",
     "SQLite, JSON": "import json, sqlite3; json.loads(sqlite3.connect({folder!r} + '/users.db')"
     ".execute('SELECT data FROM users WHERE id = ?', ({id!r},)).fetchone()[0])",
     "DuckDB, typed table": "import duckdb; duckdb.connect({folder!r} + '/users.duckdb')"
@@ -113,7 +113,7 @@ def create_many(task: Task) -> Result:
 def get(task: Task) -> Result:
     """Get documents by random ids, after some others."""
     task.system.open()
-    for id_ in task.some_ids(1, min(task.count, 2000)):
+    for id_ in task.some_ids(1, task.count // 10):
         task.system.get(id_)
     ids = task.some_ids(2, task.count)
 
