@@ -197,7 +197,7 @@ def _queries(
     task.system.open()
     first = ask(0)  # opens and imports
     wanted = 10 if expected is None else task.size * expected
-    assert 0.8 * wanted <= len(first) <= 1.25 * wanted, len(first)
+    assert abs(len(first) - wanted) <= 5 * wanted**0.5, len(first)
     return _timed(lambda: [ask(number) for number in range(1, task.count + 1)], task.count)
 
 
