@@ -1,11 +1,14 @@
 """Ways in which documents were lost, or found wrongly, once."""
 
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
 from parquedb.db import DB
 from parquedb.documents import bulk
 from parquedb.documents.exchange import imports
-from parquedb.errors import AlreadyExistsError, ConflictError
+from parquedb.errors import AlreadyExistsError, ConflictError, FormatError, StateError
 
 UNIQUE = {"User": {"email": "string##", "n": "int?"}}
 
@@ -156,3 +159,123 @@ def test_folders_that_look_like_patterns(tmp_path):
         assert values(db.users.find({"n": {"$gt": 0}}), "of") == [name]
         assert db.users.count({"n": 1}) == 1
         db.close()
+
+
+# other programs
+
+
+def rewritten(path, change):
+    """Write a Parquet file as another program does: without our marks."""
+    pq.write_table(change(pq.read_table(path)).replace_schema_metadata(None), path)
+
+
+def test_what_another_program_wrote_over_the_file_stays(tmp_path):
+    db = DB(tmp_path)
+    file = tmp_path / "data/users/data.parquet"
+    for number in range(5):
+        db.users.create({"$id": f"users/{number}", "n": number})
+    db.flush()
+    rewritten(file, lambda table: table.filter(pc.not_equal(table["n"], 2)))
+    for each in (db, DB(tmp_path)):
+        assert values(each.users.find(), "n") == [0, 1, 3, 4]
+        assert each.users.get("2") is None
+    db.users.update("1", {"$set": {"n": 11}})
+    db.flush()
+    rewritten(file, lambda table: table.filter(pc.not_equal(table["n"], 3)))
+    db.users.create({"$id": "users/5", "n": 5})
+    assert values(DB(tmp_path).users.find(), "n") == [0, 11, 4, 5]
+    db.flush()
+    assert values(DB(tmp_path).users.find(), "n") == [0, 11, 4, 5]
+
+
+def test_a_table_of_ids_gets_the_columns_that_documents_need(tmp_path):
+    file = tmp_path / "data/users/data.parquet"
+    file.parent.mkdir(parents=True)
+    pq.write_table(pa.table({"$id": ["users/a"], "n": [1]}), file)
+    db = DB(tmp_path)
+    made = db.users.create({"$id": "users/b", "n": "many", "deep": [1, "x"]}, actor="me")
+    db.users.update("a", {"$inc": {"n": 1}})
+    db.flush()
+    assert db.users["b"] == made
+    assert db.users["a"].n == 2
+    assert values(db.users.find({"n": {"$gte": 2}}), "$id") == ["users/a"]
+
+
+def test_rows_without_an_id_stop_a_flush(tmp_path):
+    file = tmp_path / "data/users/data.parquet"
+    file.parent.mkdir(parents=True)
+    pq.write_table(pa.table({"$id": ["users/a", None], "n": [1, 2]}), file)
+    db = DB(tmp_path)
+    db.users.create({"$id": "users/b"})
+    with pytest.raises(FormatError, match=r"1 rows have no '\$id'"):
+        db.flush()
+    db.close(flush=False)
+
+
+@pytest.mark.parametrize("ids", [pa.array([1, 2]), None], ids=["numbers", "none"])
+def test_a_table_without_documents_has_none_by_id(tmp_path, ids):
+    file = tmp_path / "data/users/data.parquet"
+    file.parent.mkdir(parents=True)
+    table = pa.table({"n": [1, 2]})
+    pq.write_table(table if ids is None else table.append_column("$id", ids), file)
+    db = DB(tmp_path)
+    assert db.users.get("a") is None
+    assert db.users.find({"$id": "users/a"}).to_list() == []
+    assert db.users.count({"n": {"$gt": 1}}) == 1
+
+
+# damage
+
+
+@pytest.mark.parametrize("backend", ["iceberg", "delta"])
+def test_a_file_that_is_gone_is_named(tmp_path, backend):
+    db = DB(tmp_path, backend=backend)
+    db.users.create({"$id": "users/a", "n": 1})
+    db.flush()
+    (file,) = tmp_path.rglob("*.parquet")
+    file.unlink()
+    db.close(flush=False)
+    db = DB(tmp_path)
+    for read in (
+        lambda: db.users.get("a"),
+        lambda: db.users.count({"n": 1}),
+        lambda: db.users.find().to_list(),
+        lambda: db.users.update("a", {"$set": {"n": 2}}),
+    ):
+        with pytest.raises(StateError, match=f"{file.name}.*restore"):
+            read()
+    db.users.create({"$id": "users/b"})
+    with pytest.raises(StateError, match=f"{file.name}.*restore"):
+        db.compact()
+    db.close(flush=False)
+
+
+def test_damaged_pages_are_an_error_of_ours(tmp_path):
+    db = DB(tmp_path)
+    db.users.create_many([{"n": number} for number in range(100)])
+    db.flush()
+    db.close()
+    file = tmp_path / "data/users/data.parquet"
+    data = bytearray(file.read_bytes())
+    end = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+    data[4:end] = b"x" * (end - 4)
+    file.write_bytes(data)
+    db = DB(tmp_path)
+    for read in (lambda: db.users.count({"n": 1}), lambda: db.users.find().to_list()):
+        with pytest.raises(FormatError, match=r"data/users/data\.parquet"):
+            read()
+
+
+def test_a_collection_says_that_its_database_was_closed(tmp_path):
+    db = DB(tmp_path)
+    users = db.users
+    users.create({"$id": "users/a"})
+    db.close()
+    for use in (
+        lambda: users.get("a"),
+        lambda: users.find().to_list(),
+        lambda: users.create({}),
+        lambda: users.delete("a"),
+    ):
+        with pytest.raises(StateError, match="was closed; open it again"):
+            use()

@@ -97,6 +97,7 @@ def flush(space: LiveNamespace, *, rewrite: bool = False) -> Flushed | None:
     if not now.entries and not rewrite:
         return None  # a mere reader leaves nothing behind, not even a lock
     with flush_lock(space.store, space.name):
+        stale: StaleError | None = None
         for _ in range(_ATTEMPTS):
             task = _task(space, rewrite=rewrite)
             if task is None:
@@ -105,14 +106,17 @@ def flush(space: LiveNamespace, *, rewrite: bool = False) -> Flushed | None:
             space.journal.sync()  # a base must not be ahead of its journal after a power failure
             try:
                 done = _write(space, task, rewrite=rewrite)
-            except StaleError:
-                done = None
+                stale = None
+            except StaleError as error:
+                done, stale = None, error
             space.invalidate()
             if done is not None:
                 if space.journal.id is not None:
                     space.note(Flush(done.through, done.format, done.version))
                     _collect(space, task)
                 return done
+    if stale is not None:
+        raise space.unreadable(stale) from stale
     raise ConflictError(
         f"the base of namespace {space.name!r} is being changed by others all the time; flush again"
     )
@@ -157,7 +161,7 @@ def _check_writable(space: LiveNamespace, base: Base) -> None:
         )
     target = written_key(space.name)
     if base.format is Format.NATIVE:
-        odd = [s.file.path for s in base.sources if s.file.path != target]
+        odd = [path for path in base.paths if path != target]
         if odd:
             raise StateError(
                 f"namespace {space.name!r} has native data at {odd[0]!r}, which is not replaced; "

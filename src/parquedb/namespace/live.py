@@ -136,8 +136,10 @@ class LiveNamespace:
         self._head = 0
         self._floor = 0  # the tail holds all entries after this one
         self._last_at_us = 0
+        self._settled_bytes = 0
         self._missing: object = None
         self._files: _Snapshot | None = None
+        self._closed = False
 
     @functools.cached_property
     def executor(self) -> Executor:
@@ -176,8 +178,13 @@ class LiveNamespace:
             StateError: The base is older than the journal's oldest entry, so that writes are
                 missing between the two.
             ConflictError: The base is replaced faster than it can be read.
+            StateError: The namespace was closed.
         """
         with self.lock:
+            if self._closed:
+                raise StateError(
+                    f"the database of {self.name!r}, {self.store.root!r}, was closed; open it again"
+                )
             for _ in range(_ATTEMPTS):
                 if self._base is None or self._mark != self.tables.mark(self.format):
                     self._load()
@@ -229,9 +236,9 @@ class LiveNamespace:
         for attempt in range(_ATTEMPTS):
             try:
                 return read()
-            except StaleError:
+            except StaleError as error:
                 if attempt == _ATTEMPTS - 1:
-                    raise
+                    raise self.unreadable(error) from error
                 with self.lock:
                     self._forget()
         raise AssertionError("unreachable")
@@ -259,13 +266,29 @@ class LiveNamespace:
             self.journal.sync()
         return entry
 
+    def unreadable(self, error: StaleError) -> StateError:
+        """Make the error for a file that stays away however often the table is read."""
+        return StateError(
+            f"namespace {self.name!r} cannot be read, however often tried: {error}. If nobody "
+            f"writes it now, restore that file of the {self.format.label} table from a backup, or "
+            "go back to a version without it"
+        )
+
     def needs_flush(self) -> bool:
         """Whether the journal holds more of the tail than it should. Staged files may wait."""
-        return bool(len(self._tail)) and self.journal.size_bytes() > self.options.flush_bytes
+        size_bytes = self.journal.size_bytes()
+        self._settled_bytes = min(self._settled_bytes, size_bytes)  # some of it was collected
+        grown = size_bytes - self._settled_bytes
+        return bool(len(self._tail)) and grown > self.options.flush_bytes
+
+    def put_off_flush(self) -> None:
+        """Let the tail grow by as much again before :meth:`needs_flush` says so."""
+        self._settled_bytes = self.journal.size_bytes()
 
     def close(self) -> None:
         """Let go of the journal's files."""
         with self.lock:
+            self._closed = True
             self.journal.close()
 
     def invalidate(self) -> None:
@@ -297,6 +320,7 @@ class LiveNamespace:
         return entry
 
     def _append(self, build: Callable[[], Write]) -> Entry | None:
+        stale: StaleError | None = None
         for _ in range(_ATTEMPTS * 5):
             self.refresh()
             assert self._base is not None  # refreshed
@@ -304,9 +328,11 @@ class LiveNamespace:
             known = self._head  # what is read meanwhile may not be what the decision rests on
             try:
                 write = build()
-            except StaleError:
+            except StaleError as error:
+                stale = error
                 self._forget()
                 continue
+            stale = None
             if not write.documents and not write.staged:
                 return None
             at_us = max(self.ambient.now_us(), self._last_at_us + 1)
@@ -315,6 +341,8 @@ class LiveNamespace:
                 entry = Entry(result.number, at_us, "", write)
                 self._apply(entry)
                 return entry
+        if stale is not None:
+            raise self.unreadable(stale) from stale
         raise ConflictError(
             f"namespace {self.name!r} is being written by others all the time; try again"
         )
@@ -361,12 +389,26 @@ class LiveNamespace:
                 if attempt == _ATTEMPTS - 1 or self._mark == self.tables.mark(format_):
                     raise  # nobody replaced it meanwhile
         self._files = None
-        included = max(base.included(self.journal.id), self.journal.state().through)
+        marks = base.included(self.journal.id), self.journal.state().through
+        included = max(*marks, self._unmarked(base))
         if included < self._floor:  # an older table took its place: begin anew
             self._tail, self._head = Tail(), included
         self._base, self._floor = base, included
         self._tail.drop(included)
         self._head = max(self._head, included)
+
+    def _unmarked(self, base: Base) -> int:
+        """Return the last entry that a native file without a mark includes.
+
+        Another program wrote it anew, from what the last flush had left there.
+        """
+        journal = self.journal
+        is_ours = base.through is not None or base.format is not Format.NATIVE
+        if is_ours or base.version is None or journal.id is None:
+            return 0
+        bodies = [entry.body for entry in journal.read(journal.first() - 1)]
+        flushes = [b for b in bodies if isinstance(b, Flush) and b.format is Format.NATIVE]
+        return max((body.through for body in flushes), default=0)
 
     def _read_entries(self) -> None:
         """Read the entries that are new; the base is forgotten where it must be read anew."""
@@ -397,11 +439,13 @@ class LiveNamespace:
                 self._files = None
         elif self._is_outdated(body):
             self._forget()
+        if isinstance(body, Flush | Cutover):
+            self.put_off_flush()
 
     def _is_outdated(self, body: Body) -> bool:
         """Whether there is a newer base than the one known, by an entry that is no write."""
         if isinstance(body, Flush) and self._base is not None:
-            return self._base.included(self.journal.id) < body.through
+            return self._floor < body.through
         return isinstance(body, Cutover)
 
     def _sources(self) -> _Snapshot:

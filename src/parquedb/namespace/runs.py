@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from parquedb.errors import FormatError
 from parquedb.model.schema import Schema
 from parquedb.parquet.arrow import arrow_schema_of
 from parquedb.query.blocks import Blocks, indices
@@ -68,6 +69,11 @@ class _Newer:
         if batch.num_rows == 0:
             return batch
         ids = batch.column("$id")
+        if ids.null_count:
+            raise FormatError(
+                f"{ids.null_count} rows have no '$id', so that documents cannot be written beside "
+                "them: give them one, or remove them, with the program that wrote the table"
+            )
         first, last = ids[0].as_py(), ids[-1].as_py()
         hidden = self._hidden[bisect_left(self._hidden, first) : bisect_right(self._hidden, last)]
         end = bisect_right(self._ids, last)

@@ -21,6 +21,7 @@ import pyarrow as pa
 from parquedb.errors import NotFoundError
 from parquedb.parquet.groups import GroupFile
 from parquedb.query.view import Document, Source, StaleError
+from parquedb.rows.columns import is_document_schema
 from parquedb.rows.single import RowReader
 from parquedb.storage.store import Store
 
@@ -114,6 +115,8 @@ class Blocks:
         """Return the document of an id, None if the file does not hold it."""
         lower, upper = source.id_bounds()
         if (lower is not None and id_ < lower) or (upper is not None and id_ > upper):
+            return None
+        if not is_document_schema(source.schema):
             return None
         file = self.open(source)
         ordered = file.is_sorted

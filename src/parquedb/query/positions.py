@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from parquedb.errors import FormatError
 from parquedb.model.schema import Schema
 from parquedb.query.blocks import Blocks, Positions
 from parquedb.query.duck import Duck, literal, quote
@@ -254,12 +255,18 @@ class Finder:
 
         try:
             return cursor.execute(sql)
-        except (duckdb.IOException, duckdb.InvalidInputException) as error:
+        except duckdb.Error as error:
+            if not _is_about_files(error):
+                raise
             for source in sources:
                 self._blocks.check(source)
                 if self._blocks.store.head(source.file.path) is None:
                     raise StaleError(f"{source.file.path!r} is gone") from error
-            raise
+            names = ", ".join(repr(source.file.path) for source in sources[:3])
+            raise FormatError(
+                f"{names}{', …' if len(sources) > 3 else ''} cannot be searched ({error}); if a "
+                "file is damaged, restore it from a good copy"
+            ) from error
 
     def _condition(self, view: View, part: _Part, filter_: Filter) -> tuple[str, str]:
         condition = compile_filter(filter_, self._columns(view, part), overflow=part.overflow)
@@ -378,6 +385,14 @@ class Finder:
         name = f"{prefix}_parquedb_overlay"
         cursor.register(name, pa.table({"id": pa.array(ids, pa.string())}))
         return f' AND "$id" NOT IN (SELECT id FROM {quote(name)})'
+
+
+def _is_about_files(error: Exception) -> bool:
+    """Whether an error of DuckDB can come from what a file holds; damage is just an ``Error``."""
+    import duckdb  # noqa: PLC0415
+
+    files = (duckdb.IOException, duckdb.InvalidInputException, duckdb.SerializationException)
+    return type(error) is duckdb.Error or isinstance(error, files)
 
 
 def _may_match(source: Source, filter_: Filter) -> bool:

@@ -93,6 +93,8 @@ def evolve(
         elif is_column_name(name) and name.casefold() not in taken:
             taken.add(name.casefold())
             added.append(Field(0, name, bare))
+    if schema is not None and documents:
+        added = [*_missing(fields), *added]
     _promote(documents, fields, added, taken)
     if not added and tuple(fields.values()) == before.fields:
         return before
@@ -103,6 +105,13 @@ def evolve(
     )
     grown, _ = assign_ids(replace(before, fields=tuple(after)), ids_by_path(before), max_id(before))
     return grown
+
+
+def _missing(fields: Mapping[str, Field]) -> list[Field]:
+    """Return the columns of the system that a table of another program has not."""
+    taken = {name.casefold() for name in fields}
+    own = (field for field in system_schema().fields if field.name.casefold() not in taken)
+    return [replace(field, id=0, required=False) for field in own]
 
 
 def _promote(
