@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 import threading
@@ -385,7 +384,7 @@ class DB:
                 self._duck.close()
 
     def _opened(self) -> list[Collection]:
-        return list({id(each): each for each in self._collections.values()}.values())
+        return list({id(each): each for each in list(self._collections.values())}.values())
 
     def _past(self, moment: int | str | datetime | None) -> DatabaseSnapshot:
         from parquedb.documents.past import DatabaseSnapshot  # noqa: PLC0415
@@ -455,9 +454,17 @@ class DB:
 
     def _after_write(self, space: LiveNamespace) -> None:
         if space.needs_flush():
-            from parquedb.namespace.flush import flush  # noqa: PLC0415
+            self._try_to_flush(space)
 
+    def _try_to_flush(self, space: LiveNamespace) -> None:
+        """Flush; what cannot be flushed now is as safe in the journal, so that nobody is told."""
+        from parquedb.errors import ParqueDBError  # noqa: PLC0415
+        from parquedb.namespace.flush import flush  # noqa: PLC0415
+
+        try:
             flush(space)
+        except ParqueDBError:
+            space.put_off_flush()
 
     def _flush_at_close(self, space: LiveNamespace) -> None:
         from parquedb.namespace.flush import flush  # noqa: PLC0415
@@ -478,14 +485,9 @@ class DB:
         return thread
 
     def _keep_flushing(self, seconds: float) -> None:
-        from parquedb.errors import ParqueDBError  # noqa: PLC0415
-        from parquedb.namespace.flush import flush  # noqa: PLC0415
-
         while not self._stop.wait(seconds):
             for collection in self._opened():
-                # what cannot be flushed now stays in the journal, and the next write says why
-                with contextlib.suppress(ParqueDBError):
-                    flush(collection.space)
+                self._try_to_flush(collection.space)
 
 
 def _read_schemas(schema: Any) -> dict[str, CollectionRules]:
