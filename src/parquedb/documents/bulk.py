@@ -156,7 +156,7 @@ def create_documents(
     if len(first) < STAGED_FROM:
         put(first)
         return [image["$id"] for image in first]
-    with _rare_collections():
+    with rare_collections():
         return _create_staged(space, first, images, chosen, check_free, unique)
 
 
@@ -244,7 +244,7 @@ def bulk_images(
 
 
 @contextlib.contextmanager
-def _rare_collections() -> Iterator[None]:
+def rare_collections() -> Iterator[None]:
     """Let Python look for cyclic garbage less often: millions of new dicts are none."""
     before = gc.get_threshold()
     gc.set_threshold(max(before[0], _FEW_COLLECTIONS), *before[1:])

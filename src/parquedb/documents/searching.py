@@ -130,7 +130,13 @@ class Searching:
             InvalidInputError: The filter, the order or the projection is not acceptable.
         """
         query, projection = self._reading.parse(
-            {} if filter is None else filter, sort, limit, skip, project, after, include_deleted=include_deleted
+            {} if filter is None else filter,
+            sort,
+            limit,
+            skip,
+            project,
+            after,
+            include_deleted=include_deleted,
         )
         populate = self._relations.check(self._rules, populate)
 
@@ -177,7 +183,9 @@ class Searching:
         as_of: AsOf = None,
     ) -> int:
         """Return how many documents match."""
-        query, _ = self._reading.parse({} if filter is None else filter, include_deleted=include_deleted)
+        query, _ = self._reading.parse(
+            {} if filter is None else filter, include_deleted=include_deleted
+        )
         return self._reading.count(query.filter, as_of)
 
     def exists(self, filter: Spec | str, *, include_deleted: bool = False) -> bool:  # noqa: A002
@@ -195,7 +203,9 @@ class Searching:
         as_of: AsOf = None,
     ) -> list[Any]:
         """Return the different values of a field in MongoDB's order, those inside lists each."""
-        query, _ = self._reading.parse({} if filter is None else filter, include_deleted=include_deleted)
+        query, _ = self._reading.parse(
+            {} if filter is None else filter, include_deleted=include_deleted
+        )
         return self._reading.distinct(field, query, as_of)
 
     def aggregate(

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Protocol
 
-from parquedb.documents.bulk import STAGED_FROM, Stager
+from parquedb.documents.bulk import STAGED_FROM, Stager, rare_collections
 from parquedb.documents.exchange.files import (
     File,
     FileForm,
@@ -212,7 +212,8 @@ class _Import:
 
     def _stage(self, batches: Iterator[list[Document]]) -> None:
         stager = Stager(self._space)
-        stager.write(batches)
+        with rare_collections():
+            stager.write(batches)
 
         def build() -> Write:
             stager.check()
