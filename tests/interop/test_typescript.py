@@ -371,3 +371,25 @@ def test_several_files_become_several_files(root):
         assert [e.id for e in db.users.find()] == [f"users/{n}" for n in range(10)]
         assert db.users["users/0"] == db.users["users/0"] | {"a": None, "b": "0"}
         assert db.users["users/5"].a == "x"
+
+
+@pytest.mark.parametrize("name", ["users.parquet", "users/data.parquet", "data/users/one.parquet"])
+def test_files_elsewhere_are_read_and_migrated_but_not_replaced(root, name):
+    (root / name).parent.mkdir(exist_ok=True)
+    os.replace(source_file(root, "users"), root / name)
+    wanted = {document["$id"]: document for document in expected_documents("users")}
+    db = DB(root)
+    assert_same(documents(db, "users"), list(wanted.values()))
+    for rewrite in (db.flush, db.compact):
+        db.users.update("users/a/b", {"$inc": {"n": 1}})
+        with pytest.raises(StateError, match="not replaced"):
+            rewrite("users")
+    assert not source_file(root, "users").exists()
+    assert db.users["users/a/b"].n == 2
+    with pytest.raises(StateError, match="not replaced"):
+        db.close()
+
+    shutil.rmtree(root / "_parquedb" / "users")
+    migrate_backend(storage=root, to="delta", namespaces="users", verify="content")
+    with DB(root, backend="delta") as db:
+        assert_same(documents(db, "users"), list(wanted.values()))
