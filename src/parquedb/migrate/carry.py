@@ -27,7 +27,7 @@ from parquedb.log.ports import LogReader
 from parquedb.log.replay import TableState
 from parquedb.log.snapshot import Snapshot
 from parquedb.migrate.partitions import PartitionFolders
-from parquedb.model.files import DataFile
+from parquedb.model.files import DataFile, Deletes, InlineVector, VectorFile
 from parquedb.model.format import Format
 from parquedb.model.partition import PartitionSpec
 from parquedb.model.schema import Schema, children, walk
@@ -70,7 +70,6 @@ class Carry:
         commits: The commits to carry, oldest first; iterable more than once.
         before: The source before the first of them, None if that is the beginning.
         promoted: Files that were live when a column got a wider type, once for each time.
-        deletes: Whether rows of files are deleted in one of the versions.
     """
 
     versions: tuple[SourceVersion, ...]
@@ -82,7 +81,6 @@ class Carry:
     commits: Iterable[Commit]
     before: Snapshot | None = None
     promoted: tuple[DataFile, ...] = ()
-    deletes: bool = False
 
     @property
     def partitions(self) -> PartitionFolders:
@@ -196,7 +194,7 @@ class _Collector:
         self.kept: list[Commit] | None = []
         self.truncated_at: int | None = None
         self.promoted: list[DataFile] = []
-        self.deletes = any(file.deletes for file in self.state.files.values())
+        self.vectors: set[str] = set()
         self._rows = 0
         self._unknown = 0
         self._changes = 0
@@ -220,7 +218,7 @@ class _Collector:
             self._add_change(commit, change)
         rows = None if self._unknown else self._rows
         self.versions.append(SourceVersion(commit.version, commit.at_ms, rows))
-        self._changes += len(commit.changes)
+        self._changes += len(commit.changes) + _weight(commit)
         if self.kept is not None:
             self.kept.append(commit)
             if self._changes > KEPT_CHANGES:
@@ -233,12 +231,12 @@ class _Collector:
             case AddFile(file):
                 before = files.get(file.path)
                 self.added[file.path] = file
-                self.deletes = self.deletes or bool(file.deletes)
+                self.vectors |= _vector_files(file.deletes)
             case RemoveFile(file):
                 before = files.get(file.path)
-            case SetDeletes(path):
+            case SetDeletes(path, deletes):
                 before = files.get(path)
-                self.deletes = True
+                self.vectors |= _vector_files(deletes)
             case SetSchema(schema):
                 self.schemas[schema] = None
                 if changes_types(self.state.schema, schema):
@@ -261,6 +259,21 @@ class _Collector:
                 pass
 
 
+def _weight(commit: Commit) -> int:
+    """Return how many changes' memory the bitmaps of a commit take."""
+    size = 0
+    for change in commit.changes:
+        match change:
+            case AddFile(file):
+                deletes = file.deletes
+            case SetDeletes(_, deletes):
+                pass
+            case _:
+                continue
+        size += sum(len(one.bitmap) for one in deletes if isinstance(one, InlineVector))
+    return size >> 11
+
+
 def _collected(
     store: Store,
     reader: LogReader,
@@ -272,7 +285,7 @@ def _collected(
     for commit in log:
         collector.add(commit)
     latest = collector.state.snapshot()
-    first = _first_whole_version(store, reader, log, collector.added, latest)
+    first = _first_whole_version(store, reader, log, collector, latest)
     if first is not None:
         skipped = sum(1 for _ in _until(collector.versions, first))
         again = _Log(reader, (base_commit(reader.snapshot(first)),), first, has_tail=True)
@@ -293,7 +306,6 @@ def _collected(
         log if collector.kept is None else tuple(collector.kept),
         start,
         tuple(collector.promoted),
-        collector.deletes,
     )
 
 
@@ -308,7 +320,7 @@ def _first_whole_version(
     store: Store,
     reader: LogReader,
     log: Iterable[Commit],
-    added: Mapping[str, DataFile],
+    collector: _Collector,
     latest: Snapshot,
 ) -> int | None:
     """Check that every file exists whole; say with which version to begin if some are gone.
@@ -316,17 +328,21 @@ def _first_whole_version(
     Raises:
         FormatError: A live file is gone, or an existing one is damaged.
     """
+    added = collector.added
+    lost = {key for key in collector.vectors if store.head(key) is None}
+    missing: set[str] = set()
     try:
         probe_files(store, [(key, file.size_bytes) for key, file in added.items()])
     except FormatError:
         missing = {key for key in added if store.head(key) is None}
         if not missing:
             raise
-    else:
+    if not missing and not lost:
         return None
-    if broken := sorted(missing & latest.files.keys()):
+    needed = {one for file in latest.files.values() for one in _vector_files(file.deletes)}
+    if broken := sorted((missing & latest.files.keys()) | (lost & needed)):
         raise FormatError(
-            f"{broken[0]!r} is missing ({len(broken)} such data files): the {reader.format.label} "
+            f"{broken[0]!r} is missing ({len(broken)} such files): the {reader.format.label} "
             "table refers to files that do not exist; restore them or repair the table first",
             location=broken[0],
             problems=broken,
@@ -334,9 +350,30 @@ def _first_whole_version(
     probe_files(
         store, [(key, file.size_bytes) for key, file in added.items() if key not in missing]
     )
+    return _last_in_need(log, missing, lost)
+
+
+def _last_in_need(log: Iterable[Commit], missing: set[str], lost: set[str]) -> int | None:
+    """Return the first version after which no file and no deletion vector is missing."""
     first = None
+    held: dict[str, tuple[Deletes, ...]] = {}
     for commit in log:
         for change in commit.changes:
-            if isinstance(change, RemoveFile) and change.file.path in missing:
-                first = commit.version
+            match change:
+                case AddFile(file):
+                    held[file.path] = file.deletes
+                case RemoveFile(file):
+                    old = held.pop(file.path, file.deletes)
+                    if file.path in missing or not lost.isdisjoint(_vector_files(old)):
+                        first = commit.version
+                case SetDeletes(path, deletes):
+                    if not lost.isdisjoint(_vector_files(held.get(path, ()))):
+                        first = commit.version
+                    held[path] = deletes
+                case _:
+                    pass
     return first
+
+
+def _vector_files(deletes: Iterable[Deletes]) -> set[str]:
+    return {one.path for one in deletes if isinstance(one, VectorFile)}

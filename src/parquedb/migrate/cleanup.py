@@ -87,7 +87,7 @@ def plan_cleanup(
     folders = tuple(f"{folder}/" for folder in _own_folders(namespace, format_))
     single = f"{namespace.name}.parquet"
     deletable = [key for key in own - shared if key.startswith(folders) or (key == single)]
-    deletable.sort(key=lambda key: (key.endswith(".parquet"), key))
+    deletable.sort(key=lambda key: (_METADATA.search(key) is None, key))
     if format_ is Format.NATIVE:
         deletable.append(beside_key(namespace.name))
     heads = [(key, namespace.store.head(key)) for key in deletable]

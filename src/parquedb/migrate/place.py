@@ -24,7 +24,7 @@ from parquedb.model.format import Format
 from parquedb.model.partition import PartitionSpec
 from parquedb.model.schema import Schema, ids_by_path, walk
 from parquedb.parquet.arrow import arrow_schema_of
-from parquedb.parquet.footer import read_footer, read_footers
+from parquedb.parquet.footer import read_footer, read_footers, stats_for
 from parquedb.parquet.rewrite import copy_with_ids
 from parquedb.parquet.write import write_parquet
 from parquedb.storage.keys import join
@@ -136,7 +136,7 @@ class Placer:
         self.bytes_written = 0
         self.bytes_referenced = 0
         self.counts: dict[Means, int] = {}
-        self._store = store
+        self.store = store
         self.means = dict(means)
         self._staged: dict[str, DataFile] = {}
 
@@ -162,7 +162,24 @@ class Placer:
                 staged = self._rewrite(file, schemas, specs, key)
                 self._account(Means.REWRITTEN, [staged])
             placed.append(staged)
-        return self._with_footers(files, placed, schemas.adopted)
+        done = self._with_footers(files, placed, schemas.adopted)
+        pairs = zip(files, done, strict=True)
+        return [self._with_deletes(file, one, schemas) for file, one in pairs]
+
+    def _with_deletes(self, file: DataFile, placed: DataFile, schemas: Schemas) -> DataFile:
+        """Give a placed file the deletes of its source; its rows are all there, in their places.
+
+        Delta's statistics of a file with deletes may hold for the other rows only. They must hold
+        for all, because deletes can be undone; so they are read from the file itself.
+        """
+        if not file.deletes:
+            return placed if not placed.deletes else replace(placed, deletes=())
+        rewritten = self.means[file.path] is Means.REWRITTEN
+        if self.addresses.source is not Format.DELTA or rewritten:
+            return replace(placed, deletes=file.deletes)
+        footer = read_footer(self.store, file.path)
+        stats = stats_for(footer, schemas.source)
+        return replace(placed, deletes=file.deletes, rows=footer.rows, stats=stats)
 
     def _with_footers(
         self, files: Sequence[DataFile], placed: Sequence[DataFile | None], schema: Schema
@@ -171,7 +188,7 @@ class Placer:
         missing = [file for file, done in zip(files, placed, strict=True) if done is None]
         keys = [self.addresses.unique(file, Means.FOOTER) for file in missing]
         pairs = [(file.path, key) for file, key in zip(missing, keys, strict=True)]
-        sizes = copy_with_ids(self._store, pairs, schema)
+        sizes = copy_with_ids(self.store, pairs, schema)
         copies = self._with_counts(
             [
                 replace(file, path=key, size_bytes=size)
@@ -217,7 +234,7 @@ class Placer:
                 return self._link(files)
             case Means.COPIED:
                 keys = [self.addresses.unique(file, means) for file in files]
-                self._store.copy_many(
+                self.store.copy_many(
                     [(file.path, key) for file, key in zip(files, keys, strict=True)]
                 )
                 return [replace(f, path=key) for f, key in zip(files, keys, strict=True)]
@@ -238,7 +255,7 @@ class Placer:
         generation = hashlib.sha256(kinds.encode()).hexdigest()[:_GENERATION]
         widened = self._rewrite(file, schemas, specs, _in_generation(key, generation))
         self._account(Means.REWRITTEN, [widened])
-        return widened
+        return replace(widened, deletes=file.deletes)
 
     def _account(self, means: Means, done: Sequence[DataFile]) -> None:
         self.counts[means] = self.counts.get(means, 0) + len(done)
@@ -249,7 +266,7 @@ class Placer:
             self.bytes_written += size_bytes
 
     def _link(self, files: Sequence[DataFile]) -> list[DataFile]:
-        store = self._store
+        store = self.store
         if not isinstance(store, HardLinks):
             raise StateError(f"storage {store.root!r} cannot make hard links; use --files copy")
         pairs = [(file.path, self.addresses.linked(file)) for file in files]
@@ -280,9 +297,10 @@ class Placer:
         specs: Mapping[int, PartitionSpec],
         key: str,
     ) -> DataFile:
+        """Write a file again, with its deleted rows: deletes are of positions."""
         schema, adopted = schemas.source, schemas.adopted
-        if self._store.head(key) is not None:  # left whole by an earlier run
-            footer = read_footer(self._store, key)
+        if self.store.head(key) is not None:  # left whole by an earlier run
+            footer = read_footer(self.store, key)
             ids = ids_by_path(adopted)
             if any(ids.get(path) != id_ for path, id_ in footer.carried_ids.items()):
                 raise StateError(
@@ -292,12 +310,13 @@ class Placer:
                 file, path=key, size_bytes=footer.size_bytes, rows=footer.rows, stats=None
             )
         target = arrow_schema_of(adopted)
+        whole = replace(file, deletes=())
         batches = (
             cast_batch(batch, target)
-            for batch in self.rows.read(self._store, file, schema, specs[file.spec_id])
+            for batch in self.rows.read(self.store, whole, schema, specs[file.spec_id])
         )
         arrangement = self.rows.arrangement
-        written = write_parquet(self._store, key, batches, adopted, arrangement=arrangement)
+        written = write_parquet(self.store, key, batches, adopted, arrangement=arrangement)
         stats = None if written.stats is None else _renumbered(written.stats, schemas)
         return replace(
             written,
@@ -310,7 +329,7 @@ class Placer:
     def _with_counts(self, files: list[DataFile]) -> list[DataFile]:
         """Fill in row counts that the source's metadata lacks, from the footers."""
         unknown = [index for index, file in enumerate(files) if file.rows is None]
-        footers = read_footers(self._store, [files[index].path for index in unknown])
+        footers = read_footers(self.store, [files[index].path for index in unknown])
         for index, footer in zip(unknown, footers, strict=True):
             files[index] = replace(files[index], rows=footer.rows)
         return files

@@ -230,12 +230,6 @@ def _find_unsupported(
                     "which cannot be carried yet; nothing was written",
                     feature=f"partition transform {name}",
                 )
-    if situation.carry.deletes:
-        return UnsupportedError(
-            f"{where}: the table has row-level deletes, which cannot be carried yet; compact it "
-            "first (OPTIMIZE, rewrite_data_files); nothing was written",
-            feature="row-level deletes",
-        )
     if target is not Format.NATIVE:
         for schema in (*situation.carry.schemas, situation.carry.latest.schema):
             if (twins := _find_twins(schema)) is not None:
@@ -295,6 +289,7 @@ def _choose_means(
     if options.target is Format.NATIVE:
         live = situation.carry.latest.files
         one = len(live) == 1 and not situation.carry.latest.spec.fields
+        one = one and not any(file.deletes for file in live.values())
         return dict.fromkeys(live, Means.COPIED if one else Means.REWRITTEN)
     if any(fit.rewrites for fit in fits) or options.files is Files.REWRITE:
         return dict.fromkeys(added, Means.REWRITTEN)

@@ -7,17 +7,25 @@ from dataclasses import dataclass, field, replace
 
 from parquedb.errors import ConflictError, StateError
 from parquedb.formats.dialects import DIALECTS
-from parquedb.log.change import AddFile, Change, RemoveFile, SetPartitioning, SetSchema
+from parquedb.log.change import (
+    AddFile,
+    Change,
+    RemoveFile,
+    SetDeletes,
+    SetPartitioning,
+    SetSchema,
+)
 from parquedb.log.commit import Commit, Origin
 from parquedb.log.ports import Committed, Conflict, LogWriter
 from parquedb.log.snapshot import Snapshot
 from parquedb.migrate.carry import changes_types
 from parquedb.migrate.fit import fit_schema
 from parquedb.migrate.place import Placer, Schemas, first_generation
-from parquedb.model.files import DataFile
+from parquedb.model.files import DataFile, Deletes
 from parquedb.model.format import Format
 from parquedb.model.partition import UNPARTITIONED, PartitionSpec
 from parquedb.model.schema import EMPTY
+from parquedb.parquet.deletes import same_deletes
 
 NO_SCHEMAS = Schemas(EMPTY, EMPTY, EMPTY)
 
@@ -36,6 +44,7 @@ class Transfer:
         expect: The target's newest version, None if there is no table.
         batch_size: Versions written by one call of the writer.
         now_ms: The clock.
+        source_live: The source's live files by key.
     """
 
     source: Format
@@ -81,7 +90,8 @@ class Transfer:
             self.placer.stage([file for file in added if not self._is_live(file)])
             placed = [self.prepare(commit) for commit in batch]
             self.append(placed, complete=last)
-            on_batch(self.versions_written, sum(file.rows or 0 for file in self.live.values()))
+            rows = sum(file.live_rows or 0 for file in self.live.values())
+            on_batch(self.versions_written, rows)
 
     def append(self, commits: list[Commit], *, complete: bool) -> None:
         """Hand prepared commits to the writer.
@@ -108,7 +118,9 @@ class Transfer:
         """Place a commit's files and return the commit as the target will hold it."""
         widened = self._note_schema(commit)
         changes: list[Change] = [
-            change for change in commit.changes if not isinstance(change, AddFile | RemoveFile)
+            change
+            for change in commit.changes
+            if not isinstance(change, AddFile | RemoveFile | SetDeletes)
         ]
         added = [change.file for change in commit.changes if isinstance(change, AddFile)]
         removed = [change.file for change in commit.changes if isinstance(change, RemoveFile)]
@@ -118,22 +130,47 @@ class Transfer:
         else:
             old = [self._resolve(file) for file in removed if file.path not in again]
         gone = [self.live.pop(key) for key in old]
-        if self.target.format is Format.DELTA:
-            self._follow(commit)
-            if widened:
-                changes += self._widen()
-            self.source_live.update((file.path, file) for file in added)
-        added = [file for file in added if not self._is_live(file)]
-        placed = self.placer.place(added, self._schemas, self._specs)
+        self._follow(commit)
+        if widened and self.target.format is Format.DELTA:
+            changes += self._widen()
+        self.source_live.update((file.path, file) for file in added)
+        new = [file for file in added if not self._is_live(file)]
+        placed = self.placer.place(new, self._schemas, self._specs)
         changes += [RemoveFile(file) for file in gone]
+        news = {file.path for file in new}
         for file in placed:
             self.live[file.path] = file
             changes.append(AddFile(file))
+        changes += self._deletes(commit, [file for file in added if file.path not in news])
         for index, change in enumerate(changes):
             if isinstance(change, SetSchema):
                 changes[index] = SetSchema(self._schemas.fitted)
         origin = Origin(self.source, self.source_id, commit.version)
         return replace(commit, changes=tuple(changes), base=False, origin=origin)
+
+    def _deletes(self, commit: Commit, kept: list[DataFile]) -> list[Change]:
+        """Return what becomes of deleted rows.
+
+        Args:
+            commit: The source's commit.
+            kept: Files that it adds and that the target has already.
+        """
+        changes: list[Change] = []
+        for file in kept:
+            key = self._resolve(file)
+            held = self.live[key].deletes
+            if not same_deletes(self.placer.store, file.path, held, file.deletes):
+                changes.append(self._set_deletes(key, file.deletes))
+        for change in commit.changes:
+            if isinstance(change, SetDeletes):
+                file = replace(self.source_live[change.path], deletes=change.deletes)
+                self.source_live[change.path] = file
+                changes.append(self._set_deletes(self._resolve(file), change.deletes))
+        return changes
+
+    def _set_deletes(self, key: str, deletes: tuple[Deletes, ...]) -> Change:
+        self.live[key] = replace(self.live[key], deletes=deletes)
+        return SetDeletes(key, deletes)
 
     def _follow(self, commit: Commit) -> None:
         """Keep the source's live files up to date."""

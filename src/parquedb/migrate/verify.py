@@ -13,15 +13,20 @@ from parquedb.log.snapshot import Snapshot
 from parquedb.migrate.carry import SourceVersion
 from parquedb.migrate.fit import fit_schema
 from parquedb.migrate.typescript import ENTITIES, STORED, Rows, is_entities, rows_of
+from parquedb.model.files import Deletes
 from parquedb.model.format import Format
 from parquedb.model.partition import PartitionSpec
 from parquedb.model.schema import Schema
 from parquedb.parquet.digest import ContentDigest, Digester
 from parquedb.storage.store import Store
 
+_Seen = tuple[str, tuple[Deletes, ...], Schema, PartitionSpec]
+
 
 class Digests:
-    """Content digests of snapshots; each file is read once for each schema it is seen under.
+    """Content digests of snapshots.
+
+    Each file is read once for each schema it is seen under and each set of its deleted rows.
 
     Args:
         store: The store.
@@ -29,7 +34,7 @@ class Digests:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._known: dict[tuple[str, Schema, PartitionSpec], ContentDigest] = {}
+        self._known: dict[_Seen, ContentDigest] = {}
 
     def of(
         self, snapshot: Snapshot, schema: Schema | None = None, rows: Rows = STORED
@@ -44,9 +49,10 @@ class Digests:
         total = ContentDigest()
         seen_as = snapshot.schema if schema is None else schema
         for file in snapshot.files.values():
-            key = (file.path, seen_as, snapshot.specs[file.spec_id])
+            spec = snapshot.specs[file.spec_id]
+            key = (file.path, file.deletes, seen_as, spec)
             if key not in self._known:
-                self._known[key] = self._digest(rows.read(self._store, file, key[1], key[2]))
+                self._known[key] = self._digest(rows.read(self._store, file, seen_as, spec))
             total += self._known[key]
         return total
 

@@ -164,8 +164,8 @@ FEATURES: tuple[Feature, ...] = (
         "deletionVectors",
         "Deletion Vectors",
         "a file has a deletion vector",
-        _REFUSED,
-        "A table that supports the feature and has no vector is read as any other.",
+        {Format.ICEBERG: Fate.CARRIED, Format.NATIVE: Fate.REWRITTEN},
+        "In every version, as position delete files; native gets the rows that are left.",
         write=True,
     ),
     _feature(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from parquedb.ambient import Ambient
 from parquedb.errors import InvalidInputError, StateError, UnsupportedError
 from parquedb.formats.iceberg.avro import encode_long
 from parquedb.formats.iceberg.columns import Columns, SchemaMap
+from parquedb.formats.iceberg.deletes import DeleteChanges, DeleteFiles
 from parquedb.formats.iceberg.entries import (
     SOME,
     encode_data_file,
@@ -19,7 +20,13 @@ from parquedb.formats.iceberg.entries import (
 )
 from parquedb.formats.iceberg.live import Kind, LiveFile, LiveTable, SnapshotContext
 from parquedb.formats.iceberg.metrics import MetricsEncoder, convert_value
-from parquedb.formats.iceberg.origin import ORIGIN, THROUGH, encode_origin, encode_through
+from parquedb.formats.iceberg.origin import (
+    LIVE_RECORDS,
+    ORIGIN,
+    THROUGH,
+    encode_origin,
+    encode_through,
+)
 from parquedb.formats.iceberg.wire import TableSnapshot
 from parquedb.formats.iceberg.wire_schema import result_type
 from parquedb.log.change import (
@@ -31,7 +38,7 @@ from parquedb.log.change import (
     SetSchema,
 )
 from parquedb.log.commit import Commit, Operation
-from parquedb.model.files import DataFile, Value
+from parquedb.model.files import DataFile, Deletes, Value
 from parquedb.model.partition import PartitionSpec
 from parquedb.model.schema import walk
 from parquedb.storage.keys import uri_of
@@ -65,7 +72,7 @@ class FileEncoder:
         """Encode a file that a snapshot adds.
 
         Raises:
-            UnsupportedError: Its row count is not known, or it has row-level deletes.
+            UnsupportedError: Its row count is not known.
             InvalidInputError: Its partition tuple does not fit the spec.
         """
         rows = file.rows
@@ -75,8 +82,6 @@ class FileEncoder:
                 "the file's footer first",
                 feature="record_count",
             )
-        if file.deletes:
-            raise _row_deletes(file.path)
         if len(file.partition) != len(self.conversions):
             raise InvalidInputError(
                 f"{file.path} has {len(file.partition)} partition values and its partition spec "
@@ -109,7 +114,8 @@ class Applier:
         metadata: Key of the table's metadata folder.
         ambient: Where ids come from.
         columns: Its schemas and specs.
-        live: Its live files.
+        live: Its live data files.
+        deletes: Its delete files.
         properties: Its properties.
         parent: The newest snapshot.
         sequence_number: That one's sequence number, the table's last.
@@ -125,6 +131,7 @@ class Applier:
     ambient: Ambient
     columns: Columns
     live: LiveTable
+    deletes: DeleteFiles
     properties: dict[str, str]
     parent: TableSnapshot | None
     sequence_number: int
@@ -143,12 +150,14 @@ class Applier:
             UnsupportedError: A change cannot be expressed.
             InvalidInputError: The commit contradicts itself or has no schema to refer to.
             StateError: It removes a file that is not part of the table.
+            FormatError: Deletes that it refers to are missing or damaged.
         """
         self._settle(commit)
         self.sequence_number += 1
         snapshot_id = self._new_id()
-        added, removed = self._files(commit, snapshot_id)
+        added, removed, vectors = self._files(commit, snapshot_id)
         name = self.ambient.new_uuid()
+        deletes = self._deletes(added, removed, vectors, (snapshot_id, str(name)))
         schemas = self._schema_map()
         context = SnapshotContext(
             snapshot_id,
@@ -161,6 +170,12 @@ class Applier:
         )
         for key, data in self.live.advance(context, added, removed):
             self.objects.append(NewObject(key, data))
+        of_deletes = replace(
+            context, place=lambda number: f"{self.metadata}/{name}-d{number}.avro", deletes=True
+        )
+        advanced = self.deletes.table.advance(of_deletes, deletes.added, deletes.removed)
+        self.objects += deletes.objects
+        self.objects += [NewObject(key, data) for key, data in advanced]
         parent_id = None if self.parent is None else self.parent.snapshot_id
         list_key = f"{self.metadata}/snap-{snapshot_id}-1-{name}.avro"
         meta = {
@@ -169,7 +184,7 @@ class Applier:
             "sequence-number": str(self.sequence_number).encode(),
             "format-version": b"2",
         }
-        self.objects.append(NewObject(list_key, self.live.encode_list(meta)))
+        self.objects.append(NewObject(list_key, self.live.encode_list(meta, self.deletes.table)))
         new = [file for files in added.values() for file in files]
         self.parent = TableSnapshot(
             snapshot_id,
@@ -177,7 +192,7 @@ class Applier:
             self.sequence_number,
             commit.at_ms if self.parent is None else max(commit.at_ms, self.parent.at_ms + 1),
             uri_of(self.root, list_key),
-            self._summary(commit, new, removed),
+            self._summary(commit, new, removed, deletes),
             schemas.schema_id,
         )
         return self.parent
@@ -228,8 +243,12 @@ class Applier:
 
     def _files(
         self, commit: Commit, snapshot_id: int
-    ) -> tuple[dict[Kind, list[LiveFile]], list[LiveFile]]:
-        """Return what a commit adds, encoded, and what it removes, after cancelling out."""
+    ) -> tuple[dict[Kind, list[LiveFile]], list[LiveFile], dict[str, tuple[Deletes, ...]]]:
+        """Return what a commit adds, encoded, and what it removes, after cancelling out.
+
+        And the deletes that it gives to data files.
+        """
+        vectors: dict[str, tuple[Deletes, ...]] = {}
         added: dict[str, DataFile] = {}
         removed: dict[str, LiveFile] = {}
         if commit.base and self.live.files:
@@ -242,12 +261,15 @@ class Applier:
                     if old is not None:
                         removed[file.path] = old
                     added[file.path] = file
+                    vectors[file.path] = file.deletes
                 case RemoveFile(file):
+                    vectors.pop(file.path, None)
                     if added.pop(file.path, None) is None:
                         removed[file.path] = self._live_file(commit, file.path)
                 case SetDeletes(path, deletes):
-                    if deletes:
-                        raise _row_deletes(path)
+                    if path not in added:
+                        self._live_file(commit, path)
+                    vectors[path] = deletes
                 case _:
                     pass
         encoded: dict[Kind, list[LiveFile]] = {}
@@ -256,7 +278,28 @@ class Applier:
             encoder = self._encoders.get(file.spec_id) or self._encoder(file.spec_id)
             live = encoder.encode(file, prefix, self.sequence_number)
             encoded.setdefault(encoder.kind, []).append(live)
-        return encoded, list(removed.values())
+        return encoded, list(removed.values()), vectors
+
+    def _deletes(
+        self,
+        added: Mapping[Kind, list[LiveFile]],
+        removed: list[LiveFile],
+        vectors: Mapping[str, tuple[Deletes, ...]],
+        stamp: tuple[int, str],
+    ) -> DeleteChanges:
+        """Return what becomes of the delete files."""
+        own = self.deletes
+        if not vectors and not own.own and not own.foreign:
+            return DeleteChanges()
+        new = {file.path: (kind, file) for kind, files in added.items() for file in files}
+        gone = [file.path for file in removed]
+        data = dict(new)
+        for path in (*vectors, *own.resolved):
+            if path not in data and path not in gone:
+                found = self.live.find(path)
+                if found is not None:
+                    data[path] = self.live.kind_of(path), found
+        return own.change(vectors, data, gone, (stamp[0], self.sequence_number, stamp[1]))
 
     def _live_file(self, commit: Commit, path: str) -> LiveFile:
         found = self.live.find(path)
@@ -300,10 +343,16 @@ class Applier:
                 return snapshot_id
 
     def _summary(
-        self, commit: Commit, added: list[LiveFile], removed: list[LiveFile]
+        self,
+        commit: Commit,
+        added: list[LiveFile],
+        removed: list[LiveFile],
+        deletes: DeleteChanges,
     ) -> dict[str, str]:
         """Return a snapshot's summary ("Optional Snapshot Summary Fields")."""
-        summary = {"operation": _operation(commit.operation, len(added), len(removed))}
+        new = deletes.new
+        fewer = len(removed) + len(new) + len(deletes.removed)
+        summary = {"operation": _operation(commit.operation, len(added), fewer)}
         summary |= {
             key: value
             for key, value in commit.summary.items()
@@ -322,12 +371,18 @@ class Applier:
         summary["total-data-files"] = str(self.live.files)
         if self.live.size_bytes is not None:
             summary["total-files-size"] = str(self.live.size_bytes)
-        before = {} if self.parent is None else self.parent.summary
-        for name in ("delete-files", "position-deletes", "equality-deletes"):
-            if not self.live.delete_frames:
-                summary[f"total-{name}"] = "0"
-            elif f"total-{name}" in before:
-                summary[f"total-{name}"] = before[f"total-{name}"]
+        for files, one in ((new, "added"), (deletes.removed, "removed")):
+            if files:
+                summary[f"{one}-delete-files"] = str(len(files))
+        if new:
+            summary["added-position-delete-files"] = str(len(new))
+            summary["added-position-deletes"] = str(sum(file.rows for file in new))
+        held = self.deletes.table
+        summary["total-delete-files"] = str(held.files)
+        summary["total-position-deletes"] = str(held.rows)
+        summary["total-equality-deletes"] = "0"
+        if held.files:
+            summary[LIVE_RECORDS] = str(self.live.rows - held.rows)
         return summary
 
 
@@ -338,11 +393,3 @@ def _operation(operation: Operation, added: int, removed: int) -> str:
     if removed:
         return "overwrite" if added or operation is not Operation.DELETE else "delete"
     return "overwrite" if operation is Operation.OVERWRITE else "append"
-
-
-def _row_deletes(path: str) -> UnsupportedError:
-    return UnsupportedError(
-        f"rows of {path} are deleted by position, which cannot be written to Iceberg yet; "
-        "rewrite the file without the deleted rows first",
-        feature="position-deletes",
-    )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import orjson
 
-from parquedb.errors import FormatError, UnsupportedError
+from parquedb.errors import FormatError
 from parquedb.formats.iceberg.manifest import FileEntry, ManifestFile, Manifests, Status
 from parquedb.formats.iceberg.wire import TableMetadata, TableSnapshot
 from parquedb.formats.iceberg.wire_schema import parse_schema
@@ -22,12 +22,14 @@ class Contents:
 
     Args:
         manifests: All its data manifests.
+        deletes: All its manifests of delete files.
         own: Those that the snapshot itself wrote.
         files: Number of live files.
-        rows: Their rows.
+        rows: Their rows, deleted rows included.
     """
 
     manifests: tuple[ManifestFile, ...]
+    deletes: tuple[ManifestFile, ...]
     own: tuple[ManifestFile, ...]
     files: int
     rows: int
@@ -38,10 +40,12 @@ class Difference:
     """What a snapshot changed.
 
     Args:
+        added: Data files that came, with their entries.
+        removed: Data files that went.
         base: Whether ``added`` is the whole table because what was before is not known.
     """
 
-    added: tuple[DataFile, ...]
+    added: tuple[FileEntry, ...]
     removed: tuple[DataFile, ...]
     base: bool = False
 
@@ -79,22 +83,20 @@ class Chain:
 
     table: TableMetadata
     manifests: Manifests
-    _deletes: set[str] = field(default_factory=set)
 
     def contents(self, snapshot: TableSnapshot) -> Contents:
         """Read a snapshot's manifest list.
 
         Raises:
-            UnsupportedError: The snapshot has row-level deletes.
             FormatError: The list is missing or damaged.
         """
         listed = self.manifests.read_list(snapshot)
         snapshot_id = snapshot.snapshot_id
-        own, files, rows, deletes = [], 0, 0, False
+        own, deletes, files, rows = [], list[ManifestFile](), 0, 0
         for manifest in listed:
             if manifest.deletes:
-                deletes = True
-                self._refuse_deletes(manifest, snapshot)
+                if manifest.live_files != 0:
+                    deletes.append(manifest)
                 continue
             if manifest.added_snapshot_id in (snapshot_id, None):
                 own.append(manifest)
@@ -105,23 +107,22 @@ class Chain:
             else:
                 files += manifest.live_files
                 rows += manifest.live_rows
-        if deletes:
-            listed = [manifest for manifest in listed if not manifest.deletes]
-        return Contents(tuple(listed), tuple(own), files, rows)
+        data = tuple(manifest for manifest in listed if not manifest.deletes)
+        return Contents(data, tuple(deletes), tuple(own), files, rows)
 
-    def live(self, snapshot: TableSnapshot, contents: Contents) -> dict[str, DataFile]:
-        """Return all files of a snapshot, by key.
+    def live(self, snapshot: TableSnapshot, contents: Contents) -> dict[str, FileEntry]:
+        """Return the entries of all data files of a snapshot, by key.
 
         Raises:
             FormatError: A file is listed twice, or the manifests hold other files than the
                 manifest list counts.
         """
-        files: dict[str, DataFile] = {}
+        files: dict[str, FileEntry] = {}
         listed = rows = 0
         for manifest in contents.manifests:
             for entry in self.manifests.files(manifest):
                 if entry.status != Status.DELETED:
-                    files[entry.file.path] = entry.file
+                    files[entry.file.path] = entry
                     listed += 1
                     rows += entry.file.rows or 0
         if listed != len(files):
@@ -156,10 +157,11 @@ class Chain:
         if before is None and snapshot.parent_id is not None:
             return Difference(tuple(self.live(snapshot, contents).values()), (), base=True)
         added, removed = self._own_changes(snapshot, contents.own)
-        files, rows = len(added) - len(removed), _rows(added) - _rows(removed)
+        new = tuple(entry.file for entry in added)
+        files, rows = len(added) - len(removed), _rows(new) - _rows(removed)
         if before is not None:
             files, rows = files + before[1].files, rows + before[1].rows
-        paths = {file.path for file in added}
+        paths = {file.path for file in new}
         if (files, rows) == (contents.files, contents.rows) and len(paths) == len(added):
             return Difference(added, removed)
         live = self.live(snapshot, contents)
@@ -167,8 +169,8 @@ class Chain:
             return Difference(tuple(live.values()), (), base=True)
         old = self.live(*before)
         return Difference(
-            tuple(file for path, file in live.items() if _changed(file, old.get(path))),
-            tuple(file for path, file in old.items() if _changed(file, live.get(path))),
+            tuple(entry for path, entry in live.items() if _changed(entry, old.get(path))),
+            tuple(entry.file for path, entry in old.items() if _changed(entry, live.get(path))),
         )
 
     def schema(self, snapshot: TableSnapshot, contents: Contents) -> Schema:
@@ -203,7 +205,7 @@ class Chain:
 
     def _own_changes(
         self, snapshot: TableSnapshot, own: Iterable[ManifestFile]
-    ) -> tuple[tuple[DataFile, ...], tuple[DataFile, ...]]:
+    ) -> tuple[tuple[FileEntry, ...], tuple[DataFile, ...]]:
         added, removed = [], []
         for manifest in own:
             if manifest.added_files == 0 and manifest.removed_files == 0:
@@ -211,7 +213,7 @@ class Chain:
             entries: list[FileEntry] = self.manifests.files(manifest, snapshot.snapshot_id)
             for entry in entries:
                 if entry.status == Status.ADDED:
-                    added.append(entry.file)
+                    added.append(entry)
                 else:
                     removed.append(entry.file)
         return tuple(added), tuple(removed)
@@ -219,27 +221,6 @@ class Chain:
     def _count(self, manifest: ManifestFile) -> tuple[int, int]:
         live = [e for e in self.manifests.files(manifest) if e.status != Status.DELETED]
         return len(live), _rows(entry.file for entry in live)
-
-    def _refuse_deletes(self, manifest: ManifestFile, snapshot: TableSnapshot) -> None:
-        """Refuse a snapshot whose delete manifest holds live delete files."""
-        if manifest.live_files == 0 or manifest.location in self._deletes:
-            return
-        for entry in self.manifests.entries(manifest):
-            if entry.status == Status.DELETED:
-                continue
-            feature = "position-deletes"
-            if entry.record.get("content") == 2:
-                feature = "equality-deletes"
-            elif str(entry.record.get("file_format")).upper() == "PUFFIN":
-                feature = "deletion-vectors"
-            raise UnsupportedError(
-                f"the snapshot {snapshot.snapshot_id} of the Iceberg table at "
-                f"{self.table.location} has row-level deletes ({feature}), which cannot be read "
-                "yet; rewrite the table's data files (compaction) and expire the snapshots that "
-                "have deletes",
-                feature=feature,
-            )
-        self._deletes.add(manifest.location)
 
     def _broken(self, snapshot: TableSnapshot, what: str) -> FormatError:
         return FormatError(
@@ -254,8 +235,11 @@ def _rows(files: Iterable[DataFile]) -> int:
     return sum(file.rows or 0 for file in files)
 
 
-def _changed(file: DataFile, other: DataFile | None) -> bool:
-    return other is None or (file.size_bytes, file.rows) != (other.size_bytes, other.rows)
+def _changed(entry: FileEntry, other: FileEntry | None) -> bool:
+    if other is None:
+        return True
+    one, two = entry.file, other.file
+    return (one.size_bytes, one.rows) != (two.size_bytes, two.rows)
 
 
 def _header_schema(data: bytes, location: str) -> Schema:

@@ -18,30 +18,35 @@ from parquedb.formats.iceberg.entries import (
 )
 from parquedb.formats.iceberg.live import Kind, LiveFile, LiveManifest, LiveTable, frame_of
 from parquedb.formats.iceberg.manifest import Entry, ManifestFile, Manifests, Status
+from parquedb.formats.iceberg.position_files import PATH_ID
+from parquedb.formats.iceberg.rowdeletes import POSITIONS
 from parquedb.formats.iceberg.wire import TableMetadata, TableSnapshot
 
 
-def read_live(manifests: Manifests, snapshot: TableSnapshot | None, sync: bytes) -> LiveTable:
+def read_live(
+    manifests: Manifests, snapshot: TableSnapshot | None, sync: bytes
+) -> tuple[LiveTable, LiveTable]:
     """Return the manifests of a table's current snapshot; their files are read when needed.
+
+    Returns:
+        Those of data files and those of delete files.
 
     Raises:
         FormatError: The manifest list is missing or damaged.
     """
-    live = LiveTable(sync)
+    live, deletes = LiveTable(sync), LiveTable(sync)
     if snapshot is None:
-        return live
+        return live, deletes
     table = manifests.table
     for listed in manifests.read_list(snapshot):
-        if listed.deletes:
-            live.delete_frames.append(_frame(sync, listed, _counts(listed, listed.record)))
-            continue
         manifest = _read_manifest(manifests, table, listed, sync)
-        live.manifests.append(manifest)
-        live.files += manifest.count
-        live.rows += listed.live_rows if listed.live_rows is not None else _rows(manifest)
+        one = deletes if listed.deletes else live
+        one.manifests.append(manifest)
+        one.files += manifest.count
+        one.rows += listed.live_rows if listed.live_rows is not None else _rows(manifest)
     size = snapshot.summary.get("total-files-size", "")
     live.size_bytes = int(size) if size.isdigit() else None
-    return live
+    return live, deletes
 
 
 def _read_manifest(
@@ -88,10 +93,24 @@ def _loader(
                             encode_decoded(kind.columns, record),
                         )
                     ),
+                    location=record["file_path"],
+                    target=_target(record),
                 )  # fmt: skip
         return files
 
     return load
+
+
+def _target(record: dict[str, Any]) -> str | None:
+    """Return the location of the only data file that a position delete file is about."""
+    if record.get("content") != POSITIONS:
+        return None
+    lower = (record.get("lower_bounds") or {}).get(PATH_ID)
+    upper = (record.get("upper_bounds") or {}).get(PATH_ID)
+    if lower is None or lower != upper:
+        return None
+    location: str = lower.decode()
+    return location
 
 
 def _counts(listed: ManifestFile, counts: dict[str, Any]) -> tuple[int, ...]:

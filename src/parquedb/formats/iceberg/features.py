@@ -149,15 +149,20 @@ FEATURES: tuple[Feature, ...] = (
     ),
     _feature(
         "position-deletes", "Position Delete Files", "a delete manifest has live files",
-        read=False, write=False, delta=_NO, native=_NO,
+        read=True, write=True, delta=_OK, native=Fate.REWRITTEN,
+        note="In every version; native gets the rows that are left. Written as one delete file "
+        "for each data file.",
     ),
     _feature(
         "equality-deletes", "Equality Delete Files", "a delete manifest has live files",
-        read=False, write=False, delta=_NO, native=_NO,
+        read=True, write=False, delta=_OK, native=Fate.REWRITTEN,
+        note="Resolved to positions by reading the columns concerned; refused where these are "
+        "nested or floating-point numbers.",
     ),
     _feature(
         "deletion-vectors", "Deletion Vectors", "a delete manifest names Puffin files",
         read=False, write=False, delta=_NO, native=_NO,
+        note="Part of format version 3.",
     ),
     _feature(
         "encryption", "Encryption Keys", "a manifest or file has key_metadata",

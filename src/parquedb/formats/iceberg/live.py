@@ -35,7 +35,7 @@ _EXISTING, _ADDED, _DELETED = b"\x00", b"\x02", b"\x04"
 
 @dataclass(frozen=True, slots=True)
 class LiveFile:
-    """A live data file.
+    """A live file: a data file, or one that deletes rows of a data file.
 
     Args:
         path: Its key.
@@ -45,6 +45,8 @@ class LiveFile:
         sequence_number: Its data sequence number.
         added_by: The snapshot that added it, encoded.
         rest: Its manifest entry after that, encoded.
+        location: Its location, where it is not the key below the storage root.
+        target: Of a delete file that is about one data file: that one's location.
     """
 
     path: str
@@ -54,6 +56,8 @@ class LiveFile:
     sequence_number: int
     added_by: bytes
     rest: bytes
+    location: str | None = None
+    target: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +108,7 @@ class SnapshotContext:
         place: Makes the key of a new manifest from its number in the snapshot.
         locate: Makes a location of a key.
         meta: Makes the metadata of a manifest's header from the partition spec's id.
+        deletes: Whether the manifests are of delete files.
     """
 
     snapshot_id: int
@@ -111,16 +116,16 @@ class SnapshotContext:
     place: Callable[[int], str]
     locate: Callable[[str], str]
     meta: Callable[[int], Mapping[str, bytes]]
+    deletes: bool = False
 
 
 @dataclass(slots=True)
 class LiveTable:
-    """The manifests of the newest snapshot.
+    """The manifests of the newest snapshot, those of data files or those of delete files.
 
     Args:
         sync: Sync marker of the Avro files.
-        manifests: Manifests of data files.
-        delete_frames: Entries of manifests of delete files, carried as they are.
+        manifests: The manifests.
         files: Number of live files.
         rows: Their rows.
         size_bytes: Their bytes, None if not known.
@@ -128,7 +133,6 @@ class LiveTable:
 
     sync: bytes
     manifests: list[LiveManifest] = field(default_factory=list)
-    delete_frames: list[bytes] = field(default_factory=list)
     files: int = 0
     rows: int = 0
     size_bytes: int | None = 0
@@ -138,6 +142,15 @@ class LiveTable:
         """Return a live file."""
         manifest = self._by_path().get(path)
         return None if manifest is None else manifest.files[path]
+
+    def kind_of(self, path: str) -> Kind:
+        """Return what a live file has in common with others."""
+        return self._by_path()[path].kind
+
+    def all_files(self) -> Iterator[LiveFile]:
+        """Yield all live files."""
+        for manifest in self.manifests:
+            yield from manifest.files.values()
 
     def advance(
         self,
@@ -155,11 +168,16 @@ class LiveTable:
                 yield self._put(writer, kind, chunk, _ADDED)
                 self._account(chunk, 1)
 
-    def encode_list(self, meta: Mapping[str, bytes]) -> bytes:
-        """Encode the manifest list of the newest snapshot."""
+    def encode_list(self, meta: Mapping[str, bytes], deletes: LiveTable) -> bytes:
+        """Encode the manifest list of the newest snapshot.
+
+        Args:
+            meta: Metadata of the list's header.
+            deletes: The manifests of delete files, with the same sync marker.
+        """
         header = encode_header(MANIFEST_LIST_SCHEMA, meta, self.sync)
-        frames = [manifest.frame for manifest in self.manifests]
-        return b"".join((header, *frames, *self.delete_frames))
+        frames = [manifest.frame for manifest in (*self.manifests, *deletes.manifests)]
+        return b"".join((header, *frames))
 
     def _merge(self, writer: _Writer) -> Iterator[tuple[str, bytes]]:
         """Merge small manifests of a kind where enough have gathered."""
@@ -256,9 +274,10 @@ class _Writer:
         return key, data, frame
 
     def _container(self, kind: Kind, entries: Sequence[bytes]) -> bytes:
-        header = encode_header(
-            manifest_schema(kind.columns), self.context.meta(kind.spec_id), self.sync
-        )
+        meta = {**self.context.meta(kind.spec_id)}
+        if self.context.deletes:
+            meta["content"] = b"deletes"
+        header = encode_header(manifest_schema(kind.columns), meta, self.sync)
         parts = [header]
         for start in range(0, len(entries), 3 * _BLOCK):
             block = entries[start : start + 3 * _BLOCK]
@@ -285,7 +304,8 @@ class _Writer:
             self.sync,
             context.locate(key),
             (
-                length, kind.spec_id, 0, context.sequence_number, lowest, context.snapshot_id,
+                length, kind.spec_id, int(context.deletes), context.sequence_number, lowest,
+                context.snapshot_id,
                 *counts, len(deleted), *row_counts, sum(file.rows for file in deleted),
             ),
             encode_summaries(summarise(kind.columns, partitions)),

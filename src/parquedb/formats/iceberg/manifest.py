@@ -27,6 +27,8 @@ from parquedb.model.files import DataFile, Stats, Value
 from parquedb.model.schema import walk
 from parquedb.storage.store import Store
 
+_NO_RECORD: Record = {}
+
 
 class Status(IntEnum):
     """What became of a file in the snapshot that wrote a manifest entry."""
@@ -86,11 +88,21 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class FileEntry:
-    """One data file of a manifest as the neutral model has it."""
+    """One file of a manifest as the neutral model has it.
+
+    Args:
+        status: What became of it.
+        snapshot_id: In which snapshot.
+        file: The file.
+        sequence_number: Its data sequence number.
+        record: For a delete file: the ``data_file`` member as decoded.
+    """
 
     status: int
     snapshot_id: int | None
     file: DataFile
+    sequence_number: int
+    record: Record
 
 
 @dataclass(slots=True)
@@ -146,7 +158,7 @@ class Manifests:
         return [_inherit(record, manifest) for record in records]
 
     def files(self, manifest: ManifestFile, of: int | None = None) -> list[FileEntry]:
-        """Return the data files of a manifest, removed ones included.
+        """Return the files of a manifest, removed ones included.
 
         Args:
             manifest: The manifest.
@@ -175,7 +187,11 @@ class Manifests:
             if of is not None and (snapshot_id != of or status == Status.EXISTING):
                 continue
             file = self._data_file(record["data_file"], to_partition, manifest.spec_id)
-            found.append(FileEntry(status, snapshot_id, file))
+            sequence = record.get("sequence_number")
+            if sequence is None:
+                sequence = manifest.sequence_number if status == Status.ADDED else 0
+            kept = record["data_file"] if manifest.deletes else _NO_RECORD
+            found.append(FileEntry(status, snapshot_id, file, sequence, kept))
         return found
 
     def _records(self, manifest: ManifestFile) -> tuple[Container, Iterator[Record]]:
@@ -221,6 +237,16 @@ class Manifests:
     ) -> DataFile:
         location = record["file_path"]
         if record["file_format"].upper() != "PARQUET":
+            if record.get("content"):
+                puffin = record["file_format"].upper() == "PUFFIN"
+                kind = "position-deletes" if record["content"] == 1 else "equality-deletes"
+                kind = "deletion-vectors" if puffin else kind
+                raise UnsupportedError(
+                    f"{location} holds deleted rows in a file of format {record['file_format']}; "
+                    "only Parquet files of deletes can be read: rewrite the table's data files "
+                    "(compaction) and expire the snapshots that have such deletes",
+                    feature=kind,
+                )
             raise UnsupportedError(
                 f"{location} is a file of format {record['file_format']}; only Parquet data "
                 "files can be read: rewrite the table's data files as Parquet",

@@ -16,6 +16,9 @@ ORIGIN = "parquedb.origin"
 THROUGH = "parquedb.through"
 """In a summary: ``{journal id}:{entry}``, how much of the namespace's journal is included."""
 
+LIVE_RECORDS = "parquedb.live-records"
+"""In a summary: rows that are not deleted, where the snapshot has delete files."""
+
 COMPLETED = "parquedb.migration.completed-at-ms"
 FIELD_IDS = "parquedb.field-ids"
 """``source``: the table has the field ids of the table that it was migrated from."""

@@ -7,13 +7,14 @@ current snapshot. A table without snapshots has the one version 0.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from parquedb.errors import FormatError, NotFoundError
 from parquedb.formats.iceberg.chain import Chain, Contents, Difference, ancestors
 from parquedb.formats.iceberg.load import exists, load_existing
-from parquedb.formats.iceberg.manifest import Manifests
+from parquedb.formats.iceberg.manifest import FileEntry, Manifests
 from parquedb.formats.iceberg.origin import (
+    LIVE_RECORDS,
     THROUGH,
     completed_at_ms,
     operation_named,
@@ -23,11 +24,13 @@ from parquedb.formats.iceberg.origin import (
     user_summary,
 )
 from parquedb.formats.iceberg.paths import Locations, hint_key
+from parquedb.formats.iceberg.rowdeletes import RowDeletes
 from parquedb.formats.iceberg.wire import TableSnapshot
 from parquedb.log.change import (
     AddFile,
     Change,
     RemoveFile,
+    SetDeletes,
     SetPartitioning,
     SetProperties,
     SetSchema,
@@ -117,13 +120,23 @@ class IcebergReader:
         if self._snapshots or version not in (None, EMPTY_VERSION):
             found = self._find(self.latest() if version is None else version)
             contents = self._chain.contents(found)
-            files, at_ms = self._chain.live(found, contents), found.at_ms
+            files, at_ms = self._files(found, contents), found.at_ms
             if version is not None:
                 schema = self._chain.schema(found, contents)
                 spec = self._chain.spec(contents.manifests) or self._first_spec()
         properties = user_properties(table.properties)
         newest = self.latest() if version is None else version
         return Snapshot(newest, at_ms, schema, spec, specs, files, properties)
+
+    def _files(self, snapshot: TableSnapshot, contents: Contents) -> dict[str, DataFile]:
+        """Return all data files of a snapshot, with their deleted rows."""
+        entries = self._chain.live(snapshot, contents)
+        files = {path: entry.file for path, entry in entries.items()}
+        if contents.deletes:
+            deletes = RowDeletes(self._manifests).advance(contents.deletes, entries, entries)
+            for path, rows in deletes.items():
+                files[path] = replace(files[path], deletes=rows)
+        return files
 
     def version_at(self, at_ms: int) -> int:
         """Return the newest snapshot of the history that is not after ``at_ms``."""
@@ -222,22 +235,58 @@ class IcebergReader:
     ) -> Iterator[Commit]:
         told = _Told()
         if before is not None:
+            told.deletes = self._followed(*before)
             told.schema = self._chain.schema(*before)
             told.spec = self._chain.spec(before[1].manifests) or self._first_spec()
         for snapshot in self._snapshots[start:]:
             contents = self._chain.contents(snapshot)
             difference = self._chain.difference(snapshot, contents, before)
             told.note(snapshot, difference)
+            added, deletes = self._deletes(told, snapshot, contents, difference)
             schema = self._chain.schema(snapshot, contents)
-            changes = self._news(told, schema, self._spec(told.spec, contents), difference.added)
+            changes = self._news(told, schema, self._spec(told.spec, contents), added)
             if whole and snapshot is self._snapshots[0]:
                 changes.append(SetProperties(user_properties(self._table.properties)))
             changes += [RemoveFile(file) for file in difference.removed]
-            changes += [AddFile(file) for file in difference.added]
+            changes += [AddFile(file) for file in added]
+            changes += deletes
             yield _commit(snapshot, changes, difference)
             before = (snapshot, contents)
         if self._snapshots or whole:
             yield from self._trailing(told)
+
+    def _followed(self, snapshot: TableSnapshot, contents: Contents) -> _Followed | None:
+        """Begin to follow the deleted rows at a snapshot; None if it has none."""
+        if not contents.deletes:
+            return None
+        followed = _Followed(RowDeletes(self._manifests), self._chain.live(snapshot, contents))
+        followed.rows.advance(contents.deletes, followed.live, followed.live)
+        return followed
+
+    def _deletes(
+        self, told: _Told, snapshot: TableSnapshot, contents: Contents, difference: Difference
+    ) -> tuple[tuple[DataFile, ...], list[Change]]:
+        """Return the files that a snapshot adds and whose deleted rows it changes."""
+        added = tuple(entry.file for entry in difference.added)
+        if told.deletes is None and not contents.deletes:
+            return added, []
+        followed = told.deletes
+        if followed is None:
+            followed = told.deletes = _Followed(
+                RowDeletes(self._manifests), self._chain.live(snapshot, contents)
+            )
+        elif difference.base:
+            followed.live.clear()
+        gone = [file.path for file in difference.removed]
+        for path in gone:
+            followed.live.pop(path, None)
+        followed.live.update((entry.file.path, entry) for entry in difference.added)
+        new = {file.path for file in added}
+        found = followed.rows.advance(contents.deletes, followed.live, new, gone)
+        return (
+            tuple(replace(file, deletes=found.get(file.path, ())) for file in added),
+            [SetDeletes(path, rows) for path, rows in found.items() if path not in new],
+        )
 
     def _trailing(self, told: _Told) -> Iterator[Commit]:
         """Yield the columns and partitioning that are newer than the newest snapshot."""
@@ -277,9 +326,13 @@ class IcebergReader:
 
     def _rows(self, snapshot: TableSnapshot) -> int | None:
         total = snapshot.summary.get("total-records", "")
+        if snapshot.summary.get("total-delete-files", "0") != "0":
+            kept = snapshot.summary.get(LIVE_RECORDS, "")
+            return int(kept) if kept.isdigit() else None
         if not total.isdigit():
-            return self._chain.contents(snapshot).rows
-        return int(total) if snapshot.summary.get("total-delete-files", "0") == "0" else None
+            contents = self._chain.contents(snapshot)
+            return None if contents.deletes else contents.rows
+        return int(total)
 
     def _find(self, version: int | None) -> TableSnapshot:
         for snapshot in self._snapshots:
@@ -289,6 +342,14 @@ class IcebergReader:
             f"the Iceberg table {self._folder!r} has no version {version} in the history of its "
             "branch main (any more); its history lists the versions that can be read"
         )
+
+
+@dataclass(slots=True)
+class _Followed:
+    """The data files of the newest snapshot yielded, and their deleted rows."""
+
+    rows: RowDeletes
+    live: dict[str, FileEntry]
 
 
 @dataclass(slots=True)
@@ -303,6 +364,7 @@ class _Told:
     spec: PartitionSpec | None = None
     specs: set[int] = field(default_factory=set)
     live: set[str] = field(default_factory=set)
+    deletes: _Followed | None = None
 
     def note(self, snapshot: TableSnapshot, difference: Difference) -> None:
         """Follow which files are live.
@@ -311,7 +373,7 @@ class _Told:
             FormatError: A file is added that is live already: its rows would count twice.
         """
         self.live.difference_update(file.path for file in difference.removed)
-        for file in difference.added:
+        for file in (entry.file for entry in difference.added):
             if file.path in self.live:
                 raise FormatError(
                     f"the snapshot {snapshot.snapshot_id} adds {file.path}, which an earlier one "
@@ -323,7 +385,8 @@ class _Told:
 
 
 def _commit(snapshot: TableSnapshot, changes: list[Change], difference: Difference) -> Commit:
-    operation = operation_of(added=len(difference.added), removed=len(difference.removed))
+    deletes = sum(isinstance(change, SetDeletes) for change in changes)
+    operation = operation_of(added=len(difference.added), removed=len(difference.removed) + deletes)
     if operation is not Operation.METADATA:
         operation = operation_named(snapshot.summary) or operation
     return Commit(

@@ -26,6 +26,7 @@ from parquedb.errors import (
 from parquedb.formats.iceberg.apply import Applier
 from parquedb.formats.iceberg.chain import ancestors
 from parquedb.formats.iceberg.columns import Columns, SchemaMap
+from parquedb.formats.iceberg.deletes import DeleteFiles
 from parquedb.formats.iceberg.existing import read_live
 from parquedb.formats.iceberg.live import LiveTable
 from parquedb.formats.iceberg.load import Loaded, load
@@ -230,13 +231,15 @@ class IcebergWriter:
         chain = ancestors(table)
         tip = chain[-1] if chain else None
         manifests = Manifests(self._store, Locations(self._store.root, self._folder), table)
+        live, deletes = read_live(manifests, tip, self._sync())
         ids = {item.id: item.id for _, item in walk(table.schema.fields)}
         return Applier(
             root=self._store.root,
             metadata=metadata_folder(self._folder),
             ambient=self._ambient,
             columns=columns,
-            live=read_live(manifests, tip, self._sync()),
+            live=live,
+            deletes=DeleteFiles.of(self._data_folder(own), deletes, manifests, tip),
             properties=dict(table.properties),
             parent=tip,
             sequence_number=table.last_sequence_number,
@@ -257,12 +260,14 @@ class IcebergWriter:
             settings["write.data.path"] = place
         if columns.verbatim:
             settings[FIELD_IDS] = "source"
+        sync = self._sync()
         return Applier(
             root=self._store.root,
             metadata=metadata_folder(self._folder),
             ambient=self._ambient,
             columns=columns,
-            live=LiveTable(self._sync()),
+            live=LiveTable(sync),
+            deletes=DeleteFiles(self._store, self._data_folder(settings), LiveTable(sync)),
             properties={**settings, **properties},
             parent=None,
             sequence_number=0,
@@ -272,6 +277,12 @@ class IcebergWriter:
             source_specs={},
             spec=None,
         )
+
+    def _data_folder(self, properties: Mapping[str, str]) -> str:
+        """Return the key of the folder in which new delete files lie: where data files do."""
+        place = properties.get("write.data.path", "")
+        locations = Locations(self._store.root, self._folder)
+        return (place and locations.key_or_none(place)) or join(self._folder, "data")
 
     def _sync(self) -> bytes:
         return self._ambient.new_uuid().bytes

@@ -40,9 +40,9 @@ from parquedb.storage.store import HardLinks, Store
 class NativeWriter:
     """Writes a namespace as ``data/{namespace}/data.parquet``; a :class:`LogWriter` of one version.
 
-    Commits are folded into the rows that they leave, and these are written as one file. A writer
-    remembers the table between calls, so that a history can be handed over in batches; but each
-    call writes the whole file.
+    Commits are folded into the rows that they leave, and these are written as one file, without
+    deleted ones. A writer remembers the table between calls, so that a history can be handed over
+    in batches; but each call writes the whole file.
 
     Native has no compare-and-swap: creation is atomic, while a replacement by somebody else
     between our check and our replacement is lost.
@@ -103,7 +103,7 @@ class NativeWriter:
 
         Raises:
             StateError: The namespace has native data in another layout, which is never replaced.
-            UnsupportedError: Rows of a file are deleted, or the table has no columns.
+            UnsupportedError: The table has no columns.
         """
         layout = self._find()
         current = None if layout is None else version_of(layout)
@@ -184,13 +184,7 @@ class NativeWriter:
                 f"namespace {self._namespace!r} has no columns: that cannot be a Parquet file",
                 feature="tables without columns",
             )
-        if any(file.deletes for file in files):
-            raise UnsupportedError(
-                f"namespace {self._namespace!r} has files with deleted rows, which cannot be "
-                "written as native Parquet yet; compact the table first",
-                feature="row-level deletes",
-            )
-        if len(files) == 1 and self._fits(files[0], snapshot.schema):
+        if len(files) == 1 and not files[0].deletes and self._fits(files[0], snapshot.schema):
             self._store.copy_many([(files[0].path, key)])
             info = self._store.head(key)
             assert info is not None  # just written under a name of our own

@@ -299,12 +299,13 @@ def _delete_file(content: int, format_: bytes = b"PARQUET", name: str = "d") -> 
 @pytest.mark.parametrize(
     ("data_file", "feature"),
     [
-        (_delete_file(1), "position-deletes"),
-        (_delete_file(2), "equality-deletes"),
+        (_delete_file(1, b"AVRO"), "position-deletes"),
+        (_delete_file(2, b"ORC"), "equality-deletes"),
         (_delete_file(1, b"PUFFIN"), "deletion-vectors"),
+        (_delete_file(0), "delete files"),
     ],
 )
-def test_row_level_deletes_are_refused(store, data_file, feature):
+def test_deletes_of_other_forms_are_refused(store, data_file, feature):
     _add_manifest(store, 1, data_file)
     reader = IcebergReader(store, FOLDER)
     for ask in (lambda: list(reader.commits()), reader.snapshot):
@@ -313,6 +314,15 @@ def test_row_level_deletes_are_refused(store, data_file, feature):
         assert refused.value.feature == feature
     assert reader.snapshot(reader.history()[0].version).rows == 1
     assert f"{FOLDER}/data/d" in reader.referenced()
+
+
+@pytest.mark.parametrize("content", [1, 2])
+def test_a_missing_delete_file_is_an_error(store, content):
+    _add_manifest(store, 1, _delete_file(content))
+    reader = IcebergReader(store, FOLDER)
+    for ask in (lambda: list(reader.commits()), reader.snapshot):
+        with pytest.raises((FormatError, UnsupportedError), match="data/d"):
+            ask()
 
 
 def test_delete_files_that_were_removed_again_do_not_matter(store):

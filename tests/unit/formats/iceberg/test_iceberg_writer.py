@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from parquedb.errors import (
     CommitUnknownError,
+    FormatError,
     InvalidInputError,
     NotFoundError,
     StateError,
@@ -451,16 +452,8 @@ def test_new_files_stay_out_of_a_delta_tables_vacuum(store):
     ("change", "error", "words"),
     [
         (AddFile(DataFile("t/x", 1, None)), UnsupportedError, "row count"),
-        (
-            AddFile(file("x", deletes=(VectorFile("t/d", 1, 1, 1),))),
-            UnsupportedError,
-            "deleted by position",
-        ),
-        (
-            SetDeletes("t/x", (VectorFile("t/d", 1, 1, 1),)),
-            UnsupportedError,
-            "deleted by position",
-        ),
+        (AddFile(file("x", deletes=(VectorFile("t/d", 1, 12, 1),))), FormatError, "missing"),
+        (SetDeletes("t/x", (VectorFile("t/d", 1, 12, 1),)), StateError, "not part of"),
         (AddFile(file("x", partition=(1,))), InvalidInputError, "partition values"),
         (AddFile(file("x", spec_id=4)), InvalidInputError, "no commit set"),
         (RemoveFile(file("x")), StateError, "not part of"),

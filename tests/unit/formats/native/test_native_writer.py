@@ -17,11 +17,12 @@ from parquedb.formats.native.writer import NativeWriter
 from parquedb.log.change import AddFile, RemoveFile, SetPartitioning, SetSchema
 from parquedb.log.commit import Commit, Operation, Origin
 from parquedb.log.ports import Committed, Conflict, Lineage
-from parquedb.model.files import DataFile, VectorFile
+from parquedb.model.files import DataFile
 from parquedb.model.format import Format
 from parquedb.model.partition import UNPARTITIONED, PartitionField, PartitionSpec
 from parquedb.model.schema import EMPTY, Identity
 from parquedb.parquet.arrow import schema_of_arrow
+from parquedb.parquet.deletes import inline_vector
 from parquedb.storage.local import LocalStore
 from parquedb.storage.memory import MemoryStore
 
@@ -139,13 +140,11 @@ def test_other_layouts_are_never_replaced(store, key):
     assert all_keys(store) == [key]
 
 
-def test_deleted_rows_are_refused(store):
+def test_deleted_rows_are_left_out(store):
     file = put(store, "t/a.parquet", TABLE)
-    deleted = replace(file, deletes=(VectorFile("t/d.parquet", 1, 1, 1),))
-    with pytest.raises(UnsupportedError, match="compact the table first") as caught:
-        NativeWriter(store, "users").append([commit(AddFile(deleted))], expect=None)
-    assert caught.value.feature == "row-level deletes"
-    assert all_keys(store) == ["t/a.parquet"]
+    deleted = replace(file, deletes=(inline_vector([0]),))
+    NativeWriter(store, "users").append([commit(AddFile(deleted))], expect=None)
+    assert read(store) == TABLE.slice(1).to_pylist()
 
 
 def test_lineage_follows_the_file(store):

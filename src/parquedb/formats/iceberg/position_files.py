@@ -1,0 +1,172 @@
+"""Position delete files, read and written ("Position Delete Files").
+
+What is written deletes rows of one data file each: that is the form that every known reader
+reads right.
+"""
+
+from __future__ import annotations
+
+import array
+import struct
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyroaring import BitMap64
+
+from parquedb.errors import FormatError, NotFoundError
+from parquedb.formats.iceberg.avro import encode_bytes, encode_long
+from parquedb.formats.iceberg.paths import Locations
+from parquedb.parquet.arrow import FIELD_ID
+from parquedb.parquet.dynamic import AnyArray, AnyField
+from parquedb.parquet.footer import not_parquet
+from parquedb.parquet.scan import open_parquet, translate
+from parquedb.storage.store import Store
+
+_Numbers = npt.NDArray[np.int64]
+PATH_ID, POSITION_ID = 2147483546, 2147483545
+"""Reserved field ids of the two columns ("Reserved Field IDs")."""
+_PATH, _POSITION = "file_path", "pos"
+_FIELDS: list[AnyField] = [
+    pa.field(_PATH, pa.string(), nullable=False, metadata={FIELD_ID: b"%d" % PATH_ID}),
+    pa.field(_POSITION, pa.int64(), nullable=False, metadata={FIELD_ID: b"%d" % POSITION_ID}),
+]
+_SCHEMA = pa.schema(_FIELDS)
+_LONG = struct.Struct("<q")
+_SECTION = "Position Delete Files"
+
+
+def read_positions(
+    store: Store, locations: Locations, key: str, only: str | None
+) -> dict[str, BitMap64]:
+    """Return the positions that a delete file deletes, by the keys of data files.
+
+    Args:
+        store: The store.
+        locations: Turns locations into keys.
+        key: Key of the delete file.
+        only: The data file, if the metadata says that there is but one.
+
+    Raises:
+        FormatError: The file is missing or is no position delete file.
+    """
+    found: dict[str, BitMap64] = {}
+    keys: dict[str, str | None] = {}
+    for paths, positions in _read(store, key, with_paths=only is None):
+        if only is not None:
+            found.setdefault(only, BitMap64()).update(_packed(key, positions))
+            continue
+        codes = paths.indices.to_numpy()
+        for code, location in enumerate(paths.dictionary.to_pylist()):
+            if location not in keys:
+                keys[location] = locations.key_or_none(location)
+            data_key = keys[location]
+            if data_key is not None:  # others are no files of this table
+                chosen = positions[codes == code]
+                found.setdefault(data_key, BitMap64()).update(_packed(key, chosen))
+    return found
+
+
+def _read(store: Store, key: str, *, with_paths: bool) -> Iterator[tuple[AnyArray, _Numbers]]:
+    try:
+        opened = open_parquet(store, key)
+    except NotFoundError as error:
+        raise FormatError(
+            f"{key!r} holds deleted rows and does not exist; restore it, or roll the table back to "
+            "a snapshot that does not need it",
+            location=key,
+            section=_SECTION,
+        ) from error
+    with opened as parquet:
+        names = _columns(parquet, key)
+        try:
+            for batch in parquet.iter_batches(columns=names if with_paths else names[1:]):
+                positions = batch.column(names[1])
+                paths = batch.column(names[0]) if with_paths else None
+                if positions.null_count or (paths is not None and paths.null_count):
+                    raise not_parquet(key, "a deleted row has no path or no position")
+                encoded = None if paths is None else paths.dictionary_encode()
+                yield encoded, positions.to_numpy()
+        except (pa.ArrowException, OSError) as error:
+            raise translate(key, error) from error
+
+
+def _columns(parquet: pq.ParquetFile, key: str) -> list[str]:
+    """Return the names of the two columns, found by field id, else by name."""
+    fields = list(parquet.schema_arrow)
+    by_id = {(field.metadata or {}).get(FIELD_ID): field for field in fields}
+    by_name = {field.name: field for field in fields}
+    found = [
+        by_id.get(b"%d" % id_) or by_name.get(name)
+        for id_, name in ((PATH_ID, _PATH), (POSITION_ID, _POSITION))
+    ]
+    types = [None if field is None else field.type for field in found]
+    text = types[0] is not None and (
+        pa.types.is_string(types[0]) or pa.types.is_dictionary(types[0])
+    )
+    if not text or types[1] != pa.int64():
+        raise not_parquet(key, "it is no position delete file: it lacks file_path or pos")
+    return [field.name for field in found if field is not None]
+
+
+def _packed(key: str, positions: _Numbers) -> array.array[int]:
+    if len(positions) and positions.min() < 0:
+        raise not_parquet(key, "a position is negative")
+    return array.array("Q", positions.astype(np.uint64).tobytes())
+
+
+def encode_positions(location: str, positions: BitMap64) -> bytes:
+    """Return a position delete file for one data file.
+
+    Args:
+        location: The data file's location, as its own manifest entry has it.
+        positions: The deleted rows.
+    """
+    numbers = np.frombuffer(positions.to_array(), np.int64)
+    paths = pa.repeat(location, len(numbers))
+    table = pa.table([paths, pa.array(numbers)], schema=_SCHEMA)
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", store_schema=False)
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
+
+
+def encode_entry(
+    key_location: str, location: str, partition: bytes, size_bytes: int, positions: BitMap64
+) -> bytes:
+    """Encode the ``data_file`` member of a delete file that deletes rows of one data file.
+
+    Both bounds of the path are the path itself: that is how readers find the data file.
+    """
+    rows = len(positions)
+    path = encode_bytes(location.encode())
+    keys = encode_long(PATH_ID), encode_long(POSITION_ID)
+    counts = _items((keys[0], encode_long(rows)), (keys[1], encode_long(rows)))
+    nulls = _items((keys[0], b"\x00"), (keys[1], b"\x00"))
+    bounds = [
+        _items((keys[0], path), (keys[1], encode_bytes(_LONG.pack(bound))))
+        for bound in (positions.min(), positions.max())
+    ]
+    return b"".join(
+        (
+            b"\x02",  # content 1: position deletes
+            encode_bytes(key_location.encode()),
+            b"\x0ePARQUET",
+            partition,
+            encode_long(rows),
+            encode_long(size_bytes),
+            b"\x02\x00",  # column_sizes: empty
+            counts,
+            nulls,
+            b"\x00",  # no nan_value_counts
+            *bounds,
+            b"\x00\x00\x00\x00",  # no key_metadata, split_offsets, equality_ids, sort_order_id
+        )
+    )
+
+
+def _items(*pairs: tuple[bytes, bytes]) -> bytes:
+    body = b"".join(key + value for key, value in pairs)
+    return b"\x02" + encode_long(len(pairs)) + body + b"\x00"
