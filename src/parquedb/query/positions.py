@@ -105,6 +105,8 @@ class Finder:
                 sql = f"SELECT count(*) FROM {relation} WHERE {possible}{hidden}"
                 row = self._run(cursor, sql, part.sources).fetchone()
                 total += int(row[0]) if row else 0
+        for source in view.sources:
+            self._blocks.check(source)
         return total
 
     def find(
@@ -256,12 +258,12 @@ class Finder:
         try:
             return cursor.execute(sql)
         except duckdb.Error as error:
-            if not _is_about_files(error):
-                raise
             for source in sources:
                 self._blocks.check(source)
                 if self._blocks.store.head(source.file.path) is None:
                     raise StaleError(f"{source.file.path!r} is gone") from error
+            if not _is_about_files(error):
+                raise
             names = ", ".join(repr(source.file.path) for source in sources[:3])
             raise FormatError(
                 f"{names}{', …' if len(sources) > 3 else ''} cannot be searched ({error}); if a "

@@ -13,7 +13,7 @@ from parquedb.query.blocks import Blocks
 from parquedb.query.columns import table_of
 from parquedb.query.duck import Duck
 from parquedb.query.positions import Finder
-from parquedb.query.view import View
+from parquedb.query.view import StaleError, View
 
 if TYPE_CHECKING:
     import duckdb
@@ -52,14 +52,18 @@ def run_sql(
         import duckdb  # noqa: PLC0415
 
         with closing(duck.cursor()) as cursor:
-            for name, space in spaces.items():
-                _define(cursor, duck, name, space)
+            views = {name: _define(cursor, duck, name, space) for name, space in spaces.items()}
             try:
                 result = (
                     cursor.execute(query, params) if params is not None else (cursor.execute(query))
                 )
-                return result.to_arrow_table()
+                if result is None:
+                    raise InvalidInputError("the SQL holds no statement; write a SELECT")
+                table = result.to_arrow_table()
+                _check(spaces, views)
+                return table
             except duckdb.Error as error:
+                _check(spaces, views)
                 names = ", ".join(map(repr, spaces)) or "none that it names"
                 raise InvalidInputError(
                     f"the SQL cannot be run ({error}); the collections in it are {names}"
@@ -72,7 +76,18 @@ def run_sql(
     return table
 
 
-def _define(cursor: duckdb.DuckDBPyConnection, duck: Duck, name: str, space: Searchable) -> None:
+def _check(spaces: Mapping[str, Searchable], views: Mapping[str, View]) -> None:
+    """Make sure that no file was replaced while it was read."""
+    for name, view in views.items():
+        blocks = spaces[name].blocks
+        for source in view.sources:
+            blocks.check(source)
+            if blocks.store.head(source.file.path) is None:
+                raise StaleError(f"{source.file.path!r} is gone")
+
+
+def _define(cursor: duckdb.DuckDBPyConnection, duck: Duck, name: str, space: Searchable) -> View:
     view = space.view()
     newer = [d for d in view.overlay.values() if d is not None and "deletedAt" not in d]
     Finder(space.blocks, duck).define_view(cursor, name, view, table_of(newer, view.schema))
+    return view
