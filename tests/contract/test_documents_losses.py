@@ -8,7 +8,13 @@ import pytest
 from parquedb.db import DB
 from parquedb.documents import bulk
 from parquedb.documents.exchange import imports
-from parquedb.errors import AlreadyExistsError, ConflictError, FormatError, StateError
+from parquedb.errors import (
+    AlreadyExistsError,
+    ConflictError,
+    FormatError,
+    InvalidInputError,
+    StateError,
+)
 
 UNIQUE = {"User": {"email": "string##", "n": "int?"}}
 
@@ -279,3 +285,65 @@ def test_a_collection_says_that_its_database_was_closed(tmp_path):
     ):
         with pytest.raises(StateError, match="was closed; open it again"):
             use()
+
+
+# order and search
+
+
+@pytest.mark.parametrize("backend", ["native", "iceberg", "delta"])
+def test_a_row_that_goes_and_one_that_comes_before_it(tmp_path, backend):
+    db = DB(tmp_path, backend=backend)
+    db.users.create_many([{"$id": f"users/{number}"} for number in (18, 28, 39)])
+    db.flush()
+    db.users.delete("28", hard=True)
+    db.users.create({"$id": "users/08"})
+    db.users.update("39", {"$set": {"n": 1}})
+    db.flush()
+    assert values(db.users.find(), "$id") == ["users/08", "users/18", "users/39"]
+    for number in ("08", "18", "39"):
+        assert db.users[number].id == f"users/{number}"
+
+
+def test_alternatives_to_a_value_in_memory():
+    db = DB("memory://alternatives")
+    db.users.create_many([{"f": value, "tags": [value]} for value in ("a", "b", "c", None)])
+    db.flush()
+    found = db.users.find({"$or": [{"f": "c"}, {"f": {"$ne": "b"}}]})
+    assert values(found, "f") == ["a", "c", None]
+    assert db.users.count({"$or": [{"tags": "c"}, {"tags": {"$ne": "b"}}]}) == 3
+    db.close()
+
+
+def test_text_that_looks_like_our_own_sql(tmp_path):
+    db = DB(tmp_path)
+    texts = ["/*hidden*/", "a/*hidden*/b", "x' OR 1=1 --", 'x" OR 1=1 --', "?", "$1"]
+    db.users.create_many([{"v": text, "n": {text: 1}, f"{text}.": 1} for text in texts])
+    db.flush()
+    db.users.create({"$id": "users/x' OR 1=1 --"})
+    for text in texts:
+        assert values(db.users.find({"v": text}), "v") == [text]
+        assert db.users.count({f"n.{text}": 1}) == 1
+
+
+def test_a_path_of_thousands_of_names_is_refused(tmp_path):
+    db = DB(tmp_path)
+    for long in (".".join(["a"] * 101), ".".join(["a"] * 5000)):
+        with pytest.raises(InvalidInputError, match="at most 100 names"):
+            db.users.count({long: 1})
+    assert db.users.count({".".join(["a"] * 100): 1}) == 0
+
+
+@pytest.mark.parametrize("storage", ["local", "memory"])
+def test_the_order_stays_where_many_rows_are_hidden(tmp_path, storage):
+    db = DB(tmp_path if storage == "local" else "memory://hidden-rows")
+    db.users.create_many([{"$id": f"users/{number:06}", "n": 1} for number in range(200_000)])
+    db.flush()
+    assert values(db.users.find(project=["n"]), "$id") == sorted(values(db.users.find(), "$id"))
+    some = [f"users/{number:06}" for number in range(0, 900, 3)]
+    db.users.update_many({"$id": {"$in": some}}, {"$set": {"n": 2}})
+    found = values(db.users.find(), "$id")
+    assert len(found) == 200_000
+    assert found == sorted(found)
+    page = values(db.users.find({"n": 1}, skip=150_000, limit=3), "$id")
+    assert page == [f"users/{number:06}" for number in (150_300, 150_301, 150_302)]
+    db.close(flush=False)

@@ -102,6 +102,8 @@ class _Newer:
         """Return the order where new rows only take the places of old ones, else None."""
         if extra.num_rows != len(hidden) or pc.sum(gone).as_py() != len(hidden):
             return None
+        if extra.column("$id").to_pylist() != hidden:  # some go, and as many others come
+            return None
         order = np.arange(len(ids), dtype=np.int64)
         order[gone.to_numpy(zero_copy_only=False)] = np.arange(extra.num_rows) + len(ids)
         return order

@@ -91,6 +91,7 @@ _OPTIONS: Final = (
 
 Tests = tuple[tuple[Test, bool], ...]
 """Tests of one field, and whether each is negated."""
+_MOST_NAMES = 100
 
 
 def parse_filter(spec: Mapping[str, Any]) -> Filter:
@@ -142,7 +143,10 @@ def _parse_document(spec: object, place: Place, *, top: bool) -> Filter:
 
 
 def _path_of(key: str, place: Place) -> Path:
-    return tuple(text_of(key, place).split("."))
+    path = tuple(text_of(key, place).split("."))
+    if len(path) > _MOST_NAMES:
+        raise place.refuse(f"a path has at most {_MOST_NAMES} names, as documents have levels")
+    return path
 
 
 def _parse_logical(key: str, value: object, place: Place, *, top: bool) -> Filter:

@@ -98,7 +98,7 @@ def _exists(parent: Place, name: str, body: Sql) -> Sql:
     if body == TRUE:
         return Sql(f"len({parent.expression}) > 0")
     equal = f"{name} = "
-    if body.negated is not None and body.negated.startswith(f"{name} IS DISTINCT FROM "):
+    if body.negated is not None and body.negated.startswith(f"({name} <> "):
         return Sql(f"list_contains({parent.expression}, {body.text.removeprefix(equal)})")
     return Sql(f"len(list_filter({parent.expression}, lambda {name}: {body.text})) > 0")
 

@@ -133,14 +133,12 @@ class Finder:
             return NO_HITS
         if not self._blocks.in_order(view.sources):
             sort = (*sort, *_BY_ID)  # which is the order of rows elsewhere
-        statement, ordered, tables = self._statement(view, filter_, sort, limit)
         with closing(self._duck.cursor()) as cursor:
             hidden = self._hidden(cursor, view)
+            statement, ordered, tables = self._statement(view, filter_, sort, limit, hidden)
             for name, table in tables.items():
                 cursor.register(name, table)
-            found = self._run(
-                cursor, statement.replace("/*hidden*/", hidden), view.sources
-            ).fetchnumpy()
+            found = self._run(cursor, statement, view.sources).fetchnumpy()
             sources = np.asarray(found["s"], dtype=np.int32)
             rows = np.asarray(found["r"], dtype=np.int64)
             unsure = np.asarray(found["u"], dtype=np.bool_)
@@ -206,7 +204,7 @@ class Finder:
 
     def statement(self, view: View, filter_: Filter, sort: Sequence[SortKey] = ()) -> str:
         """Return the SQL that :meth:`find` runs, for people to read."""
-        return self._statement(view, filter_, sort, None)[0].replace("/*hidden*/", "")
+        return self._statement(view, filter_, sort, None)[0]
 
     def decides(
         self, view: View, filter_: Filter, sort: Sequence[SortKey] = ()
@@ -220,7 +218,12 @@ class Finder:
         return exact, ordered
 
     def _statement(
-        self, view: View, filter_: Filter, sort: Sequence[SortKey], limit: int | None
+        self,
+        view: View,
+        filter_: Filter,
+        sort: Sequence[SortKey],
+        limit: int | None,
+        hidden: str = "",
     ) -> tuple[str, bool, dict[str, pa.Table]]:
         parts = self._parts(view, filter_)
         by_part = [_sort_keys(part, view.schema, sort) for part in parts]
@@ -235,8 +238,10 @@ class Finder:
             select = f"{_SOURCE} AS s, {_ROW} AS r, {unsure} AS u"
             for number, (expression, _) in enumerate(keys if ordered and keys else ()):
                 select += f", {expression} AS k{number}"
-            selects.append(f"SELECT {select} FROM {relation} WHERE {possible}/*hidden*/")
-        order = ""
+            selects.append(f"SELECT {select} FROM {relation} WHERE {possible}{hidden}")
+        # rows come in the order of files, but not out of a join with what hides some
+        by_place = bool(hidden) and not sort
+        order = " ORDER BY s, r" if by_place else ""
         if sort and ordered:
             keys = by_part[0] or []
             order = " ORDER BY " + ", ".join(

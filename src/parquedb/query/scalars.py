@@ -210,7 +210,8 @@ def is_one_of(column: str, type_: Type, literals_: Sequence[str]) -> Sql:
 
 def is_equal(column: str, literal: str) -> Sql:
     """Return that a scalar column's value equals a literal of its type."""
-    return Sql(f"{column} = {literal}", f"{column} IS DISTINCT FROM {literal}")
+    # IS DISTINCT FROM cannot be handed on to a scan of Arrow tables
+    return Sql(f"{column} = {literal}", f"({column} <> {literal} OR {column} IS NULL)")
 
 
 def compares(column: str, type_: Type, bound: Bound, value: Any) -> Truth:

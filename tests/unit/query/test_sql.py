@@ -231,7 +231,7 @@ def test_comparisons(path: str, bound: Bound, value: Any, expected: str) -> None
         (
             "tags",
             ElementPasses(((Equals("a"), True),)),
-            "len(list_filter(\"tags\", lambda _e0: _e0 IS DISTINCT FROM 'a')) > 0",
+            "len(list_filter(\"tags\", lambda _e0: (_e0 <> 'a' OR _e0 IS NULL))) > 0",
         ),
         (
             "items.sku",
@@ -252,7 +252,7 @@ def test_logic_is_simplified() -> None:
     assert compiled(And((young, Not(nothing)))).sure == '"age" = 1'
     assert compiled(Or((young, nothing, old))).sure == '("age" = 1 OR "age" = 90)'
     assert compiled(Not(Or((young, old)))).sure == (
-        '"age" IS DISTINCT FROM 1 AND "age" IS DISTINCT FROM 90'
+        '("age" <> 1 OR "age" IS NULL) AND ("age" <> 90 OR "age" IS NULL)'
     )
     assert compiled(Not(At(("age",), Compares(Bound.LESS, 5)))).sure == (
         '("age" >= 5 OR "age" IS NULL)'
@@ -276,7 +276,7 @@ def test_long_chains_are_left_to_python() -> None:
     assert compiled(Or(parts)) == Condition("FALSE", "TRUE")
     every = compiled(And(tuple(map(Not, parts))))
     assert every.sure == "FALSE"
-    assert every.possible.count("IS DISTINCT FROM") == 1000
+    assert every.possible.count("<>") == 1000
     assert compiled(At(("age",), In(tuple(range(2000))))).exact
 
 
