@@ -444,7 +444,7 @@ WRONG: list[tuple[Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("source", "message"), WRONG, ids=label)
+@pytest.mark.parametrize(("source", "message"), WRONG)
 def test_wrong_expressions_are_refused_before_any_document(source: Any, message: str) -> None:
     with pytest.raises(InvalidInputError) as caught:
         compile_expression(source)
@@ -595,7 +595,6 @@ def test_the_document_is_not_changed() -> None:
         ("$$ROOT", None),
         ({"$getField": {"field": {"$concat": ["$a", "x"]}}}, None),
     ],
-    ids=str,
 )
 def test_fields(source: Any, fields: set[str] | None) -> None:
     assert fields_of_expression(source) == fields

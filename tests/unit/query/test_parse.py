@@ -163,7 +163,6 @@ A = ("a",)
         ({"$expr": {"$gt": ["$a", "$b"]}}, Expression({"$gt": ["$a", "$b"]})),
         (MappingProxyType({"a": MappingProxyType({"$eq": 1})}), At(A, Equals(1))),
     ],
-    ids=str,
 )
 def test_parse(spec: Any, expected: Filter) -> None:
     assert parse_filter(spec) == expected
@@ -244,7 +243,6 @@ def test_parse(spec: Any, expected: Filter) -> None:
         ({"a": re.compile("(?=a)")}, "neither backreferences nor lookaround"),
         ({"a": re.compile(b"x")}, "must be of str, not bytes"),
     ],
-    ids=str,
 )
 def test_refuse(spec: Any, message: str) -> None:
     with pytest.raises(InvalidInputError) as error:
