@@ -27,7 +27,7 @@ from parquedb.namespace.entry import (
     Write,
 )
 from parquedb.rows.jsonform import encode_document, restore_document
-from parquedb.rows.values import Document
+from parquedb.rows.values import STORED_BYTES, Document, too_large
 
 VERSION = 1
 SECTION = "docs/spec/journal.md"
@@ -220,7 +220,10 @@ def _encode_write(body: Write) -> bytes:
                 f"{id_!r}: the document's own $id is {document['$id']!r}; write it under that id"
             )
         else:
-            kept.append(encode_document(document))
+            image = encode_document(document)
+            if len(image) > STORED_BYTES:
+                raise InvalidInputError(f"{id_}: {too_large(len(image), STORED_BYTES)}")
+            kept.append(image)
     text = b'"op":"write","docs":[%b]' % b",".join(kept)
     if gone:
         text += b',"gone":' + orjson.dumps(gone)

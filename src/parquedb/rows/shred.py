@@ -27,6 +27,7 @@ from parquedb.rows.infer import is_exact_float
 from parquedb.rows.jsonform import encode_overflow
 from parquedb.rows.values import (
     MAX_SIZE_BYTES,
+    STORED_BYTES,
     Document,
     check_size,
     find_problems,
@@ -297,12 +298,15 @@ def _name(documents: Sequence[Document], row: int) -> str:
 
 
 def _check_sizes(documents: Sequence[Document], arrays: Sequence[AnyArray]) -> None:
-    """Refuse documents that are too large, by the exact measure only where it can matter."""
+    """Refuse documents that are too large, by the exact measure only where it can matter.
+
+    It is the journal's measure: what that has accepted is never refused here.
+    """
     if sum(array.nbytes for array in arrays) * _SWELLS < MAX_SIZE_BYTES:
         return
     sizes = sum((_row_bytes(array) for array in arrays), np.zeros(len(documents), np.int64))
     for row in np.flatnonzero(sizes * _SWELLS > MAX_SIZE_BYTES).tolist():
-        check_size(documents[row], _name(documents, row))
+        check_size(documents[row], _name(documents, row), STORED_BYTES)
 
 
 def _row_bytes(array: AnyArray) -> Any:

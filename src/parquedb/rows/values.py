@@ -22,7 +22,10 @@ Document = dict[str, Any]
 MAX_DEPTH = 100
 """How many lists and dicts may be inside each other below a document."""
 MAX_SIZE_BYTES = 16 << 20
-"""How long a document's JSON form may be."""
+"""How long the JSON form of a document's own fields may be."""
+
+STORED_BYTES = MAX_SIZE_BYTES + (64 << 10)
+"""How long that of a stored image may be, which has system fields too."""
 
 _SWELLS = 8
 """The JSON form is at most this many times as long as it is measured, and never shorter."""
@@ -81,17 +84,17 @@ def require_dict(document: Any, where: str) -> None:
         raise InvalidInputError(f"{where}: a document is a dict, not {_kind(document)}")
 
 
-def check_size(document: Document, where: str) -> int:
+def check_size(document: Document, where: str, limit_bytes: int = MAX_SIZE_BYTES) -> int:
     """Return the exact number of bytes of a valid document's JSON form.
 
     Raises:
-        InvalidInputError: It is longer than ``MAX_SIZE_BYTES``.
+        InvalidInputError: It is longer than the limit.
     """
     from parquedb.rows.jsonform import encode_document  # noqa: PLC0415  (it builds on this module)
 
     size_bytes = len(encode_document(document))
-    if size_bytes > MAX_SIZE_BYTES:
-        raise InvalidInputError(f"{where}: {_too_large(size_bytes)}")
+    if size_bytes > limit_bytes:
+        raise InvalidInputError(f"{where}: {too_large(size_bytes, limit_bytes)}")
     return size_bytes
 
 
@@ -135,7 +138,7 @@ def find_problems(value: Any, problems: list[str], path: str = "", depth: int = 
     try:
         return _walk(value, problems, path, depth)
     except _TooLarge:
-        problems.append(_at(path, _too_large(MAX_SIZE_BYTES)))
+        problems.append(_at(path, too_large(MAX_SIZE_BYTES)))
         return 0
 
 
@@ -387,10 +390,10 @@ def _at(path: str, problem: str) -> str:
     return f"{path}: {problem}" if path else problem
 
 
-def _too_large(size_bytes: int) -> str:
+def too_large(size_bytes: int, limit_bytes: int = MAX_SIZE_BYTES) -> str:
     """Say that a document is too large; ``size_bytes`` is the limit where more is not known."""
-    has = f"{size_bytes} bytes, " if size_bytes > MAX_SIZE_BYTES else ""
+    has = f"{size_bytes} bytes, " if size_bytes > limit_bytes else ""
     return (
-        f"the document's JSON form has {has}more than {MAX_SIZE_BYTES} bytes; keep large content "
-        f"in files of its own"
+        f"the document's JSON form has {has}more than {limit_bytes} bytes; keep large content in "
+        "files of its own"
     )
