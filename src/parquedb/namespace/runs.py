@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from parquedb.errors import FormatError
+from parquedb.errors import FormatError, StateError
 from parquedb.model.schema import Schema
 from parquedb.parquet.arrow import arrow_schema_of
 from parquedb.query.blocks import Blocks, indices
@@ -23,6 +23,7 @@ from parquedb.query.view import Document, Source
 from parquedb.rows.shred import shred
 
 _BATCH_ROWS = 65_536
+_BATCH_BYTES = 128 << 20
 
 
 def merge_rows(
@@ -120,8 +121,9 @@ def _in_order(
     batches = [batch for source in sources for batch in blocks.groups(source)]
     table = pa.Table.from_batches(batches, arrow)
     order = pc.sort_indices(table, sort_keys=[("$id", "ascending")])
-    for start in range(0, len(order), _BATCH_ROWS):
-        yield _one_batch(table.take(order.slice(start, _BATCH_ROWS)))
+    rows = max(1, min(_BATCH_ROWS, len(order) * _BATCH_BYTES // max(table.nbytes, 1)))
+    for start in range(0, len(order), rows):
+        yield _one_batch(table.take(order.slice(start, rows)))
 
 
 def _ahead(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -140,4 +142,9 @@ def _chunks(documents: Sequence[Document]) -> Iterator[Sequence[Document]]:
 
 def _one_batch(table: pa.Table) -> pa.RecordBatch:
     batches = table.combine_chunks().to_batches()
+    if len(batches) > 1:  # a column of more than 2 GiB
+        raise StateError(
+            f"{table.num_rows} rows of {table.nbytes} bytes cannot be merged at once; flush more "
+            "often, with a smaller flush_bytes"
+        )
     return batches[0] if batches else pa.RecordBatch.from_pylist([], table.schema)
