@@ -5,6 +5,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from parquedb.backends import migrate_backend
 from parquedb.db import DB
 from parquedb.documents import bulk
 from parquedb.documents.exchange import imports
@@ -15,6 +16,7 @@ from parquedb.errors import (
     InvalidInputError,
     StateError,
 )
+from parquedb.storage.local import LocalStore
 
 UNIQUE = {"User": {"email": "string##", "n": "int?"}}
 
@@ -347,3 +349,33 @@ def test_the_order_stays_where_many_rows_are_hidden(tmp_path, storage):
     page = values(db.users.find({"n": 1}, skip=150_000, limit=3), "$id")
     assert page == [f"users/{number:06}" for number in (150_300, 150_301, 150_302)]
     db.close(flush=False)
+
+
+# migrations
+
+
+@pytest.mark.parametrize("delete_source", [False, True])
+def test_a_file_that_is_replaced_while_it_is_carried(tmp_path, monkeypatch, delete_source):
+    db = DB(tmp_path)
+    db.users.create_many([{"n": number} for number in range(100)])
+    db.flush()
+    flushes = []
+
+    def after_a_flush(method):
+        def called(self, pairs, *rest):
+            if not flushes and any(source.startswith("data/users/") for source, _ in pairs):
+                flushes.append(db.users.create({"n": 100}))
+                db.flush()
+            return method(self, pairs, *rest)
+
+        return called
+
+    for name in ("link_many", "copy_many"):
+        monkeypatch.setattr(LocalStore, name, after_a_flush(getattr(LocalStore, name)))
+    migrate_backend(
+        storage=str(tmp_path), to="iceberg", namespaces=["users"], delete_source=delete_source
+    )
+    assert flushes
+    assert values(db.users.find(), "n") == list(range(101))
+    migrate_backend(storage=str(tmp_path), to="delta", namespaces=["users"])
+    assert values(DB(tmp_path).users.find(), "n") == list(range(101))

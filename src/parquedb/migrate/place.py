@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from parquedb.errors import AlreadyExistsError, FormatError, StateError
+from parquedb.migrate.cutover import SourceMovedError
 from parquedb.migrate.partitions import PartitionFolders
 from parquedb.migrate.report import Means
 from parquedb.migrate.typescript import STORED, Rows
@@ -163,6 +164,7 @@ class Placer:
                 self._account(Means.REWRITTEN, [staged])
             placed.append(staged)
         done = self._with_footers(files, placed, schemas.adopted)
+        self._check_unchanged(files, done)
         pairs = zip(files, done, strict=True)
         return [self._with_deletes(file, one, schemas) for file, one in pairs]
 
@@ -216,6 +218,24 @@ class Placer:
                 taken.setdefault(self._means_taken(means, source, placed), []).append(placed)
             for actual, files_of in taken.items():
                 self._account(actual, files_of)
+
+    def _check_unchanged(self, files: Sequence[DataFile], placed: Sequence[DataFile]) -> None:
+        """Make sure that no file got other bytes under its name before it was placed.
+
+        Raises:
+            SourceMovedError: One did; what was placed for it is deleted again.
+        """
+        for file, done in zip(files, placed, strict=True):
+            if file.fingerprint is None:
+                continue
+            now = self.store.head(file.path)
+            if now is not None and now.etag == file.fingerprint:
+                continue
+            if done.path != file.path:
+                self.store.delete(done.path)
+            raise SourceMovedError(
+                f"{file.path!r} was replaced while it was migrated; run the same command again"
+            )
 
     def _means_taken(self, planned: Means, source: DataFile, placed: DataFile) -> Means:
         """Say how a file came into the target where it could not be linked as planned."""
