@@ -85,6 +85,9 @@ class DB:
     ) -> None:
         if durability not in ("fsync", "os"):
             raise InvalidInputError(f"durability is 'fsync' or 'os', not {durability!r}")
+        _check_numbers(flush_bytes=flush_bytes, cache_bytes=cache_bytes)
+        if flush_interval is not None:
+            _check_numbers(flush_interval=flush_interval)
         self._backend = parse_backend(backend)
         self._rules = _read_schemas(schema)
         self.store = open_store(storage)
@@ -478,8 +481,6 @@ class DB:
     def _start_flusher(self, seconds: float | None) -> threading.Thread | None:
         if seconds is None:
             return None
-        if not seconds > 0:
-            raise InvalidInputError(f"flush_interval is a number of seconds, not {seconds!r}")
         thread = threading.Thread(target=self._keep_flushing, args=(seconds,), daemon=True)
         thread.start()
         return thread
@@ -488,6 +489,13 @@ class DB:
         while not self._stop.wait(seconds):
             for collection in self._opened():
                 self._try_to_flush(collection.space)
+
+
+def _check_numbers(**given: object) -> None:
+    for name, value in given.items():
+        if not isinstance(value, int | float) or isinstance(value, bool) or not value > 0:
+            unit = "bytes" if name.endswith("_bytes") else "seconds"
+            raise InvalidInputError(f"{name} is a number of {unit} above 0, not {value!r}")
 
 
 def _read_schemas(schema: Any) -> dict[str, CollectionRules]:

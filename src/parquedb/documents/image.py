@@ -65,13 +65,7 @@ def new_image(
     Raises:
         InvalidInputError: A value, a name or the id is not acceptable; all problems are named.
     """
-    if not isinstance(data, Mapping):
-        data = document_of(data) or data
-    if not isinstance(data, Mapping):
-        raise InvalidInputError(
-            f"A document of {rules.namespace!r} is a mapping of field names to values, not "
-            f"{type(data).__name__}"
-        )
+    data = _mapping(rules, data)
     fields = _fields(rules, data)
     image: Document = {"$id": _id(rules, data, fields, ulids)}
     image["$type"] = _type(rules, data)
@@ -136,7 +130,7 @@ def replaced_image(
     System fields in ``data`` (of an entity that was read before) are left out; ``$id`` must be
     the same.
     """
-    data = document_of(data) or data
+    data = _mapping(rules, data)
     given = data.get("$id")
     if given is not None and check_document_id(rules.namespace, given) != before["$id"]:
         raise InvalidInputError(
@@ -180,6 +174,19 @@ def restored_image(before: Document, now: datetime, actor: str | None) -> Docume
 def entity_of(image: Document) -> Entity:
     """Return a document as the user's own copy."""
     return Entity(own_copy(image))
+
+
+def _mapping(rules: CollectionRules, data: Any) -> Mapping[str, Any]:
+    """Return what a user gave as a document: a mapping, or an instance of a model."""
+    if isinstance(data, Mapping):
+        return data
+    made = document_of(data)
+    if made is None:
+        raise InvalidInputError(
+            f"A document of {rules.namespace!r} is a mapping of field names to values, not "
+            f"{type(data).__name__}"
+        )
+    return made
 
 
 def _fields(rules: CollectionRules, data: Mapping[str, Any]) -> Document:

@@ -11,6 +11,7 @@ from parquedb.documents.found import Found, Sources
 from parquedb.documents.reading import Reading
 from parquedb.documents.relations import Relations
 from parquedb.documents.rules import CollectionRules
+from parquedb.errors import InvalidInputError
 from parquedb.query.view import own_copy
 
 if TYPE_CHECKING:
@@ -203,6 +204,8 @@ class Searching:
         as_of: AsOf = None,
     ) -> list[Any]:
         """Return the different values of a field in MongoDB's order, those inside lists each."""
+        if not isinstance(field, str) or not field:
+            raise InvalidInputError(f"distinct: a field's name is a string, not {field!r}")
         query, _ = self._reading.parse(
             {} if filter is None else filter, include_deleted=include_deleted
         )

@@ -11,6 +11,7 @@ from parquedb.errors import InvalidInputError
 from parquedb.model.format import Format
 from parquedb.namespace.places import Places
 
+_EXAMPLE = '{"type": "iceberg", "migrate_from": "auto"}'
 _BACKEND_KEYS = frozenset({"type", "warehouse", "location", "migrate_from"})
 
 
@@ -38,6 +39,10 @@ def parse_backend(backend: str | Mapping[str, Any] | None) -> Backend:
     """
     if backend is None:
         return Backend(None, Places(), None)
+    if not isinstance(backend, str | Mapping):
+        raise InvalidInputError(
+            f"backend is a format's name, or settings such as {_EXAMPLE}, not {backend!r}"
+        )
     given = {"type": backend} if isinstance(backend, str) else dict(backend)
     for key in given:
         if key not in _BACKEND_KEYS:
@@ -50,6 +55,20 @@ def parse_backend(backend: str | Mapping[str, Any] | None) -> Backend:
     if format_ is not None and format_ not in set(Format):
         names = ", ".join(repr(each.value) for each in Format)
         raise InvalidInputError(f"backend type {format_!r} is not known; it is one of {names}")
-    places = Places(str(given.get("warehouse", "")), str(given.get("location", "")))
+    source = given.get("migrate_from")
+    if source is not None and source != "auto" and source not in set(Format):
+        names = ", ".join(repr(each.value) for each in Format)
+        raise InvalidInputError(f"backend migrate_from {source!r} is neither 'auto' nor {names}")
+    places = Places(_prefix(given, "warehouse"), _prefix(given, "location"))
     wanted = None if format_ is None else Format(format_)
-    return Backend(wanted, places, given.get("migrate_from"))
+    return Backend(wanted, places, source)
+
+
+def _prefix(given: Mapping[str, Any], name: str) -> str:
+    """Return the prefix of a format's tables."""
+    prefix = given.get(name, "")
+    if not isinstance(prefix, str) or {".", ".."} & {*prefix.split("/")}:
+        raise InvalidInputError(
+            f"backend {name} is a folder below the storage, such as 'lake', not {prefix!r}"
+        )
+    return prefix

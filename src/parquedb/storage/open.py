@@ -24,6 +24,10 @@ def open_store(storage: str | os.PathLike[str] | Store) -> Store:
         StorageError: The path exists and is no folder.
     """
     if not isinstance(storage, str | os.PathLike):
+        if not hasattr(storage, "get_range"):
+            raise InvalidInputError(
+                f"storage is a folder, a URI such as 'memory://name' or a store, not {storage!r}"
+            )
         return storage
     text = os.fspath(storage)
     if text.startswith("memory:"):
