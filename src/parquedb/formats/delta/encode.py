@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from parquedb import __version__
-from parquedb.errors import InvalidInputError, UnsupportedError
+from parquedb.errors import InvalidInputError, StateError, UnsupportedError
 from parquedb.formats.delta.lineage import COMPLETED_APP, origin_app, through_app
 from parquedb.formats.delta.operations import encode_operation
 from parquedb.formats.delta.paths import encode_data_path
@@ -175,9 +175,12 @@ def _fold(table: Table, commit: Commit, vectors: Mapping[str, WrittenVector]) ->
                 folded.changed.pop(file.path, None)
                 if file.path in live:
                     folded.removed[file.path] = file
-            case SetDeletes(path):
-                if path not in folded.added:
-                    folded.changed[path] = vectors[path]
+            case SetDeletes(path) if path not in folded.added:
+                if path not in live or path in folded.removed:
+                    raise _not_live(commit, path)
+                folded.changed[path] = vectors[path]
+            case SetDeletes():
+                pass
             case SetSchema(schema):
                 folded.schema = schema
             case SetPartitioning(spec):
@@ -187,6 +190,13 @@ def _fold(table: Table, commit: Commit, vectors: Mapping[str, WrittenVector]) ->
             case _:
                 assert_never(change)
     return folded
+
+
+def _not_live(commit: Commit, path: str) -> StateError:
+    return StateError(
+        f"version {commit.version} deletes rows of {path!r}, which is not part of the Delta table; "
+        "the two tables do not have the same history: migrate into a new table"
+    )
 
 
 def _next_metadata(

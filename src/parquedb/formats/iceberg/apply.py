@@ -289,7 +289,8 @@ class Applier:
     ) -> DeleteChanges:
         """Return what becomes of the delete files."""
         own = self.deletes
-        if not vectors and not own.own and not own.foreign:
+        own.load()
+        if own.is_empty and not any(vectors.values()):
             return DeleteChanges()
         new = {file.path: (kind, file) for kind, files in added.items() for file in files}
         gone = [file.path for file in removed]

@@ -52,6 +52,7 @@ class DeleteFiles:
         store: Where deletes that commits refer to are read from.
         folder: Key of the folder in which new delete files lie.
         table: The manifests of delete files.
+        existing: What an existing table is read by, and its newest snapshot, until that was done.
         own: The delete file of each data file that has one, by the data file's key.
         foreign: Delete files of other forms.
         resolved: What these delete, by the data file's key.
@@ -60,41 +61,40 @@ class DeleteFiles:
     store: Store
     folder: str
     table: LiveTable
+    existing: tuple[Manifests, TableSnapshot] | None = None
     own: dict[str, LiveFile] = field(default_factory=dict)
     foreign: list[LiveFile] = field(default_factory=list)
     resolved: dict[str, tuple[Deletes, ...]] = field(default_factory=dict)
 
-    @classmethod
-    def of(
-        cls, folder: str, table: LiveTable, manifests: Manifests, tip: TableSnapshot | None
-    ) -> DeleteFiles:
-        """Take over the delete files of an existing table.
+    @property
+    def is_empty(self) -> bool:
+        """Whether there are no delete files."""
+        return not self.table.files and not self.foreign
 
-        Args:
-            folder: Key of the folder in which new delete files lie.
-            table: The manifests of delete files.
-            manifests: Reads the table's manifests.
-            tip: The newest snapshot.
+    def load(self) -> None:
+        """Read the delete files of an existing table, once.
 
         Raises:
             FormatError: A delete file is missing or damaged.
             UnsupportedError: One is of a kind that cannot be resolved right.
         """
-        made = cls(manifests.store, folder, table)
-        if tip is None or not table.files:
-            return made
+        if self.existing is None:
+            return
+        (manifests, tip), self.existing = self.existing, None
+        if not self.table.files:
+            return
         if LIVE_RECORDS in tip.summary:  # we wrote it, and so all of them
-            for file in table.all_files():
+            for file in self.table.all_files():
                 assert file.target is not None
-                made.own[manifests.locations.key(file.target)] = file
-            return made
-        made.foreign = list(table.all_files())
-        table.files, table.rows = len(made.foreign), sum(file.rows for file in made.foreign)
+                self.own[manifests.locations.key(file.target)] = file
+            return
+        self.foreign = list(self.table.all_files())
+        self.table.files = len(self.foreign)
+        self.table.rows = sum(file.rows for file in self.foreign)
         chain = Chain(manifests.table, manifests)
         contents = chain.contents(tip)
         live = chain.live(tip, contents)
-        made.resolved = RowDeletes(manifests).advance(contents.deletes, live, live)
-        return made
+        self.resolved = RowDeletes(manifests).advance(contents.deletes, live, live)
 
     def change(
         self,

@@ -196,7 +196,7 @@ class LiveTable:
             below = limit
 
     def _remove(self, writer: _Writer, removed: Sequence[LiveFile]) -> Iterator[tuple[str, bytes]]:
-        """Rewrite the manifests that hold removed files."""
+        """Rewrite the manifests that hold removed files, small ones together."""
         if not removed:
             return
         index = self._by_path()
@@ -206,13 +206,19 @@ class LiveTable:
             touched.setdefault(id(manifest), (manifest, []))[1].append(file)
         self.manifests = [manifest for manifest in self.manifests if id(manifest) not in touched]
         deleted: dict[Kind, list[LiveFile]] = {}
+        small: dict[Kind, list[LiveFile]] = {}
         for manifest, gone in touched.values():
             paths = {file.path for file in gone}
             kept = [file for path, file in manifest.files.items() if path not in paths]
-            size = LARGEST if len(kept) <= 2 * CHUNK else CHUNK
-            for chunk in _chunks(kept, size):
-                yield self._put(writer, manifest.kind, chunk, _EXISTING)
+            if len(kept) <= 2 * CHUNK:
+                small.setdefault(manifest.kind, []).extend(kept)
+            else:
+                for chunk in _chunks(kept, CHUNK):
+                    yield self._put(writer, manifest.kind, chunk, _EXISTING)
             deleted.setdefault(manifest.kind, []).extend(gone)
+        for kind, kept in small.items():
+            for chunk in _chunks(kept, 2 * CHUNK):
+                yield self._put(writer, kind, chunk, _EXISTING)
         # Apart from the files that stay, so that whoever follows the changes reads only these.
         for kind, gone in deleted.items():
             yield self._put(writer, kind, (), _EXISTING, gone)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import array
 import struct
 from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +35,7 @@ _FIELDS: list[AnyField] = [
     pa.field(_POSITION, pa.int64(), nullable=False, metadata={FIELD_ID: b"%d" % POSITION_ID}),
 ]
 _SCHEMA = pa.schema(_FIELDS)
+_SMALL = 10_000
 _LONG = struct.Struct("<q")
 _SECTION = "Position Delete Files"
 
@@ -128,7 +130,11 @@ def encode_positions(location: str, positions: BitMap64) -> bytes:
     paths = pa.repeat(location, len(numbers))
     table = pa.table([paths, pa.array(numbers)], schema=_SCHEMA)
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd", store_schema=False)
+    codec: Literal["zstd", "snappy"] = (
+        "zstd" if len(numbers) > _SMALL else "snappy"
+    )  # most are small: be quick
+    with pq.ParquetWriter(sink, _SCHEMA, compression=codec, store_schema=False) as writer:
+        writer.write_table(table)
     data: bytes = sink.getvalue().to_pybytes()
     return data
 

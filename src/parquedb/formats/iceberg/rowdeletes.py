@@ -18,6 +18,7 @@ from parquedb.formats.iceberg.equality import EqualityFile, equality_schema
 from parquedb.formats.iceberg.manifest import FileEntry, ManifestFile, Manifests, Status
 from parquedb.formats.iceberg.position_files import PATH_ID, read_positions
 from parquedb.model.files import DataFile, Deletes
+from parquedb.model.partition import VoidTransform
 from parquedb.parquet.deletes import inline_vector
 
 POSITIONS, EQUALITY = 1, 2
@@ -187,8 +188,9 @@ class RowDeletes:
         same = (one.file.spec_id, one.file.partition) == (file.spec_id, file.partition)
         if one.content == POSITIONS:
             return same and entry.sequence_number <= one.sequence_number
-        spec = self.manifests.table.specs[one.file.spec_id].spec
-        return (same or not spec.fields) and entry.sequence_number < one.sequence_number
+        fields = self.manifests.table.specs[one.file.spec_id].spec.fields
+        everywhere = all(isinstance(field.transform, VoidTransform) for field in fields)
+        return (same or everywhere) and entry.sequence_number < one.sequence_number
 
     def _resolve(self, entry: FileEntry) -> tuple[Deletes, ...]:
         """Return all deleted rows of a data file."""

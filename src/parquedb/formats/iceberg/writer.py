@@ -239,7 +239,12 @@ class IcebergWriter:
             ambient=self._ambient,
             columns=columns,
             live=live,
-            deletes=DeleteFiles.of(self._data_folder(own), deletes, manifests, tip),
+            deletes=DeleteFiles(
+                self._store,
+                self._data_folder(own),
+                deletes,
+                None if tip is None else (manifests, tip),
+            ),
             properties=dict(table.properties),
             parent=tip,
             sequence_number=table.last_sequence_number,
