@@ -16,7 +16,7 @@ class LanceDB(System):
     """A table of LanceDB, of typed columns."""
 
     title = "LanceDB"
-    writes = 100
+    writes = 40
     durabilities = (False,)
 
     def open(self) -> None:
@@ -64,11 +64,13 @@ class LanceDB(System):
         return self._found(f"array_has(tags, '{tag}')")
 
     def page(self, above: float) -> list[Document]:
-        """Sort by a column, by pyarrow: its own queries do not sort."""
-        found = self.table.search().where(f"score > {above}").select(["id", "score"]).to_arrow()
-        first = found.sort_by("score").slice(0, 10).column("id").to_pylist()
-        listed = ", ".join(f"'{id_}'" for id_ in first)
-        return sorted(self._found(f"id IN ({listed})"), key=lambda document: document["score"])
+        """Sort by a column."""
+        from lancedb.query import ColumnOrdering
+
+        query = self.table.search().where(f"score > {above}").limit(10)
+        ordered = query.order_by([ColumnOrdering(column_name="score", ascending=True)])
+        found: list[Document] = ordered.to_arrow().to_pylist()
+        return found
 
     def count(self, age: int) -> int:
         """Count rows."""
