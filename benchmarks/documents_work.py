@@ -197,7 +197,8 @@ def _queries(
     task.system.open()
     first = ask(0)  # opens and imports
     if expected is None:
-        assert len(first) == 10 and all(100 < found["score"] < 110 for found in first), first
+        assert len(first) == 10, len(first)
+        assert all(100 < found["score"] < 110 for found in first), first
     else:
         wanted = task.size * expected
         assert abs(len(first) - wanted) <= 5 * wanted**0.5, len(first)
