@@ -43,9 +43,6 @@ if TYPE_CHECKING:
 Storage = str | os.PathLike[str] | Store
 Durability = Literal["fsync", "os"]
 
-_LARGE_BYTES = 64 << 20
-_SMALL_PART = 100
-
 
 class DB:
     """A database in a folder, or in memory. Safe between threads and processes.
@@ -89,7 +86,12 @@ class DB:
         if flush_interval is not None:
             _check_numbers(flush_interval=flush_interval)
         self._backend = parse_backend(backend)
-        self._rules = _read_schemas(schema)
+        self._rules: Mapping[str, CollectionRules] = {}
+        self._named_rules: Mapping[str, str] = {}
+        if schema:
+            from parquedb.documents.schema import parse_database  # noqa: PLC0415  (large)
+
+            self._rules, self._named_rules = parse_database(schema)
         self.store = open_store(storage)
         self._ambient = ambient
         self._options = LiveOptions(
@@ -376,9 +378,11 @@ class DB:
             self._stop.set()
             if self._flusher is not None:
                 self._flusher.join()
+            from parquedb.namespace.flush import flush_at_close  # noqa: PLC0415
+
             try:
                 for collection in self._opened() if flush else ():
-                    self._flush_at_close(collection.space)
+                    flush_at_close(collection.space)
             finally:
                 self._closed = True
                 for collection in self._opened():
@@ -407,9 +411,10 @@ class DB:
         return tuple(sorted({*self.collections(), *(each.name for each in self._opened())}))
 
     def _namespace(self, name: str) -> str:
-        for rules in self._rules.values():
-            if name in (rules.namespace, rules.type):
-                return rules.namespace
+        if name in self._rules:
+            return name
+        if name in self._named_rules:
+            return self._named_rules[name]
         return check_namespace(namespace_of(name))
 
     def _open(self, namespace: str) -> Collection:
@@ -469,15 +474,6 @@ class DB:
         except ParqueDBError:
             space.put_off_flush()
 
-    def _flush_at_close(self, space: LiveNamespace) -> None:
-        from parquedb.namespace.flush import flush  # noqa: PLC0415
-
-        base = space.base
-        large = sum(source.file.size_bytes for source in base.sources)
-        tail = space.journal.size_bytes() + sum(s.staged.size_bytes for s in space.tail.staged)
-        if large < _LARGE_BYTES or tail * _SMALL_PART > large:
-            flush(space)
-
     def _start_flusher(self, seconds: float | None) -> threading.Thread | None:
         if seconds is None:
             return None
@@ -496,11 +492,3 @@ def _check_numbers(**given: object) -> None:
         if not isinstance(value, int | float) or isinstance(value, bool) or not value > 0:
             unit = "bytes" if name.endswith("_bytes") else "seconds"
             raise InvalidInputError(f"{name} is a number of {unit} above 0, not {value!r}")
-
-
-def _read_schemas(schema: Any) -> dict[str, CollectionRules]:
-    if not schema:
-        return {}
-    from parquedb.documents.schema import parse_schemas  # noqa: PLC0415  (large)
-
-    return dict(parse_schemas(schema))

@@ -67,7 +67,10 @@ class Found:
 
     def to_pandas(self) -> Any:
         """Return all documents as a pandas frame; pandas must be installed."""
-        return self.to_arrow().to_pandas()
+        try:
+            return self.to_arrow().to_pandas()
+        except ModuleNotFoundError as error:
+            raise InvalidInputError("to_pandas() needs pandas: pip install pandas") from error
 
     def to_polars(self) -> polars.DataFrame:
         """Return all documents as a Polars frame; Polars must be installed."""

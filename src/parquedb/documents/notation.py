@@ -291,6 +291,7 @@ def limit(kind: Kind, bounds: Mapping[str, Any]) -> Limited:
     Raises:
         NotationError: A bound does not go with the kind.
     """
+    fitted = dict(bounds)
     for name, value in bounds.items():
         if name == "pattern":
             _check_pattern(kind, value)
@@ -300,8 +301,10 @@ def limit(kind: Kind, bounds: Mapping[str, Any]) -> Limited:
         elif not isinstance(kind, Decimals) and kind not in _ORDERED:
             raise NotationError(f"the bound {value!r}: only numbers and times have bounds")
         else:
-            _fitted_default(value, kind)
-    return Limited(kind, **bounds)
+            found = _fitted_default(value, kind)
+            if kind in (Scalar.DATETIME, Scalar.DATE):  # which may be written as text
+                fitted[name] = found
+    return Limited(kind, **fitted)
 
 
 _ORDERED = (Scalar.INT, Scalar.FLOAT, Scalar.DECIMAL, Scalar.DATETIME, Scalar.DATE)

@@ -78,6 +78,24 @@ def parse_schema(name: str, spec: Spec) -> CollectionRules:
     return rules
 
 
+def parse_database(
+    schema: Mapping[str, Spec] | Iterable[type],
+) -> tuple[Mapping[str, CollectionRules], Mapping[str, str]]:
+    """Return the rules of all collections by namespace, and the namespaces by their names.
+
+    Names are those of the schema and the types.
+
+    Args:
+        schema: See :func:`parse_schemas`.
+
+    Raises:
+        InvalidInputError: All that is wrong with them.
+    """
+    rules = parse_schemas(schema)
+    names = dict(zip(schema, rules, strict=True)) if isinstance(schema, Mapping) else {}
+    return rules, {**{each.type: each.namespace for each in rules.values()}, **names}
+
+
 def parse_schemas(schema: Mapping[str, Spec] | Iterable[type]) -> dict[str, CollectionRules]:
     """Return the rules of all collections of a database, by namespace.
 

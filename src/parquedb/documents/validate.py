@@ -350,11 +350,20 @@ def _fit_limited(kind: Limited, inner: Fit) -> Fit:
     def fit(value: Any, now: datetime | None) -> Any:
         found = inner(value, now)
         for passes, message in tests:
-            if not passes(found):
+            if not _passes(passes, found):
                 raise unfit(f"{shown(found)} {message}")
         return found
 
     return fit
+
+
+def _passes(test: Callable[[Any], bool], value: Any) -> bool:
+    """Return whether a value passes; a time without a zone is not comparable with one that has."""
+    try:
+        return test(value)
+    except TypeError:
+        zoned = value.replace(tzinfo=UTC if value.tzinfo is None else None)
+        return test(zoned)
 
 
 def _tests(kind: Limited) -> Iterator[tuple[Callable[[Any], bool], str]]:

@@ -74,7 +74,8 @@ class Writing:
     def create(self, data: Spec, *, actor: str | None = None) -> Entity:
         """See :meth:`.collection.Collection.create`."""
         image = new_image(self._rules, data, self._ulids, self._now(), actor)
-        is_new = "$id" not in data and self._rules.id_field is None
+        chosen = isinstance(data, Mapping) and "$id" in data
+        is_new = not chosen and self._rules.id_field is None
         self._put({image["$id"]: image}, fresh=() if is_new else (image["$id"],))
         return entity_of(image)
 
@@ -133,6 +134,8 @@ class Writing:
 
     def upsert(self, filter: Spec, update: Spec, *, actor: str | None = None) -> Entity:  # noqa: A002
         """See :meth:`.collection.Collection.upsert`."""
+        if isinstance(filter, Mapping) and isinstance(filter.get("$id"), str):
+            filter = {**filter, "$id": self._reading.key(filter["$id"])}  # noqa: A001
         condition = parse_filter(filter)
         parsed = self._parse_update(update)
 

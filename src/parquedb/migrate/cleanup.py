@@ -88,11 +88,12 @@ def plan_cleanup(
     single = f"{namespace.name}.parquet"
     deletable = [key for key in own - shared if key.startswith(folders) or (key == single)]
     deletable.sort(key=lambda key: (_METADATA.search(key) is None, key))
+    kept = len(own) - len(deletable)
     if format_ is Format.NATIVE:
         deletable.append(beside_key(namespace.name))
     heads = [(key, namespace.store.head(key)) for key in deletable]
     keys = tuple((key, info.etag) for key, info in heads if info is not None)
-    return CleanupPlan(namespace.name, format_, keys, len(own) - len(deletable), covering)
+    return CleanupPlan(namespace.name, format_, keys, kept, covering)
 
 
 def clean_up(namespace: Namespace, plan: CleanupPlan) -> None:

@@ -38,6 +38,8 @@ from parquedb.storage.store import Appends, Renames, Store, StoreLock
 GROUP_ROWS = 65_536
 FILE_ROWS = 2_000_000
 """Rows of a file of a table format, about; native is always one file."""
+_LARGE_BYTES = 64 << 20
+_SMALL_PART = 100
 _ATTEMPTS = 20
 _LOCKS: dict[tuple[str, str], threading.RLock] = {}
 _STORE_LOCKS: dict[tuple[str, str], StoreLock] = {}
@@ -120,6 +122,15 @@ def flush(space: LiveNamespace, *, rewrite: bool = False) -> Flushed | None:
     raise ConflictError(
         f"the base of namespace {space.name!r} is being changed by others all the time; flush again"
     )
+
+
+def flush_at_close(space: LiveNamespace) -> Flushed | None:
+    """Flush unless the tail is small beside a large table: the journal keeps it as safe."""
+    large = sum(source.file.size_bytes for source in space.base.sources)
+    tail = space.journal.size_bytes() + sum(s.staged.size_bytes for s in space.tail.staged)
+    if large < _LARGE_BYTES or tail * _SMALL_PART > large:
+        return flush(space)
+    return None
 
 
 def flush_lock(store: Store, name: str) -> AbstractContextManager[object]:

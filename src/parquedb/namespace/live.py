@@ -10,6 +10,7 @@ import functools
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 from parquedb.ambient import SYSTEM, Ambient
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _ATTEMPTS = 20
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_SAME_WRITE_US = 60_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,7 +339,7 @@ class LiveNamespace:
             stale = None
             if not write.documents and not write.staged:
                 return None
-            at_us = max(self.ambient.now_us(), self._last_at_us + 1)
+            at_us = max(_time_of(write, self.ambient.now_us()), self._last_at_us + 1)
             result = self.journal.append(write, expect=known, at_us=at_us)
             if isinstance(result, Committed):
                 entry = Entry(result.number, at_us, "", write)
@@ -478,3 +482,16 @@ def _overlay_of(base: Base, tail: Tail) -> Mapping[str, Document | None]:
         return tail.overlay()
     stored: dict[str, Document | None] = {document["$id"]: document for document in base.documents}
     return stored | tail.overlay()
+
+
+def _time_of(write: Write, now_us: int) -> int:
+    """Return the time that a write's documents carry, so that ``as_of`` it shows them.
+
+    Documents that come from elsewhere carry old times, which are not the write's.
+    """
+    for document in write.documents.values():
+        at = None if document is None else document.get("updatedAt")
+        if isinstance(at, datetime):
+            at_us = (at - _EPOCH) // _MICROSECOND
+            return at_us if 0 <= now_us - at_us < _SAME_WRITE_US else now_us
+    return now_us

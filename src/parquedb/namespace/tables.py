@@ -22,7 +22,6 @@ from parquedb.storage.store import Store
 _TABLE_FORMATS = (Format.ICEBERG, Format.DELTA)
 _MAX_DEPTH = 12
 _OWN = "_parquedb"
-_OWN_FOLDERS = frozenset({"staged", "flush"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,10 +237,10 @@ def _journaled(store: Store, folder: str) -> Iterator[str]:
     """Yield the namespaces that have a journal, whether or not they have a table yet."""
     for name in store.list_dir(folder)[1]:
         below = join(folder, name)
-        if name == "journal":
-            yield folder.removeprefix(f"{_OWN}/")
-        elif name not in _OWN_FOLDERS:
+        if name != "journal":
             yield from _journaled(store, below)
+        elif store.list_dir(below)[0]:  # a lock alone is none
+            yield folder.removeprefix(f"{_OWN}/")
 
 
 def root_is_table(store: Store) -> bool:

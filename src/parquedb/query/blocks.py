@@ -29,6 +29,7 @@ Positions = npt.NDArray[np.int64]
 
 DEFAULT_BUDGET_BYTES = 512 << 20
 _OPEN_FILES = 128
+_REPLACED = 3
 
 
 class Blocks:
@@ -75,9 +76,28 @@ class Blocks:
         self.check(source)
         with self._lock:
             self._files[source.token] = opened
+            self._forget_replaced(source)
             while len(self._files) > _OPEN_FILES:
                 self._files.popitem(last=False)
         return opened
+
+    def _forget_replaced(self, source: Source) -> None:
+        """Let go of files that were replaced under the name of a source's, but for the last few.
+
+        These are for those who are still reading them.
+        """
+        if source.file.fingerprint is None:
+            return
+        same = [
+            token
+            for token, file in self._files.items()
+            if file.file.path == source.file.path
+            and file.file.fingerprint != source.file.fingerprint
+        ]
+        for token in same[:-_REPLACED]:
+            self._files.pop(token)
+            for key in [key for key in self._groups if key[0] == token]:
+                self._size_bytes -= self._groups.pop(key).nbytes
 
     def check(self, source: Source) -> None:
         """Make sure that a file that can be overwritten has not been.

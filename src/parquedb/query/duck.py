@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,9 @@ class Duck:
                 import duckdb  # noqa: PLC0415  (a get does without it)
 
                 self._connection = duckdb.connect()
+                with contextlib.suppress(duckdb.CatalogException):
+                    # without ICU there is no such setting, and all times are UTC
+                    self._connection.execute("SET TimeZone = 'UTC'")
                 for name, value in _SETTINGS.items():
                     self._connection.execute(f"SET {name} = {value}")
             return self._connection.cursor()
