@@ -34,8 +34,6 @@ from parquedb.parquet.footer import read_footer, stats_for
 from parquedb.storage.keys import join
 from parquedb.storage.store import NewObject, Store
 
-INLINE_BYTES = 512
-"""The longest bitmap that is written into the log itself."""
 _UUID_CHARS = 20
 _BESIDE = "_delta_data"
 _FILE_VERSION = b"\x01"
@@ -128,7 +126,10 @@ class WrittenVector:
 
 @dataclass(slots=True)
 class VectorWriter:
-    """Writes the deletion vectors of commits: small ones inline, the others into files.
+    """Writes the deletion vectors of commits, those of a commit into one file.
+
+    None are written into the log itself, however small: Spark's ``VACUUM`` fails on a table that
+    has such a vector (Delta 3.3, ``getDeletionVectorRelativePathAndSize``).
 
     Args:
         store: The storage.
@@ -174,10 +175,8 @@ class VectorWriter:
             if known is not None:
                 written[path] = self._over(path, known, positions, schema)
             packed, found[path] = inline_vector(positions), positions
-            if len(packed.bitmap) > INLINE_BYTES:
+            if packed.rows:
                 blobs[path] = packed
-            elif packed.rows:
-                written[path] = _with(written[path], _inline(packed))
         written |= self._file(written, blobs)
         for path, one in written.items():
             if one.vector is not None:
@@ -203,7 +202,7 @@ class VectorWriter:
     def _file(
         self, written: Mapping[str, WrittenVector], blobs: Mapping[str, InlineVector]
     ) -> dict[str, WrittenVector]:
-        """Put the larger vectors of a commit into one file."""
+        """Put the vectors of a commit into one file."""
         if not blobs:
             return {}
         name = self.ambient.new_uuid()
@@ -217,24 +216,13 @@ class VectorWriter:
         for path, packed in blobs.items():
             size = len(MAGIC) + len(packed.bitmap)
             vector = Vector("u", text, packed.rows, offset, size)
-            found[path] = _with(written[path], vector)
+            found[path] = WrittenVector(vector, written[path].rows, written[path].stats)
             parts.append(frame(packed.bitmap))
             offset += len(parts[-1])
         key = vector_key(self.store.root, self.folder, vector)
         assert key is not None
         self.objects.append(NewObject(key, b"".join(parts)))
         return found
-
-
-def _with(written: WrittenVector, vector: Vector) -> WrittenVector:
-    return WrittenVector(vector, written.rows, written.stats)
-
-
-def _inline(packed: InlineVector) -> Vector:
-    data = MAGIC + packed.bitmap
-    padded = data + bytes(-len(data) % 4)
-    text = base64.b85encode(padded).decode().translate(_TO_Z85)
-    return Vector("i", text, packed.rows, None, len(data))
 
 
 def _decode(text: str) -> bytes:

@@ -150,7 +150,7 @@ class DeleteFiles:
         changes.objects.append(NewObject(key, content))
         sequence = SOME + encode_long(sequence_number)
         partition = encode_partition(kind.columns, data.partition)
-        entry = encode_entry(uri_of(root, key), location, partition, len(content), positions)
+        entry = encode_entry(uri_of(root, key), location, partition, len(content), len(positions))
         made = LiveFile(
             key,
             len(positions),

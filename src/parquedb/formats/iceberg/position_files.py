@@ -7,7 +7,6 @@ reads right.
 from __future__ import annotations
 
 import array
-import struct
 from collections.abc import Iterator
 from typing import Literal
 
@@ -36,7 +35,7 @@ _FIELDS: list[AnyField] = [
 ]
 _SCHEMA = pa.schema(_FIELDS)
 _SMALL = 10_000
-_LONG = struct.Struct("<q")
+_AT_ONCE = 1 << 20
 _SECTION = "Position Delete Files"
 
 
@@ -61,19 +60,22 @@ def read_positions(
             found.setdefault(only, BitMap64()).update(_packed(key, positions))
             continue
         codes = paths.indices.to_numpy()
-        for code, location in enumerate(paths.dictionary.to_pylist()):
+        order = np.argsort(codes, kind="stable")
+        places = paths.dictionary.to_pylist()
+        ends = np.searchsorted(codes[order], np.arange(len(places)), side="right")
+        for location, chosen in zip(places, np.split(order, ends[:-1]), strict=True):
             if location not in keys:
                 keys[location] = locations.key_or_none(location)
             data_key = keys[location]
             if data_key is not None:  # others are no files of this table
-                chosen = positions[codes == code]
-                found.setdefault(data_key, BitMap64()).update(_packed(key, chosen))
+                packed = _packed(key, positions[chosen])
+                found.setdefault(data_key, BitMap64()).update(packed)
     return found
 
 
 def _read(store: Store, key: str, *, with_paths: bool) -> Iterator[tuple[AnyArray, _Numbers]]:
     try:
-        opened = open_parquet(store, key)
+        opened = _open(store, key)
     except NotFoundError as error:
         raise FormatError(
             f"{key!r} holds deleted rows and does not exist; restore it, or roll the table back to "
@@ -84,7 +86,7 @@ def _read(store: Store, key: str, *, with_paths: bool) -> Iterator[tuple[AnyArra
     with opened as parquet:
         names = _columns(parquet, key)
         try:
-            for batch in parquet.iter_batches(columns=names if with_paths else names[1:]):
+            for batch in _batches(parquet, names if with_paths else names[1:]):
                 positions = batch.column(names[1])
                 paths = batch.column(names[0]) if with_paths else None
                 if positions.null_count or (paths is not None and paths.null_count):
@@ -93,6 +95,25 @@ def _read(store: Store, key: str, *, with_paths: bool) -> Iterator[tuple[AnyArra
                 yield encoded, positions.to_numpy()
         except (pa.ArrowException, OSError) as error:
             raise translate(key, error) from error
+
+
+def _open(store: Store, key: str) -> pq.ParquetFile:
+    """Open a delete file. Most are small, and many are read: these are read at once."""
+    info = store.head(key)
+    if info is None or info.size_bytes > _AT_ONCE:
+        return open_parquet(store, key)
+    try:
+        return pq.ParquetFile(pa.BufferReader(store.get(key)))
+    except (pa.ArrowException, OSError) as error:
+        raise translate(key, error) from error
+
+
+def _batches(parquet: pq.ParquetFile, names: list[str]) -> Iterator[pa.RecordBatch]:
+    if parquet.metadata.num_rows > _SMALL:
+        yield from parquet.iter_batches(columns=names)
+        return
+    for group in range(parquet.num_row_groups):
+        yield from parquet.read_row_group(group, columns=names, use_threads=False).to_batches()
 
 
 def _columns(parquet: pq.ParquetFile, key: str) -> list[str]:
@@ -130,9 +151,8 @@ def encode_positions(location: str, positions: BitMap64) -> bytes:
     paths = pa.repeat(location, len(numbers))
     table = pa.table([paths, pa.array(numbers)], schema=_SCHEMA)
     sink = pa.BufferOutputStream()
-    codec: Literal["zstd", "snappy"] = (
-        "zstd" if len(numbers) > _SMALL else "snappy"
-    )  # most are small: be quick
+    # most are small: be quick
+    codec: Literal["zstd", "snappy"] = "zstd" if len(numbers) > _SMALL else "snappy"
     with pq.ParquetWriter(sink, _SCHEMA, compression=codec, store_schema=False) as writer:
         writer.write_table(table)
     data: bytes = sink.getvalue().to_pybytes()
@@ -140,21 +160,13 @@ def encode_positions(location: str, positions: BitMap64) -> bytes:
 
 
 def encode_entry(
-    key_location: str, location: str, partition: bytes, size_bytes: int, positions: BitMap64
+    key_location: str, location: str, partition: bytes, size_bytes: int, rows: int
 ) -> bytes:
     """Encode the ``data_file`` member of a delete file that deletes rows of one data file.
 
     Both bounds of the path are the path itself: that is how readers find the data file.
     """
-    rows = len(positions)
-    path = encode_bytes(location.encode())
-    keys = encode_long(PATH_ID), encode_long(POSITION_ID)
-    counts = _items((keys[0], encode_long(rows)), (keys[1], encode_long(rows)))
-    nulls = _items((keys[0], b"\x00"), (keys[1], b"\x00"))
-    bounds = [
-        _items((keys[0], path), (keys[1], encode_bytes(_LONG.pack(bound))))
-        for bound in (positions.min(), positions.max())
-    ]
+    bound = b"\x02\x02" + encode_long(PATH_ID) + encode_bytes(location.encode()) + b"\x00"
     return b"".join(
         (
             b"\x02",  # content 1: position deletes
@@ -163,16 +175,9 @@ def encode_entry(
             partition,
             encode_long(rows),
             encode_long(size_bytes),
-            b"\x02\x00",  # column_sizes: empty
-            counts,
-            nulls,
-            b"\x00",  # no nan_value_counts
-            *bounds,
+            b"\x02\x00\x02\x00\x02\x00\x00",  # no sizes and counts of columns
+            bound,
+            bound,
             b"\x00\x00\x00\x00",  # no key_metadata, split_offsets, equality_ids, sort_order_id
         )
     )
-
-
-def _items(*pairs: tuple[bytes, bytes]) -> bytes:
-    body = b"".join(key + value for key, value in pairs)
-    return b"\x02" + encode_long(len(pairs)) + body + b"\x00"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from parquedb.errors import FormatError
 from parquedb.formats.delta.checkpoint_write import write_checkpoint
 from parquedb.formats.delta.reader import DeltaReader
-from parquedb.formats.delta.vectors import INLINE_BYTES, parse_deletes, vector_key
+from parquedb.formats.delta.vectors import parse_deletes, vector_key
 from parquedb.formats.delta.wire import Vector
 from parquedb.formats.delta.writer import DeltaWriter
 from parquedb.log.change import AddFile, RemoveFile, SetDeletes, SetSchema
@@ -116,18 +116,17 @@ def test_what_vectors_look_like():
     }
     assert metadata["metaData"]["configuration"]["delta.enableDeletionVectors"] == "true"
     assert "deletionVector" not in removed["remove"]
-    inline = added["add"]["deletionVector"]
-    assert (inline["storageType"], inline["cardinality"]) == ("i", 2)
-    assert "offset" not in inline
+    small = added["add"]["deletionVector"]
+    assert (small["storageType"], small["offset"], small["cardinality"]) == ("u", 1, 2)
     stats = json.loads(added["add"]["stats"])
     assert (stats["numRecords"], stats["tightBounds"]) == (20_000, False)
     assert stats["maxValues"]["id"] == 19_999
 
     _, removed, added = actions(store, 2)
-    assert removed["remove"]["deletionVector"] == inline
+    assert removed["remove"]["deletionVector"] == small
     in_file = added["add"]["deletionVector"]
     assert (in_file["storageType"], in_file["offset"], in_file["cardinality"]) == ("u", 1, 4500)
-    assert in_file["sizeInBytes"] > INLINE_BYTES
+    assert in_file["sizeInBytes"] > small["sizeInBytes"]
 
     _, removed, added = actions(store, 3)
     assert removed["remove"]["deletionVector"] == in_file
@@ -136,8 +135,8 @@ def test_what_vectors_look_like():
     assert json.loads(added["add"]["stats"])["nullCount"] == {"id": 0, "s": 0}
 
     reader = DeltaReader(store, "t")
-    (bin_key,) = (key for key in reader.referenced() if key.endswith(".bin"))
-    assert store.get(bin_key)[:1] == b"\x01"
+    files = [key for key in reader.referenced() if key.endswith(".bin")]
+    assert [store.get(key)[:1] for key in files] == [b"\x01"] * 2
     kinds = [[type(c).__name__ for c in one.changes] for one in reader.commits()][1:]
     assert kinds == [["SetDeletes"], ["SetDeletes"], ["SetDeletes"], ["RemoveFile"]]
     assert [version.rows for version in reader.history()] == [20_000, 19_998, 15_500, 20_000, 0]
