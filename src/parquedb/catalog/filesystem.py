@@ -32,8 +32,8 @@ from parquedb.errors import (
     StorageError,
     UnsupportedError,
 )
-from parquedb.formats.iceberg.load import list_metadata, load_existing
-from parquedb.formats.iceberg.paths import MetadataName, hint_key, metadata_key
+from parquedb.formats.iceberg.load import load_existing
+from parquedb.formats.iceberg.paths import MetadataName, hint_key, list_metadata, metadata_key
 from parquedb.formats.iceberg.reader import IcebergReader
 from parquedb.storage import NewObject
 from parquedb.storage.keys import join, key_of

@@ -23,8 +23,7 @@ from parquedb.errors import (
     StorageError,
     UnsupportedError,
 )
-from parquedb.formats.iceberg.load import list_metadata
-from parquedb.formats.iceberg.paths import MetadataName
+from parquedb.formats.iceberg.paths import MetadataName, list_metadata
 from parquedb.namespace.places import check_namespace
 from parquedb.storage import LocalPaths, Store, open_store
 from parquedb.storage.keys import join, uri_of

@@ -19,6 +19,19 @@ NOTHING_OWNED: Owned = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
+class Features:
+    """What a format can hold.
+
+    Args:
+        fit_type: How a type is stored.
+        features: Its features.
+    """
+
+    fit_type: Callable[[Type], TypeFit]
+    features: tuple[Feature, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Dialect:
     """How one format's tables are found, read and written.
 
@@ -27,35 +40,49 @@ class Dialect:
             that other formats' tables in the same folder reference; only native asks.
         open_reader: Open the table in a folder: ``(store, folder, owned)``.
         open_writer: Make a writer for a folder.
-        fit_type: How a type is stored in this format.
-        features: Its features.
+        read_features: Return what it can hold.
     """
 
     exists: Callable[[Store, str, Owned], bool]
     open_reader: Callable[[Store, str, Owned], LogReader]
     open_writer: Callable[[Store, str, Ambient], LogWriter]
-    fit_type: Callable[[Type], TypeFit]
-    features: tuple[Feature, ...]
+    read_features: Callable[[], Features]
+
+    @property
+    def fit_type(self) -> Callable[[Type], TypeFit]:
+        """How a type is stored in this format."""
+        return self.read_features().fit_type
+
+    @property
+    def features(self) -> tuple[Feature, ...]:
+        """The format's features."""
+        return self.read_features().features
 
 
 def _native() -> Dialect:
-    from parquedb.formats.native.features import FEATURES, fit_type  # noqa: PLC0415
     from parquedb.formats.native.paths import find_layout  # noqa: PLC0415
     from parquedb.formats.native.reader import NativeReader  # noqa: PLC0415
-    from parquedb.formats.native.writer import NativeWriter  # noqa: PLC0415
+
+    def features() -> Features:
+        from parquedb.formats.native.features import FEATURES, fit_type  # noqa: PLC0415
+
+        return Features(fit_type, FEATURES)
+
+    def open_writer(store: Store, folder: str, ambient: Ambient) -> LogWriter:
+        from parquedb.formats.native.writer import NativeWriter  # noqa: PLC0415
+
+        return NativeWriter(store, folder, ambient=ambient)
 
     return Dialect(
         lambda store, folder, owned: find_layout(store, folder, owned=owned) is not None,
         lambda store, folder, owned: NativeReader(store, folder, owned=owned),
-        lambda store, folder, ambient: NativeWriter(store, folder, ambient=ambient),
-        fit_type,
-        FEATURES,
+        open_writer,
+        features,
     )
 
 
 def _iceberg() -> Dialect:
-    from parquedb.formats.iceberg.features import FEATURES, fit_type  # noqa: PLC0415
-    from parquedb.formats.iceberg.load import exists  # noqa: PLC0415
+    from parquedb.formats.iceberg.paths import exists  # noqa: PLC0415
 
     def open_reader(store: Store, folder: str, _: Owned) -> LogReader:
         from parquedb.formats.iceberg.reader import IcebergReader  # noqa: PLC0415
@@ -67,13 +94,17 @@ def _iceberg() -> Dialect:
 
         return IcebergWriter(store, folder, ambient=ambient)
 
+    def features() -> Features:
+        from parquedb.formats.iceberg.features import FEATURES, fit_type  # noqa: PLC0415
+
+        return Features(fit_type, FEATURES)
+
     return Dialect(
-        lambda store, folder, _: exists(store, folder), open_reader, open_writer, fit_type, FEATURES
+        lambda store, folder, _: exists(store, folder), open_reader, open_writer, features
     )
 
 
 def _delta() -> Dialect:
-    from parquedb.formats.delta.features import FEATURES, fit_type  # noqa: PLC0415
     from parquedb.formats.delta.paths import is_log, log_folder  # noqa: PLC0415
 
     def open_reader(store: Store, folder: str, _: Owned) -> LogReader:
@@ -89,7 +120,12 @@ def _delta() -> Dialect:
     def exists(store: Store, folder: str, _: Owned) -> bool:
         return is_log(store.list_dir(log_folder(folder))[0])
 
-    return Dialect(exists, open_reader, open_writer, fit_type, FEATURES)
+    def features() -> Features:
+        from parquedb.formats.delta.features import FEATURES, fit_type  # noqa: PLC0415
+
+        return Features(fit_type, FEATURES)
+
+    return Dialect(exists, open_reader, open_writer, features)
 
 
 class _Dialects(Mapping[Format, Dialect]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from parquedb.errors import NotFoundError, StateError
-from parquedb.formats.iceberg.paths import MetadataName, metadata_folder, metadata_names
+from parquedb.formats.iceberg.paths import MetadataName, list_metadata, metadata_folder
 from parquedb.formats.iceberg.wire import TableMetadata, parse_metadata
 from parquedb.storage.keys import uri_of
 from parquedb.storage.store import Store
@@ -28,17 +28,6 @@ class Loaded:
     table: TableMetadata
     size_bytes: int
     others: tuple[MetadataName, ...]
-
-
-def list_metadata(store: Store, folder: str) -> list[MetadataName]:
-    """Return the metadata files in a table's folder."""
-    objects, _ = store.list_dir(metadata_folder(folder))
-    return metadata_names(folder, (item.key.rsplit("/", 1)[-1] for item in objects))
-
-
-def exists(store: Store, folder: str) -> bool:
-    """Whether a folder holds an Iceberg table."""
-    return bool(list_metadata(store, folder))
 
 
 def load(store: Store, folder: str) -> Loaded | None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from parquedb.errors import UnsupportedError
 from parquedb.storage.keys import join, key_of
+from parquedb.storage.store import Store
 
 VERSION_HINT = "version-hint.text"
 
@@ -66,6 +67,17 @@ def metadata_names(folder: str, names: Iterable[str]) -> list[MetadataName]:
     """Return the metadata files among names in the metadata folder."""
     parsed = (parse_metadata_name(folder, name) for name in names)
     return [name for name in parsed if name is not None]
+
+
+def list_metadata(store: Store, folder: str) -> list[MetadataName]:
+    """Return the metadata files in a table's folder."""
+    objects, _ = store.list_dir(metadata_folder(folder))
+    return metadata_names(folder, (item.key.rsplit("/", 1)[-1] for item in objects))
+
+
+def exists(store: Store, folder: str) -> bool:
+    """Whether a folder holds an Iceberg table."""
+    return bool(list_metadata(store, folder))
 
 
 def metadata_key(folder: str, number: int, suffix: str = ".metadata.json") -> str:

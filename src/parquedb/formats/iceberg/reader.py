@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from parquedb.errors import FormatError, NotFoundError
 from parquedb.formats.iceberg.chain import Chain, Contents, Difference, ancestors
-from parquedb.formats.iceberg.load import exists, load_existing
+from parquedb.formats.iceberg.load import load_existing
 from parquedb.formats.iceberg.manifest import FileEntry, Manifests
 from parquedb.formats.iceberg.origin import (
     LIVE_RECORDS,
@@ -45,7 +45,7 @@ from parquedb.model.schema import Schema, children, walk
 from parquedb.model.types import Type
 from parquedb.storage.store import Store
 
-__all__ = ["EMPTY_VERSION", "IcebergReader", "exists"]
+__all__ = ["EMPTY_VERSION", "IcebergReader"]
 
 EMPTY_VERSION = 0
 """The version of a table that has no snapshot."""

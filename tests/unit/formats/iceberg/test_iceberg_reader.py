@@ -11,7 +11,8 @@ from parquedb.formats.iceberg.avro_schemas import MANIFEST_LIST_SCHEMA, manifest
 from parquedb.formats.iceberg.entries import NULL, SOME, encode_data_file
 from parquedb.formats.iceberg.live import frame_of
 from parquedb.formats.iceberg.metrics import NO_METRICS
-from parquedb.formats.iceberg.reader import IcebergReader, exists
+from parquedb.formats.iceberg.paths import exists
+from parquedb.formats.iceberg.reader import IcebergReader
 from parquedb.formats.iceberg.writer import IcebergWriter
 from parquedb.log.change import AddFile, RemoveFile, SetPartitioning, SetProperties, SetSchema
 from parquedb.log.commit import Commit, Operation

@@ -16,7 +16,8 @@ from parquedb.errors import (
     StateError,
     UnsupportedError,
 )
-from parquedb.formats.iceberg.reader import IcebergReader, exists
+from parquedb.formats.iceberg.paths import exists
+from parquedb.formats.iceberg.reader import IcebergReader
 from parquedb.formats.iceberg.writer import IcebergWriter
 from parquedb.log.change import (
     AddFile,
