@@ -221,13 +221,15 @@ class LiveNamespace:
         with self.lock:
             base = self.base
             past = Tail()
-            if version is None and at_us is not None:
-                if base.version is None or base.at_ms <= at_us // 1000:
-                    version, past = base.version, self._tail.until(at_us)
-                else:
-                    version = self.tables.reader(base.format).version_at(at_us // 1000)
-            if version != base.version:
+            if version is not None:
                 base = load_base(self.tables, base.format, version)
+            elif at_us is not None and base.version is not None and base.at_ms > at_us // 1000:
+                version = self.tables.reader(base.format).version_at(at_us // 1000)
+                base = load_base(self.tables, base.format, version)
+                if base.included(self.journal.id) == self._floor:  # others committed since
+                    past = self._tail.until(at_us)
+            elif at_us is not None:
+                past = self._tail.until(at_us)
             files = self._sources_of(base, past)
             return View(files.schema, files.sources, _overlay_of(base, past))
 

@@ -243,7 +243,7 @@ class LocalJournal:
 
     def close(self) -> None:
         """Close the newest segment."""
-        with self.guard:
+        with self._sync_turn, self.guard:  # nobody's number may be another file's by then
             if self.tail is not None:
                 self.tail.file.close()
 

@@ -108,11 +108,14 @@ class LocalAppendFile:
             raise write_error(error, self._path) from error
 
     def sync(self) -> None:
-        """Make the file's bytes durable; the first time its name too."""
+        """Make the file's bytes durable, also after :meth:`close`; the first time its name too."""
         if not self._durable:
             return
         try:
-            if self._named:
+            if self._fd < 0:
+                fsync_path(self._path)
+                fsync_path(os.path.dirname(self._path))
+            elif self._named:
                 _sync_data(self._fd)
             else:
                 os.fsync(self._fd)
