@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-settings.register_profile(
-    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
-settings.load_profile("any machine")
+_LENIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("same", _LENIENT, derandomize=True, database=None)
+settings.register_profile("other", _LENIENT)
+settings.load_profile(os.environ.get("PARQUEDB_EXAMPLES", "same"))
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
