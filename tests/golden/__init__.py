@@ -1,0 +1,1 @@
+"""Golden tables: what Spark writes, carried and compared at every version."""
