@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 _LENIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("same", _LENIENT, derandomize=True, database=None)
 settings.register_profile("other", _LENIENT)
-settings.load_profile(os.environ.get("PARQUEDB_EXAMPLES", "same"))
+settings.load_profile(os.environ.get("PARQUEDB_HYPOTHESIS", "same"))
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

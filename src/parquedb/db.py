@@ -145,8 +145,7 @@ class DB:
             InvalidInputError: The name cannot be a namespace's.
             StateError: Its table is of another format than ``backend`` asks for.
         """
-        if self._closed:
-            raise StateError(f"the database {self.store.root!r} was closed; open it again")
+        self._check_open()
         known = self._collections.get(name)
         if known is not None:
             return known
@@ -159,8 +158,8 @@ class DB:
 
     def collections(self) -> tuple[str, ...]:
         """Return the names of the collections that exist, sorted."""
-        found = set(discover_namespaces(self.store, self._backend.places))
-        return tuple(sorted(found))
+        self._check_open()
+        return tuple(sorted(set(discover_namespaces(self.store, self._backend.places))))
 
     def transaction(self) -> AbstractContextManager[Transaction]:
         """Begin a transaction over one collection, for a ``with`` block.
@@ -171,6 +170,7 @@ class DB:
         Raises:
             ConflictError: At the end: somebody else changed such a document.
         """
+        self._check_open()
         return self._transactions.begin()
 
     def sql(self, query: str, params: object = None) -> pyarrow.Table:
@@ -390,10 +390,15 @@ class DB:
                 self._blocks.close()
                 self._duck.close()
 
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StateError(f"the database {self.store.root!r} was closed; open it again")
+
     def _opened(self) -> list[Collection]:
         return list({id(each): each for each in list(self._collections.values())}.values())
 
     def _past(self, moment: int | str | datetime | None) -> DatabaseSnapshot:
+        self._check_open()
         from parquedb.documents.past import DatabaseSnapshot  # noqa: PLC0415
         from parquedb.query.statement import run_sql  # noqa: PLC0415
 

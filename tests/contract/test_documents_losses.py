@@ -1,5 +1,7 @@
 """Ways in which documents were lost, or found wrongly, once."""
 
+import re
+
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -15,6 +17,7 @@ from parquedb.errors import (
     FormatError,
     InvalidInputError,
     StateError,
+    UnsupportedError,
 )
 from parquedb.storage.local import LocalStore
 
@@ -287,6 +290,31 @@ def test_a_collection_says_that_its_database_was_closed(tmp_path):
     ):
         with pytest.raises(StateError, match="was closed; open it again"):
             use()
+    for use in (db.collections, db.transaction, db.snapshot, lambda: db.sql("SELECT 1")):
+        with pytest.raises(StateError, match="was closed; open it again"):
+            use()
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        ("version", pa.array(["1"])),
+        ("createdAt", pa.array([1])),
+        ("updatedAt", pa.array([0], pa.timestamp("us"))),
+        ("$data", pa.array([b"{}"])),
+    ],
+)
+def test_a_foreign_column_that_cannot_hold_what_documents_have(tmp_path, column, values):
+    folder = tmp_path / "data/users"
+    folder.mkdir(parents=True)
+    pq.write_table(pa.table({"$id": ["users/a"], column: values}), folder / "data.parquet")
+    before = (folder / "data.parquet").read_bytes()
+    db = DB(tmp_path)
+    with pytest.raises(UnsupportedError, match=f"the column '{re.escape(column)}' .*rename it"):
+        db.users.create({"$id": "users/b"})
+    db.close()
+    assert (folder / "data.parquet").read_bytes() == before
+    assert not list(tmp_path.rglob("*.jsonl"))
 
 
 # order and search

@@ -12,10 +12,11 @@ from parquedb.model.files import DataFile
 from parquedb.model.format import Format
 from parquedb.model.partition import UNPARTITIONED, PartitionSpec
 from parquedb.model.schema import EMPTY, Identity, Schema
+from parquedb.model.types import describe_type
 from parquedb.namespace.tables import Namespace
 from parquedb.parquet.scan import read_batches
 from parquedb.query.view import Document, Source
-from parquedb.rows.columns import is_document_schema
+from parquedb.rows.columns import is_document_schema, unfit_column
 from parquedb.rows.typescript import decode_batch, is_typescript_layout
 from parquedb.storage.store import Store
 
@@ -130,7 +131,7 @@ def check_documents(namespace: str, base: Base) -> None:
     """Make sure that a table holds documents.
 
     Raises:
-        UnsupportedError: It has no ``$id``.
+        UnsupportedError: It has no ``$id``, or a column of the system has another type.
     """
     if not holds_documents(base):
         raise UnsupportedError(
@@ -138,6 +139,13 @@ def check_documents(namespace: str, base: Base) -> None:
             "'$id', so it holds no documents: it can be queried and migrated, not written by "
             "document; write it with the program that made it"
         )
+    if base.documents or (unfit := unfit_column(base.schema)) is None:
+        return
+    raise UnsupportedError(
+        f"namespace {namespace!r}: the column {unfit.name!r} of the {base.format.label} table is "
+        f"{describe_type(unfit.type)} and cannot hold what documents have there; rename it, then "
+        "write documents"
+    )
 
 
 def decode_files(

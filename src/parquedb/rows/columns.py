@@ -62,6 +62,19 @@ def is_document_schema(schema: Schema) -> bool:
     return field is not None and isinstance(field.type, StringType)
 
 
+def unfit_column(schema: Schema) -> Field | None:
+    """Return a column that has the name of one of the system's but cannot hold its values."""
+    own = {name: SYSTEM_TYPES[name] for name in OWN_FIELDS} | {DATA: StringType()}
+    for field in schema.fields:
+        wanted = own.get(field.name)
+        if wanted is None:
+            continue
+        zoned = not isinstance(field.type, TimestampType) or field.type.utc
+        if type(field.type) is not type(wanted) or not zoned:
+            return field
+    return None
+
+
 def evolve(
     schema: Schema | None,
     documents: Sequence[Document],
