@@ -26,11 +26,19 @@ class Schema:
         fields: Top-level fields in order.
         identity: How fields and files are matched in the table the schema comes from.
         identifier_ids: Ids of the fields that identify a row, where the table declares them.
+        aliases: The names, each the last component of a path, of fields in data files that are
+            not matched by id, for fields whose names there may be others than their own: those
+            of Iceberg's name mapping, Delta's physical names. A field with no names is in no
+            such file.
+        file_ids: Whether the ids that data files carry are those of the fields, if the identity
+            is ``BY_ID``. Delta's column mapping by name matches by physical names alone.
     """
 
     fields: tuple[Field, ...]
     identity: Identity = Identity.BY_NAME
     identifier_ids: tuple[int, ...] = ()
+    aliases: tuple[tuple[int, tuple[str, ...]], ...] = ()
+    file_ids: bool = True
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -40,6 +48,15 @@ class Schema:
     def find(self, name: str) -> Field | None:
         """Return the top-level field of a name, or None."""
         return next((field for field in self.fields if field.name == name), None)
+
+    @property
+    def matches_ids(self) -> bool:
+        """Whether data files that carry ids are matched by these."""
+        return self.identity is Identity.BY_ID and self.file_ids
+
+    def aliases_of(self, field_id: int) -> tuple[str, ...]:
+        """Return a field's names in files without ids where its own does not count, else ()."""
+        return dict(self.aliases).get(field_id, ())
 
 
 EMPTY = Schema(())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
@@ -26,6 +28,7 @@ from parquedb.model.types import (
 from parquedb.parquet.arrow import FIELD_ID, arrow_type_of
 from parquedb.parquet.dynamic import AnyArray, AnyField, AnyType
 
+NO_ALIASES: Mapping[int, tuple[str, ...]] = MappingProxyType({})
 _WIDEST_DECIMAL = 38
 
 
@@ -34,12 +37,16 @@ class Adapter:
 
     Args:
         key: The file, for messages.
-        by_id: Whether nested fields are matched by field id rather than by name.
+        by_id: Whether fields, nested ones too, are matched by field id rather than by name.
+        aliases: The names that count instead of a field's own, by its id.
     """
 
-    def __init__(self, key: str, *, by_id: bool) -> None:
+    def __init__(
+        self, key: str, *, by_id: bool, aliases: Mapping[int, tuple[str, ...]] = NO_ALIASES
+    ) -> None:
         self._key = key
         self._by_id = by_id
+        self._aliases = aliases
 
     def find(self, wanted: Field, offered: list[AnyField]) -> int | None:
         """Return the index of the field in a file that a wanted field is, or None."""
@@ -47,7 +54,8 @@ class Adapter:
             mark = str(wanted.id).encode()
             matches = [i for i, f in enumerate(offered) if (f.metadata or {}).get(FIELD_ID) == mark]
         else:
-            matches = [i for i, f in enumerate(offered) if f.name == wanted.name]
+            names = self._aliases.get(wanted.id, (wanted.name,))
+            matches = [i for i, f in enumerate(offered) if f.name in names]
         if len(matches) > 1:
             raise FormatError(
                 f"{self._key!r} has {len(matches)} columns that are {wanted.name!r}; "
@@ -55,6 +63,29 @@ class Adapter:
                 location=self._key,
             )
         return matches[0] if matches else None
+
+    def is_same(self, offered: AnyType, wanted: Type) -> bool:
+        """Whether all fields inside a type are the wanted ones, in their order, by their names.
+
+        Only asked for types that are equal otherwise.
+        """
+        if not isinstance(wanted, StructType | ListType | MapType):
+            return True
+        match wanted:
+            case StructType(fields):
+                inner = list(offered.fields)
+                return all(
+                    self.find(field, inner) == index
+                    and inner[index].name == field.name
+                    and self.is_same(inner[index].type, field.type)
+                    for index, field in enumerate(fields)
+                )
+            case ListType(element):
+                return self.is_same(offered.value_type, element.type)
+            case MapType(key, value):
+                return self.is_same(offered.key_type, key.type) and self.is_same(
+                    offered.item_type, value.type
+                )
 
     def adapt(self, array: AnyArray, type_: Type, path: Path) -> AnyArray:
         """Return a column of exactly the Arrow type of ``type_`` with the same values.

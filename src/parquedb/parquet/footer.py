@@ -22,6 +22,7 @@ from parquedb.model.schema import Identity, Path, Schema, walk
 from parquedb.model.types import Field, TimestampType, Type, UuidType
 from parquedb.parquet.arrow import carried_schema, leaves, schema_of_arrow, with_leaf_types
 from parquedb.parquet.bounds import gather_stats
+from parquedb.parquet.match import match_fields
 from parquedb.storage.store import LocalPaths, Store
 
 _TAIL_BYTES = 65_536
@@ -121,18 +122,13 @@ def read_footers(store: Store, keys: Sequence[str], *, threads: int = 8) -> list
 def stats_for(footer: Footer, schema: Schema) -> Stats:
     """Return what a footer says of the columns of a table, by the table's ids.
 
-    Columns go by id where both have ids, else by name. Bounds of columns that have another type
-    in the file are left out.
+    Columns are matched as a scan does it (:func:`~parquedb.parquet.match.match_fields`). Bounds of
+    columns that have another type in the file are left out.
     """
-    by_id = schema.identity is Identity.BY_ID and footer.has_field_ids
-    wanted: Mapping[object, Field] = {
-        item.id if by_id else path: item for path, item in walk(schema.fields)
-    }
     pairs = [
-        (item.id, wanted[item.id if by_id else path].id)
-        for path, item in walk(footer.schema.fields)
-        if (item.id if by_id else path) in wanted
-        and item.type == wanted[item.id if by_id else path].type
+        (item.id, wanted.id)
+        for item, wanted in match_fields(footer.schema.fields, footer.carried_ids, schema)
+        if item.type == wanted.type
     ]
     own = footer.stats
     return Stats(

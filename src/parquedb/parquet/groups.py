@@ -16,11 +16,12 @@ from parquedb.errors import FormatError
 from parquedb.model.files import DataFile, Stats
 from parquedb.model.partition import PartitionSpec
 from parquedb.model.schema import Schema
-from parquedb.model.types import Field, StructType
+from parquedb.model.types import Field
 from parquedb.parquet.arrow import arrow_schema_of, leaves
 from parquedb.parquet.bounds import gather_stats
 from parquedb.parquet.dynamic import AnyArray, AnyType
 from parquedb.parquet.footer import Footer, footer_of, not_parquet
+from parquedb.parquet.match import match_fields
 from parquedb.parquet.scan import (
     ABSENT,
     FileLayout,
@@ -85,9 +86,10 @@ class GroupFile:
         self._constants = partition_constants(file, spec)
         self._arrow = arrow_schema_of(schema)
         self._kept = self._find_kept(store)
-        self.groups = self._read_groups(key)
+        own_key = self._own_name(key)
+        self.groups = self._read_groups(own_key)
         self.rows = sum(group.rows for group in self.groups)
-        self.is_sorted = self._says_sorted(key)
+        self.is_sorted = self._says_sorted(own_key)
 
     def __enter__(self) -> GroupFile:
         return self
@@ -113,7 +115,13 @@ class GroupFile:
         """Return what the file's footer says."""
         return footer_of(self.file.path, self.file.size_bytes, self._parquet.metadata)
 
-    def _says_sorted(self, key: str) -> bool:
+    def _own_name(self, name: str) -> str | None:
+        """Return what a column of the schema is called in the file, None if it is not there."""
+        field = self.schema.find(name)
+        index = None if field is None else self._layout.found.get(field.id)
+        return None if index is None else self._layout.offered[index].name
+
+    def _says_sorted(self, key: str | None) -> bool:
         """Whether the footer says that the rows are sorted by the key column, ascending.
 
         parquet.thrift, ``RowGroup.sorting_columns``; the groups must follow each other too.
@@ -139,10 +147,11 @@ class GroupFile:
         """
         footer = self.footer()
         own = gather_stats(self._parquet.metadata, list(leaves(footer.schema.fields)), [index])
-        names = self._plain_columns() or {}
         if index in self._kept:  # some of the nulls may be gone
             own = replace(own, nulls={})
-        ids = _common_ids(self.schema.fields, footer.schema.fields, names)
+        plain = self._plain_columns() or {}
+        common = match_fields(footer.schema.fields, footer.carried_ids, self._plain_schema(plain))
+        ids = {item.id: wanted.id for item, wanted in common}
         return Stats(
             {ids[key]: value for key, value in own.nulls.items() if key in ids},
             {ids[key]: value for key, value in own.lower.items() if key in ids},
@@ -165,12 +174,20 @@ class GroupFile:
             index = self._layout.found.get(field.id)
             if index is not None:
                 offered = self._layout.offered[index]
-                if not _reads_as(offered.type, self._arrow.field(field.name).type):
+                wanted = self._arrow.field(field.name).type
+                if not (
+                    _reads_as(offered.type, wanted)
+                    and self._layout.adapter.is_same(offered.type, field.type)
+                ):
                     return None
                 found[field.name] = offered.name
             elif field.id in self._constants:
                 return None
         return found
+
+    def _plain_schema(self, plain: Mapping[str, str]) -> Schema:
+        fields = tuple(field for field in self.schema.fields if field.name in plain)
+        return replace(self.schema, fields=fields)
 
     def read(self, index: int, columns: Sequence[str] | None = None) -> pa.RecordBatch:
         """Read a row group.
@@ -200,8 +217,11 @@ class GroupFile:
     def _column(self, field: Field, rows: int, batch: pa.RecordBatch | None) -> AnyArray:
         index = self._layout.found.get(field.id)
         if index is not None and batch is not None and not field.required:
-            array = batch.column(self._layout.offered[index].name)
-            if array.type == self._arrow.field(field.name).type:
+            offered = self._layout.offered[index]
+            array = batch.column(offered.name)
+            if array.type == self._arrow.field(field.name).type and self._layout.adapter.is_same(
+                offered.type, field.type
+            ):
                 return array  # as most are: the adapter would only look at all of it
         constant = self._constants.get(field.id, ABSENT)
         return adapt_column(field, rows, batch, self._layout, constant)
@@ -238,7 +258,7 @@ class GroupFile:
             start += rows
         return found
 
-    def _read_groups(self, key: str) -> tuple[Group, ...]:
+    def _read_groups(self, key: str | None) -> tuple[Group, ...]:
         metadata = self._parquet.metadata
         names = [metadata.schema.column(i).path for i in range(metadata.num_columns)]
         column = names.index(key) if key in names else None
@@ -263,20 +283,3 @@ def _reads_as(offered: AnyType, wanted: AnyType) -> bool:
     if any(is_text(offered) for is_text in texts):
         return any(is_text(wanted) for is_text in texts)
     return bool(offered.equals(wanted))
-
-
-def _common_ids(
-    wanted: Sequence[Field], offered: Sequence[Field], names: Mapping[str, str]
-) -> dict[int, int]:
-    """Return the schema's ids of a file's own fields, those inside structs by name."""
-    found: dict[int, int] = {}
-    by_name = {field.name: field for field in offered}
-    for field in wanted:
-        own = by_name.get(names.get(field.name, ""))
-        if own is None:
-            continue
-        found[own.id] = field.id
-        if isinstance(field.type, StructType) and isinstance(own.type, StructType):
-            same = {child.name: child.name for child in field.type.fields}
-            found |= _common_ids(field.type.fields, own.type.fields, same)
-    return found

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from parquedb.errors import FormatError, InvalidInputError, StorageError
 from parquedb.model.files import DataFile, Value
 from parquedb.model.partition import IdentityTransform, PartitionSpec
-from parquedb.model.schema import Identity, Schema
+from parquedb.model.schema import Schema
 from parquedb.model.types import Field
 from parquedb.parquet.adapt import Adapter
 from parquedb.parquet.arrow import FIELD_ID, arrow_schema_of, constant
@@ -37,9 +37,10 @@ def read_batches(
     """Yield the rows of a data file in the columns and types of a table's schema.
 
     Deleted rows are left out. Columns are matched by field id if the schema's identity is
-    ``BY_ID`` and the file carries ids, else by name. A column that the file lacks is the constant
-    of its identity partition, or null. Values of narrower types are widened. Memory is bounded by
-    a batch and a row group's dictionaries.
+    ``BY_ID`` and the file carries ids, else by the schema's alias for the column, if it has one,
+    else by name. A column that the file lacks is the constant of its identity partition, or null.
+    Values of narrower types are widened. Memory is bounded by a batch and a row group's
+    dictionaries.
 
     Args:
         store: The store.
@@ -124,8 +125,8 @@ class FileLayout:
     @classmethod
     def of(cls, key: str, parquet: pq.ParquetFile, schema: Schema) -> FileLayout:
         offered = list(parquet.schema_arrow)
-        by_id = schema.identity is Identity.BY_ID and any(map(_has_id, offered))
-        adapter = Adapter(key, by_id=by_id)
+        by_id = schema.matches_ids and any(map(_has_id, offered))
+        adapter = Adapter(key, by_id=by_id, aliases=dict(schema.aliases))
         found = {}
         for field in schema.fields:
             index = adapter.find(field, offered)
