@@ -38,11 +38,15 @@ class Blocks:
     Args:
         store: Where the files are.
         budget_bytes: Memory for decoded row groups.
+
+    Attributes:
+        store: Where the files are.
+        budget_bytes: Memory for decoded row groups.
     """
 
     def __init__(self, store: Store, budget_bytes: int = DEFAULT_BUDGET_BYTES) -> None:
         self.store = store
-        self._budget_bytes = budget_bytes
+        self.budget_bytes = budget_bytes
         self._size_bytes = 0
         self._lock = threading.RLock()
         self._files: OrderedDict[str, GroupFile] = OrderedDict()
@@ -201,16 +205,16 @@ class Blocks:
 
     def worth_keeping(self, sources: Sequence[Source]) -> bool:
         """Whether all rows of some files would fit in the budget, by a rough guess."""
-        return sum(source.file.size_bytes for source in sources) * 6 < self._budget_bytes
+        return sum(source.file.size_bytes for source in sources) * 6 < self.budget_bytes
 
     def _keep(self, key: tuple[str, int], batch: pa.RecordBatch) -> None:
         size = batch.nbytes
         with self._lock:
-            if key in self._groups or size > self._budget_bytes:
+            if key in self._groups or size > self.budget_bytes:
                 return
             self._groups[key] = batch
             self._size_bytes += size
-            while self._size_bytes > self._budget_bytes:
+            while self._size_bytes > self.budget_bytes:
                 _, gone = self._groups.popitem(last=False)
                 self._size_bytes -= gone.nbytes
 

@@ -21,6 +21,7 @@ from parquedb.query.blocks import Blocks, Positions
 from parquedb.query.duck import Duck, literal, quote
 from parquedb.query.filter import EVERYTHING, And, At, Expression, Filter, Not, Or
 from parquedb.query.prune import may_match
+from parquedb.query.resident import ROW, SOURCE, Residents, file_relation
 from parquedb.query.sort import SortKey
 from parquedb.query.sql import compile_filter, sort_expression
 from parquedb.query.view import Source, StaleError, View
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
     from parquedb.query.group_sql import SqlGroup
 
-_SOURCE, _ROW = "_parquedb_source", "_parquedb_row"
 _VIRTUAL = frozenset({"file_index", "file_row_number", "filename"})
 _GLOB = frozenset("*?[")
 _INLINE_IDS = 64
@@ -90,6 +90,7 @@ class Finder:
     def __init__(self, blocks: Blocks, duck: Duck) -> None:
         self._blocks = blocks
         self._duck = duck
+        self._residents = Residents(blocks, duck)
 
     def count(self, view: View, filter_: Filter) -> int | None:
         """Count the rows that match and are not overlaid, None where SQL cannot decide."""
@@ -101,7 +102,10 @@ class Finder:
         with closing(self._duck.cursor()) as cursor:
             hidden = self._hidden(cursor, view)
             for part, (_, possible) in zip(parts, conditions, strict=True):
-                relation = self._relation(cursor, part, _fields_of(filter_))
+                tables: dict[str, pa.Table] = {}
+                relation = self._searched(part, _fields_of(filter_), tables, by_id=bool(hidden))
+                for name, table in tables.items():
+                    cursor.register(name, table)
                 sql = f"SELECT count(*) FROM {relation} WHERE {possible}{hidden}"
                 row = self._run(cursor, sql, part.sources).fetchone()
                 total += int(row[0]) if row else 0
@@ -195,7 +199,7 @@ class Finder:
             relation = self._relation(cursor, part, None, name)
             names = part.columns if part.columns is not None else view.schema.names
             alive = '"deletedAt" IS NULL' if "deletedAt" in names else "TRUE"
-            columns = f"* EXCLUDE ({_SOURCE}, {_ROW})"
+            columns = f"* EXCLUDE ({SOURCE}, {ROW})"
             selects.append(f"SELECT {columns} FROM {relation} WHERE {alive}{hidden}")
         cursor.register(f"{name}_parquedb_newer", newer)
         selects.append(f"SELECT * FROM {quote(f'{name}_parquedb_newer')}")
@@ -223,7 +227,7 @@ class Finder:
         filter_: Filter,
         sort: Sequence[SortKey],
         limit: int | None,
-        hidden: str = "",
+        hidden: str | None = None,
     ) -> tuple[str, bool, dict[str, pa.Table]]:
         parts = self._parts(view, filter_)
         by_part = [_sort_keys(part, view.schema, sort) for part in parts]
@@ -233,12 +237,15 @@ class Finder:
             sure, possible = self._condition(view, part, filter_)
             exact = exact and sure == possible
             needed = _fields_of(filter_, sort)
-            relation = self._named_relation(part, needed, tables)
+            if hidden is None:
+                relation = self._named_relation(part, needed, tables)
+            else:
+                relation = self._searched(part, needed, tables, by_id=bool(hidden))
             unsure = "FALSE" if sure == possible else f"NOT ({sure})"
-            select = f"{_SOURCE} AS s, {_ROW} AS r, {unsure} AS u"
+            select = f"{SOURCE} AS s, {ROW} AS r, {unsure} AS u"
             for number, (expression, _) in enumerate(keys if ordered and keys else ()):
                 select += f", {expression} AS k{number}"
-            selects.append(f"SELECT {select} FROM {relation} WHERE {possible}{hidden}")
+            selects.append(f"SELECT {select} FROM {relation} WHERE {possible}{hidden or ''}")
         # rows come in the order of files, but not out of a join with what hides some
         by_place = bool(hidden) and not sort
         order = " ORDER BY s, r" if by_place else ""
@@ -339,19 +346,36 @@ class Finder:
             name = f"{prefix}_parquedb_part_{part.first}"
             tables[name] = self._arrow(part, needed)
             return quote(name)
-        store = self._blocks.store
-        assert isinstance(store, LocalPaths)
-        paths = ", ".join(literal(store.local_path(s.file.path)) for s in part.sources)
-        names = [
-            quote(own) if own == name else f"{quote(own)} AS {quote(name)}"
+        columns = {
+            name: own
             for name, own in part.columns.items()
             if needed is None or name in needed or name in ("$id", DATA)
-        ]
-        select = ", ".join(
-            [*names, f"file_index + {part.first} AS {_SOURCE}", f"file_row_number AS {_ROW}"]
-        )
-        # a folder named "env=prod" above the data is no column of it
-        return f"(SELECT {select} FROM read_parquet([{paths}], hive_partitioning = false))"
+        }
+        return file_relation(self._blocks, part.sources, columns, part.first)
+
+    def _searched(
+        self,
+        part: _Part,
+        needed: frozenset[str] | None,
+        tables: dict[str, pa.Table],
+        *,
+        by_id: bool,
+    ) -> str:
+        """Return what follows FROM for columns that a filter or an order needs.
+
+        Args:
+            part: The sources.
+            needed: The columns, None for all.
+            tables: Arrow tables that it names are added.
+            by_id: Whether rows are also told apart by id.
+        """
+        if needed is not None and part.columns is not None and not part.overflow:
+            needed = needed | {"$id"} if by_id else needed
+            columns = {name: own for name, own in part.columns.items() if name in needed}
+            kept = self._residents.relation(part.sources, columns, part.first)
+            if kept is not None:
+                return kept
+        return self._named_relation(part, needed, tables)
 
     def _arrow(self, part: _Part, needed: frozenset[str] | None) -> pa.Table:
         """Return sources as one Arrow table with their positions."""
@@ -371,7 +395,7 @@ class Finder:
                 pieces.append(
                     pa.table(
                         [batch.column(name) for name in names] + [pa.array(place), pa.array(rows)],
-                        names=[*names, _SOURCE, _ROW],
+                        names=[*names, SOURCE, ROW],
                     )
                 )
         return pa.concat_tables(pieces) if pieces else self._no_rows(part)
@@ -379,7 +403,7 @@ class Finder:
     def _no_rows(self, part: _Part) -> pa.Table:
         """Return what :meth:`_arrow` does, for files without row groups."""
         fields = [*self._blocks.open(part.sources[0]).arrow_schema]
-        places = [pa.field(_SOURCE, pa.int32()), pa.field(_ROW, pa.int64())]
+        places = [pa.field(SOURCE, pa.int32()), pa.field(ROW, pa.int64())]
         return pa.schema([*fields, *places]).empty_table()
 
     def _hidden(self, cursor: duckdb.DuckDBPyConnection, view: View, prefix: str = "") -> str:

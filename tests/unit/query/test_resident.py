@@ -1,0 +1,113 @@
+"""Columns kept in memory give what the files give, and no more memory than allowed is taken."""
+
+import random
+import threading
+
+import pytest
+
+from parquedb import DB
+from parquedb.query.resident import Residents
+
+ROWS = 5_000
+
+
+def fill(path, **options):
+    made = random.Random(5)
+    db = DB(path, **options)
+    db.users.create_many(
+        {
+            "$id": f"users/{number:06}",
+            "n": made.randrange(100),
+            "address": {"city": f"c{made.randrange(9)}"},
+            **({"text": f"t{made.randrange(50)}"} if made.random() < 0.9 else {}),
+        }
+        for number in range(ROWS)
+    )
+    db.flush()
+    return db
+
+
+def kept(db):
+    return db.users.space.executor.finder._residents
+
+
+def asks(db):
+    return [
+        db.users.count({"n": {"$lt": 20}}),
+        [each.id for each in db.users.find({"n": 7, "text": {"$gt": "t2"}})],
+        [each.id for each in db.users.find({"n": {"$gte": 50}}, sort="-text", limit=10)],
+        db.users.count({"address.city": "c3"}),
+        db.users.count({"text": "t4", "n": {"$ne": 4}}),
+    ]
+
+
+@pytest.mark.parametrize("backend", ["native", "iceberg", "delta"])
+def test_every_search_finds_the_same(tmp_path, backend):
+    with fill(tmp_path, backend=backend) as db:
+        first = asks(db)
+        for _ in range(4):
+            assert asks(db) == first
+        assert len(kept(db)._tables) == 1
+        (table,) = kept(db)._tables.values()
+        assert table.columns >= {"n", "text", "deletedAt"}
+        assert "address" not in table.columns
+
+
+@pytest.mark.parametrize("backend", ["native", "iceberg", "delta"])
+def test_what_changes_is_seen(tmp_path, backend):
+    with fill(tmp_path, backend=backend) as db:
+        for step in range(4):
+            before, *_ = [asks(db)[0] for _ in range(3)]
+            chosen = db.users.find_one({"n": {"$lt": 20}})
+            db.users.update(chosen.id, {"$set": {"n": 500 + step}})
+            assert [asks(db)[0] for _ in range(3)] == [before - 1] * 3
+            db.flush()
+            assert [asks(db)[0] for _ in range(3)] == [before - 1] * 3
+
+
+def test_the_budget_is_kept(tmp_path):
+    fill(tmp_path).close()
+    one = ROWS * (8 + 8 + 12) + 1000
+    with DB(tmp_path, cache_bytes=4 * one) as db:
+        for name in ("n", "version"):
+            for _ in range(3):
+                db.users.count({name: {"$lt": 10}})
+        assert [table.columns for table in kept(db)._tables.values()] == [{"version", "deletedAt"}]
+        assert kept(db)._size_bytes <= one
+    with DB(tmp_path, cache_bytes=1000) as db:
+        wanted = asks(db)
+        assert [asks(db) for _ in range(3)] == [wanted] * 3
+        assert not kept(db)._tables
+
+
+def test_tables_that_are_not_needed_any_more_are_dropped(tmp_path):
+    one = ROWS * (8 + 8 + 12) + 1000
+    with fill(tmp_path, cache_bytes=4 * one) as db:
+        for _ in range(5):
+            for _ in range(3):
+                db.users.count({"n": {"$gt": 10}})
+            db.users.update("000001", {"$inc": {"n": 1}})
+            db.flush()
+        with db.users.space.executor.finder._duck.cursor() as cursor:
+            found = cursor.execute("SELECT count(*) FROM duckdb_tables()").fetchone()
+        assert found == (1,)
+
+
+def test_many_threads(tmp_path):
+    with fill(tmp_path) as db:
+        wanted = asks(db)
+        db.users.update("000001", {"$set": {"n": 3, "text": "t1"}})
+        db.flush()
+        wanted = asks(db)
+        wrong = []
+
+        def work():
+            wrong.extend(found for found in (asks(db) for _ in range(5)) if found != wanted)
+
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not wrong
+        assert isinstance(kept(db), Residents)
