@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -32,6 +33,9 @@ class Schema:
             such file.
         file_ids: Whether the ids that data files carry are those of the fields, if the identity
             is ``BY_ID``. Delta's column mapping by name matches by physical names alone.
+        last_id: The highest id that a field of the table ever had, where that is known: the id of
+            a dropped field is no other's. It says nothing about the columns, so schemas that
+            differ in it only are equal.
     """
 
     fields: tuple[Field, ...]
@@ -39,6 +43,7 @@ class Schema:
     identifier_ids: tuple[int, ...] = ()
     aliases: tuple[tuple[int, tuple[str, ...]], ...] = ()
     file_ids: bool = True
+    last_id: int = dataclasses.field(default=0, compare=False)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -114,8 +119,8 @@ def ids_by_path(schema: Schema) -> dict[Path, int]:
 
 
 def max_id(schema: Schema) -> int:
-    """Return the highest field id in use, 0 if there is none."""
-    return max((field.id for _, field in walk(schema.fields)), default=0)
+    """Return the highest field id in use, or that ever was as far as it is known; 0 for none."""
+    return max((schema.last_id, *(field.id for _, field in walk(schema.fields))))
 
 
 def assign_ids(schema: Schema, known: Mapping[Path, int], last_id: int) -> tuple[Schema, int]:

@@ -102,12 +102,12 @@ class IdBook:
         self.last_id = max((self.last_id, *explicit.values()))
         if explicit and len(explicit) == len(recorded):
             self.known.update(explicit)
-            return replace(schema, identity=Identity.BY_ID)
+            return replace(schema, identity=Identity.BY_ID, last_id=self.last_id)
         taken = set(explicit.values())
         known = {path: id_ for path, id_ in self.known.items() if id_ not in taken} | explicit
         assigned, self.last_id = assign_ids(schema, known, self.last_id)
         self.known.update({path: f.id for path, f in walk(assigned.fields)})
-        return replace(assigned, identity=Identity.BY_NAME)
+        return replace(assigned, identity=Identity.BY_NAME, last_id=self.last_id)
 
 
 def parse_schema(text: str, location: str) -> ParsedSchema:

@@ -25,7 +25,7 @@ from parquedb.formats.iceberg.origin import (
 )
 from parquedb.formats.iceberg.paths import Locations, hint_key
 from parquedb.formats.iceberg.rowdeletes import RowDeletes
-from parquedb.formats.iceberg.wire import TableSnapshot
+from parquedb.formats.iceberg.wire import TableSnapshot, highest_column_id
 from parquedb.log.change import (
     AddFile,
     Change,
@@ -126,6 +126,7 @@ class IcebergReader:
                 spec = self._chain.spec(contents.manifests) or self._first_spec()
         properties = user_properties(table.properties)
         newest = self.latest() if version is None else version
+        schema = replace(schema, last_id=highest_column_id(table))
         return Snapshot(newest, at_ms, schema, spec, specs, files, properties)
 
     def _files(self, snapshot: TableSnapshot, contents: Contents) -> dict[str, DataFile]:
