@@ -21,7 +21,7 @@ from parquedb.query.blocks import Blocks, Positions
 from parquedb.query.duck import Duck, literal, quote
 from parquedb.query.filter import EVERYTHING, And, At, Expression, Filter, Not, Or
 from parquedb.query.prune import may_match
-from parquedb.query.resident import ROW, SOURCE, Residents, file_relation
+from parquedb.query.resident import ROW, SOURCE, Lease, Residents, file_relation
 from parquedb.query.sort import SortKey
 from parquedb.query.sql import compile_filter, sort_expression
 from parquedb.query.view import Source, StaleError, View
@@ -99,11 +99,11 @@ class Finder:
         if any(sure != possible for sure, possible in conditions):
             return None
         total = 0
-        with closing(self._duck.cursor()) as cursor:
+        with closing(self._duck.cursor()) as cursor, Lease(self._residents) as lease:
             hidden = self._hidden(cursor, view)
             for part, (_, possible) in zip(parts, conditions, strict=True):
                 tables: dict[str, pa.Table] = {}
-                relation = self._searched(part, _fields_of(filter_), tables, by_id=bool(hidden))
+                relation = self._searched(part, _fields_of(filter_), tables, lease, hidden)
                 for name, table in tables.items():
                     cursor.register(name, table)
                 sql = f"SELECT count(*) FROM {relation} WHERE {possible}{hidden}"
@@ -137,9 +137,9 @@ class Finder:
             return NO_HITS
         if not self._blocks.in_order(view.sources):
             sort = (*sort, *_BY_ID)  # which is the order of rows elsewhere
-        with closing(self._duck.cursor()) as cursor:
+        with closing(self._duck.cursor()) as cursor, Lease(self._residents) as lease:
             hidden = self._hidden(cursor, view)
-            statement, ordered, tables = self._statement(view, filter_, sort, limit, hidden)
+            statement, ordered, tables = self._statement(view, filter_, sort, limit, hidden, lease)
             for name, table in tables.items():
                 cursor.register(name, table)
             found = self._run(cursor, statement, view.sources).fetchnumpy()
@@ -227,7 +227,8 @@ class Finder:
         filter_: Filter,
         sort: Sequence[SortKey],
         limit: int | None,
-        hidden: str | None = None,
+        hidden: str = "",
+        lease: Lease | None = None,
     ) -> tuple[str, bool, dict[str, pa.Table]]:
         parts = self._parts(view, filter_)
         by_part = [_sort_keys(part, view.schema, sort) for part in parts]
@@ -237,15 +238,12 @@ class Finder:
             sure, possible = self._condition(view, part, filter_)
             exact = exact and sure == possible
             needed = _fields_of(filter_, sort)
-            if hidden is None:
-                relation = self._named_relation(part, needed, tables)
-            else:
-                relation = self._searched(part, needed, tables, by_id=bool(hidden))
+            relation = self._searched(part, needed, tables, lease, hidden)
             unsure = "FALSE" if sure == possible else f"NOT ({sure})"
             select = f"{SOURCE} AS s, {ROW} AS r, {unsure} AS u"
             for number, (expression, _) in enumerate(keys if ordered and keys else ()):
                 select += f", {expression} AS k{number}"
-            selects.append(f"SELECT {select} FROM {relation} WHERE {possible}{hidden or ''}")
+            selects.append(f"SELECT {select} FROM {relation} WHERE {possible}{hidden}")
         # rows come in the order of files, but not out of a join with what hides some
         by_place = bool(hidden) and not sort
         order = " ORDER BY s, r" if by_place else ""
@@ -358,8 +356,8 @@ class Finder:
         part: _Part,
         needed: frozenset[str] | None,
         tables: dict[str, pa.Table],
-        *,
-        by_id: bool,
+        lease: Lease | None,
+        hidden: str,
     ) -> str:
         """Return what follows FROM for columns that a filter or an order needs.
 
@@ -367,12 +365,13 @@ class Finder:
             part: The sources.
             needed: The columns, None for all.
             tables: Arrow tables that it names are added.
-            by_id: Whether rows are also told apart by id.
+            lease: The use of columns kept in memory, None to use none.
+            hidden: The condition that tells some rows apart by id, if any.
         """
-        if needed is not None and part.columns is not None and not part.overflow:
-            needed = needed | {"$id"} if by_id else needed
+        if lease and needed is not None and part.columns is not None and not part.overflow:
+            needed = needed | {"$id"} if hidden else needed
             columns = {name: own for name, own in part.columns.items() if name in needed}
-            kept = self._residents.relation(part.sources, columns, part.first)
+            kept = lease.relation(part.sources, columns, part.first)
             if kept is not None:
                 return kept
         return self._named_relation(part, needed, tables)

@@ -12,7 +12,7 @@ import threading
 from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from types import TracebackType
 
 from parquedb.model.schema import children
 from parquedb.model.types import BinaryType, Field, StringType
@@ -20,9 +20,6 @@ from parquedb.query.blocks import Blocks
 from parquedb.query.duck import Duck, literal, quote
 from parquedb.query.view import Source
 from parquedb.storage.store import LocalPaths
-
-if TYPE_CHECKING:
-    import duckdb
 
 SOURCE, ROW = "_parquedb_source", "_parquedb_row"
 """The columns with which every relation says where a row lies: file and position."""
@@ -76,6 +73,48 @@ def file_relation(
     return f"(SELECT {select} FROM read_parquet([{paths}], hive_partitioning = false))"
 
 
+class Lease:
+    """The use of kept columns by one query; none of them goes before its end.
+
+    Args:
+        residents: What is kept.
+    """
+
+    def __init__(self, residents: Residents) -> None:
+        self._residents = residents
+        self._held: list[_Table] = []
+
+    def __enter__(self) -> Lease:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._residents.release(self._held)
+
+    def relation(
+        self, sources: Sequence[Source], columns: Mapping[str, str], first: int
+    ) -> str | None:
+        """Return what follows FROM for columns that are kept, None where they are not.
+
+        Args:
+            sources: The files.
+            columns: Their own names of the columns that are searched, by those of the view.
+            first: Index of the first of the files in the view.
+
+        Raises:
+            StaleError: A file was replaced meanwhile.
+        """
+        table = self._residents.hold(sources, columns)
+        if table is None:
+            return None
+        self._held.append(table)
+        return _from(table, columns, first)
+
+
 class Residents:
     """The columns kept in memory. Safe between threads.
 
@@ -94,20 +133,11 @@ class Residents:
         self._numbers = itertools.count(1)
         self._searches: OrderedDict[_Key, Counter[str]] = OrderedDict()
         self._tables: OrderedDict[_Key, _Table] = OrderedDict()
+        self._holders: Counter[str] = Counter()
+        self._condemned: set[str] = set()
 
-    def relation(
-        self, sources: Sequence[Source], columns: Mapping[str, str], first: int
-    ) -> str | None:
-        """Return what follows FROM for columns that are kept, None where they are not.
-
-        Args:
-            sources: The files.
-            columns: Their own names of the columns that are searched, by those of the view.
-            first: Index of the first of the files in the view.
-
-        Raises:
-            StaleError: A file was replaced meanwhile.
-        """
+    def hold(self, sources: Sequence[Source], columns: Mapping[str, str]) -> _Table | None:
+        """Return the table that has these columns; it stays until it is released."""
         if not all(_is_plain(sources[0], name) for name in columns):
             return None
         key = tuple(source.token for source in sources)
@@ -122,14 +152,21 @@ class Residents:
             known = self._tables.get(key)
             if known is not None and wanted <= known.columns:
                 self._tables.move_to_end(key)
-                return _from(known, columns, first)
+                self._holders[known.name] += 1
+                return known
         if not often or not self._building.acquire(blocking=False):
             return None
         try:
-            built = self._build(key, sources, columns, known)
+            return self._build(key, sources, columns, known)
         finally:
             self._building.release()
-        return None if built is None else _from(built, columns, first)
+
+    def release(self, tables: Sequence[_Table]) -> None:
+        """Let go of tables that were held."""
+        with self._lock:
+            self._holders.subtract(table.name for table in tables)
+            gone = self._unheld()
+        self._drop(gone)
 
     def _build(
         self,
@@ -155,13 +192,15 @@ class Residents:
             cursor.execute(f"CREATE TABLE {table.name} AS SELECT * FROM {relation}")
             for source in sources:
                 self._blocks.check(source)
-            with self._lock:
-                gone = self._keep(key, table)
-            _drop(cursor, gone)
+        with self._lock:
+            self._holders[table.name] += 1
+            self._condemned |= self._keep(key, table)
+            gone = self._unheld()
+        self._drop(gone)
         return table
 
-    def _keep(self, key: _Key, table: _Table) -> list[_Table]:
-        """Note a table; return those that have to go."""
+    def _keep(self, key: _Key, table: _Table) -> set[str]:
+        """Note a table; return the names of those that have to go."""
         gone = [self._tables.pop(key)] if key in self._tables else []
         self._tables[key] = table
         self._size_bytes += table.size_bytes - sum(each.size_bytes for each in gone)
@@ -169,19 +208,27 @@ class Residents:
             _, oldest = self._tables.popitem(last=False)
             self._size_bytes -= oldest.size_bytes
             gone.append(oldest)
+        return {each.name for each in gone}
+
+    def _unheld(self) -> list[str]:
+        """Take the tables out that have to go and that nobody uses."""
+        gone = [name for name in self._condemned if self._holders[name] <= 0]
+        self._condemned.difference_update(gone)
+        for name in gone:
+            del self._holders[name]
         return gone
+
+    def _drop(self, names: Sequence[str]) -> None:
+        if names:
+            with self._duck.cursor() as cursor:
+                for name in names:
+                    cursor.execute(f"DROP TABLE {name}")
 
 
 def _from(table: _Table, columns: Mapping[str, str], first: int) -> str:
     names = ", ".join(quote(name) for name in columns)
     places = f"{SOURCE} + {first} AS {SOURCE}, {ROW}"
     return f"(SELECT {names + ', ' if names else ''}{places} FROM {table.name})"
-
-
-def _drop(cursor: duckdb.DuckDBPyConnection, tables: Sequence[_Table]) -> None:
-    """Let go of tables; who reads one still has it until the end."""
-    for table in tables:
-        cursor.execute(f"DROP TABLE IF EXISTS {table.name}")
 
 
 def _size_of(sources: Sequence[Source], columns: Mapping[str, str]) -> int:

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from parquedb import DB
-from parquedb.query.resident import Residents
+from parquedb.query.resident import Lease
 
 ROWS = 5_000
 
@@ -110,4 +110,25 @@ def test_many_threads(tmp_path):
         for thread in threads:
             thread.join()
         assert not wrong
-        assert isinstance(kept(db), Residents)
+
+
+def test_what_is_in_use_stays(tmp_path):
+    one = ROWS * (8 + 8 + 12) + 1000
+    with fill(tmp_path, cache_bytes=4 * one) as db:
+        residents, sources = kept(db), db.users.space.view().sources
+        duck = db.users.space.executor.finder._duck
+
+        def tables():
+            with duck.cursor() as cursor:
+                return cursor.execute("SELECT count(*) FROM duckdb_tables()").fetchone()[0]
+
+        with Lease(residents) as lease:
+            assert lease.relation(sources, {"n": "n", "deletedAt": "deletedAt"}, 0) is None
+            relation = lease.relation(sources, {"n": "n", "deletedAt": "deletedAt"}, 0)
+            for _ in range(3):
+                db.users.count({"version": {"$lt": 10}})
+            assert tables() == 2
+            with duck.cursor() as cursor:
+                found = cursor.execute(f"SELECT count(n) FROM {relation}").fetchone()
+            assert found == (ROWS,)
+        assert tables() == 1
