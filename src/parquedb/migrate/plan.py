@@ -34,6 +34,7 @@ class Situation:
         can_link: Whether the store can make hard links.
         unfit_files: Files that need a copy with other field ids in the footer.
         narrow_files: Files whose types are narrower than the table's when they are added.
+        unadoptable: Why the target cannot take over the columns of some version.
     """
 
     namespace: str
@@ -47,6 +48,7 @@ class Situation:
     can_link: bool
     unfit_files: frozenset[str] = frozenset()
     narrow_files: frozenset[str] = frozenset()
+    unadoptable: UnsupportedError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +124,8 @@ def plan_migration(situation: Situation, options: MigrationOptions) -> Migration
     if not carry.versions:
         reason = f"{target.label} already holds everything up to version {carry.latest.version}"
         return MigrationPlan(situation, target, Action.SKIPPED, reason, {})
-    if (unsupported := _find_unsupported(situation, target, fits)) is not None:
+    unsupported = _find_unsupported(situation, target, fits) or situation.unadoptable
+    if unsupported is not None:
         return refuse(unsupported)
     if lost and not options.allow_lossy and _is_refusable(situation, options, fits):
         return refuse(

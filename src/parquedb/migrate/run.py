@@ -17,6 +17,7 @@ from parquedb.errors import (
     UnsupportedError,
 )
 from parquedb.log.ports import LogReader
+from parquedb.migrate.adopt import find_unadoptable
 from parquedb.migrate.carry import Carry, carry_after, carry_history, carry_latest
 from parquedb.migrate.cleanup import finish_cleanup
 from parquedb.migrate.cutover import SourceMovedError, flush_tail, journal_base
@@ -214,6 +215,7 @@ def _job(namespace: Namespace, source_format: Format, options: MigrationOptions)
         can_link=isinstance(namespace.store, HardLinks),
         unfit_files=find_unfit_files(namespace.store, source, carry, options.target),
         narrow_files=find_narrow_files(namespace.store, source, carry, options.target),
+        unadoptable=find_unadoptable(namespace, carry, target, options),
     )
     plan = plan_migration(situation, planned_with(source, options))
     return _Job(namespace, source, target, plan)

@@ -103,7 +103,9 @@ FEATURES: tuple[Feature, ...] = (
     ),
     _feature(
         "format-version 3", "Version 3", "format-version is 3",
-        read=False, write=False, delta=_NO, native=_NO,
+        read=True, write=False, delta=_OK, native=_OK,
+        note="Read in full history; a table of this version is not written, and new ones are of "
+        "version 2.",
     ),
     _feature(
         "snapshots", "Snapshots", "the table has more than one snapshot",
@@ -161,11 +163,41 @@ FEATURES: tuple[Feature, ...] = (
     ),
     _feature(
         "deletion-vectors", "Deletion Vectors", "a delete manifest names Puffin files",
-        read=False, write=False, delta=_NO, native=_NO,
-        note="Part of format version 3.",
+        read=True, write=False, delta=_OK, native=Fate.REWRITTEN,
+        note="In every version, also beside position deletes from version 2; native gets the "
+        "rows that are left.",
     ),
     _feature(
-        "encryption", "Encryption Keys", "a manifest or file has key_metadata",
+        "row-lineage", "Row Lineage", "next-row-id is set",
+        read=True, write=False, delta=_LOST, native=_LOST,
+        note="The ids of rows and the versions that changed them are not carried.",
+    ),
+    _feature(
+        "initial-default", "Default Values", "a column has an initial-default",
+        read=False, write=False, delta=_NO, native=_NO,
+    ),
+    _feature(
+        "write-default", "Default Values", "a column has a write-default",
+        read=True, write=False, delta=_LOST, native=_LOST,
+        note="Values are kept; the default is not carried.",
+    ),
+    _feature(
+        "multi-argument transforms", "Partition Transforms",
+        "a partition field has several source-ids",
+        read=False, write=False, delta=_NO, native=_NO,
+    ),
+    _feature(
+        "promotion of date to timestamp", "Schema Evolution",
+        "a column is a date in one schema and a timestamp in a later one",
+        read=False, write=False, delta=_NO, native=_NO,
+    ),
+    _feature(
+        "geometry and geography", "Primitive Types", "a column has one of these types",
+        read=False, write=False, delta=_NO, native=_NO,
+    ),
+    _feature(
+        "encryption", "Encryption Keys",
+        "the table has encryption-keys, or a manifest or file has key_metadata",
         read=False, write=False, delta=_NO, native=_NO,
     ),
     _feature(

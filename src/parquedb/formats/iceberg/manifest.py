@@ -236,16 +236,15 @@ class Manifests:
         spec_id: int,
     ) -> DataFile:
         location = record["file_path"]
-        if record["file_format"].upper() != "PARQUET":
+        positions = record.get("content") == 1
+        known = ("PARQUET", "PUFFIN") if positions else ("PARQUET",)
+        if record["file_format"].upper() not in known:
             if record.get("content"):
-                puffin = record["file_format"].upper() == "PUFFIN"
-                kind = "position-deletes" if record["content"] == 1 else "equality-deletes"
-                kind = "deletion-vectors" if puffin else kind
                 raise UnsupportedError(
                     f"{location} holds deleted rows in a file of format {record['file_format']}; "
-                    "only Parquet files of deletes can be read: rewrite the table's data files "
-                    "(compaction) and expire the snapshots that have such deletes",
-                    feature=kind,
+                    "only Parquet files and deletion vectors can be read: rewrite the table's data "
+                    "files (compaction) and expire the snapshots that have such deletes",
+                    feature="position-deletes" if positions else "equality-deletes",
                 )
             raise UnsupportedError(
                 f"{location} is a file of format {record['file_format']}; only Parquet data "

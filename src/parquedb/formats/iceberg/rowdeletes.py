@@ -3,7 +3,9 @@
 All kinds of delete files are resolved to positions ("Scan Planning"): a position delete file
 applies to the data files that it names, of its own partition and not newer than itself; an
 equality delete file to all data files of its partition (all of the table's, if its spec is
-unpartitioned) that are older than itself.
+unpartitioned) that are older than itself. A deletion vector (format version 3) applies to the one
+data file that it names, and then no position delete file does: it holds their rows too. It is not
+read before its rows are needed.
 """
 
 from __future__ import annotations
@@ -13,16 +15,18 @@ from dataclasses import dataclass, field
 
 from pyroaring import BitMap64
 
-from parquedb.errors import UnsupportedError
+from parquedb.errors import FormatError, UnsupportedError
 from parquedb.formats.iceberg.equality import EqualityFile, equality_schema
 from parquedb.formats.iceberg.manifest import FileEntry, ManifestFile, Manifests, Status
 from parquedb.formats.iceberg.position_files import PATH_ID, read_positions
-from parquedb.model.files import DataFile, Deletes
+from parquedb.model.files import DataFile, Deletes, VectorFile
 from parquedb.model.partition import VoidTransform
-from parquedb.parquet.deletes import inline_vector
+from parquedb.parquet.deletes import FRAME_BYTES, inline_vector, load_positions
 
 POSITIONS, EQUALITY = 1, 2
 """Values of ``content``."""
+PUFFIN = "PUFFIN"
+"""The file format of deletion vectors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,7 @@ class DeleteFile:
         sequence_number: Its data sequence number.
         only: Key of the data file that it is about, where the metadata says that there is but one.
         equality_ids: The columns by which it deletes.
+        vector: Where in the file the rows are, if it is a deletion vector.
     """
 
     file: DataFile
@@ -42,6 +47,13 @@ class DeleteFile:
     sequence_number: int
     only: str | None
     equality_ids: tuple[int, ...]
+    vector: VectorFile | None = None
+
+    @property
+    def name(self) -> str:
+        """What tells it from others: a Puffin file holds many vectors."""
+        path = self.file.path
+        return path if self.vector is None else f"{path}\0{self.vector.offset_bytes}"
 
 
 @dataclass(slots=True)
@@ -130,7 +142,7 @@ class RowDeletes:
             if entry.status == Status.DELETED:
                 continue
             one = self._parse(entry)
-            found[one.file.path] = one
+            found[one.name] = one
         return found
 
     def _parse(self, entry: FileEntry) -> DeleteFile:
@@ -150,22 +162,26 @@ class RowDeletes:
                 only = lower.decode("utf-8", "replace")
         key = None if only is None else self.manifests.locations.key_or_none(only)
         ids = tuple(record.get("equality_ids") or ())
-        return DeleteFile(entry.file, content, entry.sequence_number, key, ids)
+        vector = vector_of(entry) if record["file_format"].upper() == PUFFIN else None
+        return DeleteFile(entry.file, content, entry.sequence_number, key, ids, vector)
 
     def _take(self, one: DeleteFile, live: Mapping[str, FileEntry]) -> Iterable[str]:
-        path = one.file.path
+        path = one.name
         if one.content == EQUALITY:
             self._equality[path] = one
             return [key for key, entry in live.items() if self._applies(one, entry)]
         manifests = self.manifests
-        found = read_positions(manifests.store, manifests.locations, path, one.only)
+        if one.vector is not None:
+            found = {} if one.only is None else {one.only: BitMap64()}
+        else:
+            found = read_positions(manifests.store, manifests.locations, path, one.only)
         self._positions[path] = found
         for key in found:
             self._by_data.setdefault(key, {})[path] = one
         return found
 
     def _drop(self, one: DeleteFile) -> Iterable[str]:
-        path = one.file.path
+        path = one.name
         if one.content == EQUALITY:
             self._equality.pop(path, None)
             self._values.pop(path, None)
@@ -195,19 +211,32 @@ class RowDeletes:
     def _resolve(self, entry: FileEntry) -> tuple[Deletes, ...]:
         """Return all deleted rows of a data file."""
         key, total = entry.file.path, BitMap64()
-        for path, one in self._by_data.get(key, {}).items():
-            if self._applies(one, entry):
-                total |= self._positions[path][key]
         for one in self._equality.values():
             if self._applies(one, entry):
                 total |= self._match(one, entry.file)
+        named = [one for one in self._by_data.get(key, {}).values() if self._applies(one, entry)]
+        vectors = tuple(one.vector for one in named if one.vector is not None)
+        if len(vectors) > 1:
+            raise FormatError(
+                f"{key!r} has {len(vectors)} deletion vectors in one snapshot, which must not be; "
+                "roll the table back to an older snapshot",
+                location=key,
+                section="Deletion Vectors",
+            )
+        if vectors and not total:
+            return vectors
+        if vectors:
+            total |= load_positions(self.manifests.store, key, vectors)
+        else:
+            for one in named:
+                total |= self._positions[one.name][key]
         rows = entry.file.rows or 0
         if total and total.max() >= rows:  # deletes nothing
             total &= BitMap64(range(rows))
         return (inline_vector(total),) if total else ()
 
     def _match(self, one: DeleteFile, file: DataFile) -> BitMap64:
-        pair = (one.file.path, file.path)
+        pair = (one.name, file.path)
         if pair not in self._matched:
             table, store = self.manifests.table, self.manifests.store
             values = self._values.get(pair[0])
@@ -217,3 +246,22 @@ class RowDeletes:
             spec = table.specs[file.spec_id].spec
             self._matched[pair] = values.positions(file, spec)
         return self._matched[pair]
+
+
+def vector_of(entry: FileEntry) -> VectorFile:
+    """Return where the rows of a deletion vector are ("Deletion Vectors").
+
+    Raises:
+        FormatError: The manifest entry does not say.
+    """
+    record = entry.record
+    offset, size = record.get("content_offset"), record.get("content_size_in_bytes")
+    told = record.get("referenced_data_file") is not None
+    if offset is None or size is None or not told or offset < 0 or size < FRAME_BYTES:
+        raise FormatError(
+            f"{record['file_path']} holds deletion vectors, and a manifest does not say of which "
+            "data file or where in it; roll the table back to an older snapshot",
+            location=record["file_path"],
+            section="Data File Fields",
+        )
+    return VectorFile(entry.file.path, offset, size, record["record_count"])

@@ -19,7 +19,8 @@ from parquedb.formats.iceberg.wire_schema import (
     parse_schema,
     parse_spec_fields,
 )
-from parquedb.model.schema import Schema, max_id
+from parquedb.model.schema import Schema, max_id, walk
+from parquedb.model.types import DateType, TimestampType
 
 MAIN = "main"
 _REPAIR = "restore the file or point the table to an older version of its metadata"
@@ -88,7 +89,7 @@ def parse_metadata(data: bytes, location: str) -> TableMetadata:
 
     Raises:
         FormatError: It does not follow the specification.
-        UnsupportedError: It is of format version 3 or later.
+        UnsupportedError: It is of format version 4 or later, or uses what cannot be read.
     """
     try:
         if data[:2] == b"\x1f\x8b":
@@ -157,12 +158,14 @@ def encode_metadata(table: TableMetadata) -> bytes:
 
 def _parse(wire: Mapping[str, Any], location: str) -> TableMetadata:
     version = wire["format-version"]
-    if version not in (1, 2):
+    if version not in (1, 2, 3):
         raise UnsupportedError(
-            f"{location}: the table has Iceberg format version {version}; versions 1 and 2 can "
+            f"{location}: the table has Iceberg format version {version}; versions 1 to 3 can "
             "be read and version 2 written",
             feature=f"format-version {version}",
         )
+    if wire.get("encryption-keys") or any(s.get("key-id") for s in wire.get("snapshots") or ()):
+        raise UnsupportedError(f"{location}: the table is encrypted", feature="encryption")
     schemas = _parse_schemas(wire, location)
     specs = _parse_specs(wire, location)
     snapshots = tuple(_parse_snapshot(item) for item in wire.get("snapshots") or ())
@@ -213,7 +216,18 @@ def _parse_schemas(wire: Mapping[str, Any], location: str) -> dict[int, Schema]:
         items = wire["schemas"]
     else:  # format version 1 before schemas had ids
         items = [wire["schema"]]
-    return {item.get("schema-id", 0): parse_schema(item, location) for item in items}
+    schemas = {item.get("schema-id", 0): parse_schema(item, location) for item in items}
+    dates: set[int] = set()
+    for path, column in (pair for schema in schemas.values() for pair in walk(schema.fields)):
+        if isinstance(column.type, DateType):
+            dates.add(column.id)
+        elif isinstance(column.type, TimestampType) and column.id in dates:
+            raise UnsupportedError(
+                f"{location}: the column {'.'.join(path)!r} was promoted from date to timestamp, "
+                "which other readers do not follow; rewrite the table with another engine first",
+                feature="promotion of date to timestamp",
+            )
+    return schemas
 
 
 def _parse_specs(wire: Mapping[str, Any], location: str) -> dict[int, IcebergSpec]:

@@ -1,7 +1,7 @@
 """Schemas, partition specs and types as JSON and back (Appendix C: "JSON serialization").
 
-Only field ids, names, types, requiredness and comments are kept; format version 3's defaults are
-refused with the version.
+Only field ids, names, types, requiredness and comments are kept. Of format version 3's defaults,
+``write-default`` is for writers and is not kept; a column with an ``initial-default`` is refused.
 """
 
 from __future__ import annotations
@@ -37,12 +37,14 @@ from parquedb.model.types import (
     IntType,
     ListType,
     MapType,
+    NullType,
     StringType,
     StructType,
     TimestampType,
     TimeType,
     Type,
     UuidType,
+    VariantType,
     describe_type,
 )
 
@@ -63,7 +65,14 @@ _PRIMITIVES: Mapping[str, Type] = {
     "binary": BinaryType(),
 }
 _NAMES = {type_: name for name, type_ in _PRIMITIVES.items()}
-_LATER = ("timestamp_ns", "timestamptz_ns", "unknown", "variant", "geometry", "geography")
+_VERSION_3: Mapping[str, Type] = {
+    "timestamp_ns": TimestampType("ns", utc=False),
+    "timestamptz_ns": TimestampType("ns", utc=True),
+    "unknown": NullType(),
+    "variant": VariantType(),
+}
+"""Types that are read only: tables are written in format version 2."""
+_GEOSPATIAL = ("geometry", "geography")
 _DECIMAL = re.compile(r"decimal\(\s*(\d+)\s*,\s*(-?\d+)\s*\)")
 _FIXED = re.compile(r"fixed\[\s*(\d+)\s*\]")
 _SIMPLE: Mapping[str, Transform] = {
@@ -151,16 +160,20 @@ def encode_type(type_: Type) -> Any:
 
 def parse_fields(wire: Sequence[Mapping[str, Any]], location: str) -> tuple[Field, ...]:
     """Parse the fields of a struct."""
-    return tuple(
-        Field(
-            field["id"],
-            field["name"],
-            parse_type(field["type"], location),
-            field.get("required", False),
-            field.get("doc"),
+    return tuple(_parse_field(field, location) for field in wire)
+
+
+def _parse_field(wire: Mapping[str, Any], location: str) -> Field:
+    name = wire["name"]
+    if wire.get("initial-default") is not None:
+        raise UnsupportedError(
+            f"{location}: the column {name!r} has the initial-default {wire['initial-default']!r}, "
+            "which stands for its values in files that are older than the column; rewrite the "
+            "table's data files and copy it into a table without the default",
+            feature="initial-default",
         )
-        for field in wire
-    )
+    type_ = parse_type(wire["type"], location)
+    return Field(wire["id"], name, type_, wire.get("required", False), wire.get("doc"))
 
 
 def parse_schema(wire: Mapping[str, Any], location: str) -> Schema:
@@ -190,13 +203,15 @@ def parse_spec_fields(
     """Parse a spec's fields; version 1 may leave their ids out, then they count from 1000."""
     fields = []
     for field in wire:
-        if "source-id" not in field:
+        sources: Sequence[int] = field.get("source-ids") or ()
+        if "source-id" not in field and len(sources) != 1:
             raise UnsupportedError(
                 f"{location}: partition field {field.get('name')!r} has several source columns",
                 feature="multi-argument transforms",
             )
         transform = _parse_transform(field["transform"], location)
-        fields.append(PartitionField(field["source-id"], field["name"], transform))
+        source_id = field["source-id"] if "source-id" in field else sources[0]
+        fields.append(PartitionField(source_id, field["name"], transform))
     ids = (
         field.get("field-id", FIRST_PARTITION_ID + position) for position, field in enumerate(wire)
     )
@@ -239,16 +254,18 @@ def result_type(transform: Transform, source: Type) -> Type:
 
 
 def _parse_primitive(wire: str, location: str) -> Type:
-    if (type_ := _PRIMITIVES.get(wire)) is not None:
+    if (type_ := _PRIMITIVES.get(wire) or _VERSION_3.get(wire)) is not None:
         return type_
     if match := _DECIMAL.fullmatch(wire):
         return DecimalType(int(match[1]), int(match[2]))
     if match := _FIXED.fullmatch(wire):
         return FixedType(int(match[1]))
-    if wire.startswith(_LATER):
+    if wire.startswith(_GEOSPATIAL):
+        name = wire.partition("(")[0]
         raise UnsupportedError(
-            f"{location}: columns of type {wire!r} (Iceberg format version 3) cannot be read yet",
-            feature=wire,
+            f"{location}: a column has the type {wire!r}, which is not carried; drop the column "
+            "and expire the snapshots that have it, or copy the table without it",
+            feature=name,
         )
     raise FormatError(
         f"{location}: {wire!r} is no type; repair the table's metadata",

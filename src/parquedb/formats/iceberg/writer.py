@@ -201,6 +201,13 @@ class IcebergWriter:
     def _upgraded(self, loaded: Loaded) -> _State:
         """Return an existing table, ready to be written as format version 2."""
         table, name = loaded.table, loaded.name
+        if table.format_version > 2:
+            raise UnsupportedError(
+                f"the Iceberg table {self._folder!r} has format version {table.format_version}, "
+                "which can be read and not be written; write to it with another engine, or copy "
+                "it into a table of version 2 first",
+                feature=f"format-version {table.format_version}",
+            )
         for snapshot in table.snapshots:
             if snapshot.manifest_list is None:
                 raise UnsupportedError(

@@ -21,7 +21,7 @@ from parquedb.log.replay import TableState
 from parquedb.model.files import DataFile
 from parquedb.model.partition import PartitionField, PartitionSpec
 from parquedb.model.schema import Identity, Schema
-from parquedb.model.types import Field, IntType, StringType
+from parquedb.model.types import Field, IntType, NullType, StringType, TimestampType, VariantType
 from parquedb.storage.memory import MemoryStore
 from parquedb.storage.store import NewObject
 
@@ -222,11 +222,22 @@ def test_a_table_without_snapshots(store):
     assert [type(c) for c in after.changes] == [SetSchema, SetPartitioning, AddFile]
 
 
-def test_format_version_3_is_refused(store):
-    rewrite(store, lambda w: w.update({"format-version": 3}))
+def test_format_version_4_is_refused(store):
+    rewrite(store, lambda w: w.update({"format-version": 4}))
     with pytest.raises(UnsupportedError) as refused:
         IcebergReader(store, FOLDER)
+    assert refused.value.feature == "format-version 4"
+
+
+def test_format_version_3_is_read_and_not_written(store):
+    rewrite(store, lambda w: w.update({"format-version": 3}))
+    latest = IcebergReader(store, FOLDER).latest()
+    keys = sorted(info.key for info in store.list(FOLDER))
+    commit = Commit(1, 50, Operation.APPEND, (AddFile(file(9)),))
+    with pytest.raises(UnsupportedError) as refused:
+        IcebergWriter(store, FOLDER).append([commit], expect=latest)
     assert refused.value.feature == "format-version 3"
+    assert sorted(info.key for info in store.list(FOLDER)) == keys
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"format-version": 2}', b"\x1f\x8b\x00"])
@@ -254,11 +265,29 @@ def test_metadata_that_contradicts_itself_is_an_error(store, change):
         IcebergReader(store, FOLDER)
 
 
-@pytest.mark.parametrize("type_", ["variant", "timestamp_ns", "geometry(srid:4326)", "unknown"])
-def test_columns_of_later_versions_are_refused(store, type_):
+@pytest.mark.parametrize(
+    "type_", ["geometry(srid:4326)", "geography", "geography(OGC:CRS84, karney)"]
+)
+def test_geospatial_columns_are_refused(store, type_):
     rewrite(store, lambda w: w["schemas"][0]["fields"][0].update({"type": type_}))
-    with pytest.raises(UnsupportedError):
+    with pytest.raises(UnsupportedError) as refused:
         IcebergReader(store, FOLDER)
+    assert refused.value.feature == type_.partition("(")[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "type_"),
+    [
+        ("variant", VariantType()),
+        ("unknown", NullType()),
+        ("timestamp_ns", TimestampType("ns", utc=False)),
+        ("timestamptz_ns", TimestampType("ns", utc=True)),
+    ],
+)
+def test_other_types_of_version_3_are_read(store, name, type_):
+    rewrite(store, lambda w: w["schemas"][0]["fields"][0].update({"type": name}))
+    reader = IcebergReader(store, FOLDER)
+    assert reader.snapshot(reader.history()[0].version).schema.fields[0].type == type_
 
 
 def test_files_outside_the_root_are_refused(store):
@@ -302,7 +331,7 @@ def _delete_file(content: int, format_: bytes = b"PARQUET", name: str = "d") -> 
     [
         (_delete_file(1, b"AVRO"), "position-deletes"),
         (_delete_file(2, b"ORC"), "equality-deletes"),
-        (_delete_file(1, b"PUFFIN"), "deletion-vectors"),
+        (_delete_file(2, b"PUFFIN"), "equality-deletes"),
         (_delete_file(0), "delete files"),
     ],
 )

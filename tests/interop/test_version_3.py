@@ -1,0 +1,279 @@
+"""Iceberg tables of format version 3: carried in every version, or refused by name."""
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from deltalake import DeltaTable
+
+from parquedb.backends import create_backend, migrate_backend
+from parquedb.errors import FormatError, LossyError, UnsupportedError
+from tests.support import duck
+from tests.support.rows import assert_same_rows
+from tests.support.targets import assert_delta_has, metadata_file, open_iceberg
+from tests.support.version3 import simple
+
+
+@pytest.fixture
+def root(tmp_path):
+    folder = tmp_path / "lake"
+    folder.mkdir()
+    return folder
+
+
+def numbers(start, count):
+    ids = range(start, start + count)
+    return pa.table({"id": pa.array(ids, pa.int64()), "v": pa.array([i * 2 for i in ids])})
+
+
+def vectors(root):
+    """Vectors that share a file, are replaced, undone, and go with their data files."""
+    table = simple(root / "users")
+    table.add("a.parquet", numbers(0, 100))
+    table.add("b.parquet", numbers(1000, 5000))
+    table.commit()
+    table.vectors("1.puffin", {"a.parquet": [3, 5, 99], "b.parquet": range(0, 5000, 7)})
+    table.commit("delete")
+    table.vectors("2.puffin", {"a.parquet": [3, 5, 6, 99]})
+    table.add("c.parquet", numbers(7000, 3))
+    table.commit("overwrite")
+    table.vectors("3.puffin", {"a.parquet": [3], "b.parquet": [4], "c.parquet": [0, 1, 2]})
+    table.commit("overwrite")
+    table.remove("a.parquet")
+    table.add("d.parquet", numbers(0, 2))
+    table.commit("replace")
+    return table
+
+
+def upgraded(root):
+    """Position deletes of version 2 times, and vectors that replace them."""
+    table = simple(root / "users")
+    table.add("a.parquet", numbers(0, 50))
+    table.add("b.parquet", numbers(100, 50))
+    table.commit()
+    table.positions("old.parquet", {"a.parquet": [1, 2], "b.parquet": [0, 49]})
+    table.commit("delete")
+    table.vectors("new.puffin", {"a.parquet": [1, 2, 40]})
+    table.commit("delete")
+    table.add("c.parquet", numbers(200, 5))
+    table.commit()
+    return table
+
+
+def with_equality(root):
+    """Equality deletes, which still count where there is a vector."""
+    table = simple(root / "users")
+    table.add("a.parquet", numbers(0, 10))
+    table.commit()
+    table.vectors("1.puffin", {"a.parquet": [0]})
+    table.commit("delete")
+    table.equality("eq.parquet", "id", 1, [5, 6])
+    table.commit("delete")
+    return table
+
+
+TABLES = [vectors, upgraded, with_equality]
+
+
+@pytest.mark.parametrize("build", TABLES)
+def test_the_tables_are_what_other_readers_say(root, build):
+    table = build(root)
+    for known in table.known:
+        found = duck.rows_iceberg(metadata_file(root / "users"), known.version)
+        assert_same_rows(found, known.rows)
+        if build is not with_equality:  # pyiceberg refuses these
+            scan = open_iceberg(root / "users").scan(snapshot_id=known.version)
+            assert_same_rows(scan.to_arrow(), known.rows)
+
+
+@pytest.mark.parametrize("build", TABLES)
+def test_every_version_goes_to_delta(root, build):
+    table = build(root)
+    report = migrate_backend(storage=root, to="delta", verify="content")
+    assert report.namespaces["users"].versions == len(table.known)
+    assert_delta_has(root / "users", table.known, vectors=True)
+
+
+@pytest.mark.parametrize("build", TABLES)
+def test_the_newest_rows_go_to_native(root, build):
+    table = build(root)
+    migrate_backend(storage=root, to="native", verify="content", allow_lossy=True)
+    path = root / "data" / "users" / "data.parquet"
+    assert_same_rows(duck.rows_parquet([path]), table.known[-1].rows)
+
+
+@pytest.mark.parametrize("build", TABLES)
+def test_we_read_every_version(root, build):
+    table = build(root)
+    backend = create_backend(type="iceberg", storage=root)
+    for known in table.known:
+        assert_same_rows(backend.to_arrow("users", version=known.version), known.rows)
+
+
+def test_new_snapshots_are_carried_on(root):
+    table = vectors(root)
+    migrate_backend(storage=root, to="delta")
+    table.vectors("4.puffin", {"d.parquet": [1]})
+    table.commit("delete")
+    report = migrate_backend(storage=root, to="delta", verify="content")
+    assert report.namespaces["users"].versions == 1
+    assert_delta_has(root / "users", table.known, vectors=True)
+
+
+def test_a_table_of_version_3_is_not_written(root):
+    vectors(root)
+    migrate_backend(storage=root, to="delta")
+    delta = DeltaTable(root / "users")
+    delta.delete("id = 1001")
+    before = sorted(path for path in root.rglob("*") if path.is_file())
+    with pytest.raises(UnsupportedError, match="format version 3") as refused:
+        migrate_backend(storage=root, to="iceberg")
+    assert refused.value.feature == "format-version 3"
+    assert sorted(path for path in root.rglob("*") if path.is_file()) == before
+
+
+REFUSED = {
+    "variant": ("variant", {}, "variant has no equivalent"),
+    "unknown": ("unknown", {}, "no equivalent"),
+    "geometry": ("geometry(srid:3857)", {}, "the type 'geometry"),
+    "geography": ("geography", {}, "the type 'geography"),
+    "initial-default": ("long", {"initial-default": 7, "write-default": 7}, "initial-default 7"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_carried_is_refused_by_name(root, name):
+    kind, more, message = REFUSED[name]
+    table = simple(root / "users", kind=kind, **more)
+    table.add("a.parquet", numbers(0, 3).select(["id"]))
+    table.commit()
+    with pytest.raises(UnsupportedError, match=message):
+        migrate_backend(storage=root, to="delta", allow_lossy=True)
+    assert not (root / "users" / "_delta_log").exists()
+
+
+METADATA = {
+    "encryption": {"encryption-keys": [{"key-id": "a", "encrypted-key-metadata": "YQ=="}]},
+    "multi-argument transforms": {
+        "partition-specs": [
+            {
+                "spec-id": 0,
+                "fields": [
+                    {
+                        "source-ids": [1, 2],
+                        "field-id": 1000,
+                        "name": "p",
+                        "transform": "bucketV2[16]",
+                    }
+                ],
+            }
+        ]
+    },
+    "transform zorder": {
+        "partition-specs": [
+            {
+                "spec-id": 0,
+                "fields": [{"source-id": 1, "field-id": 1000, "name": "p", "transform": "zorder"}],
+            }
+        ]
+    },
+    "format-version 4": {"format-version": 4},
+}
+
+
+@pytest.mark.parametrize("feature", METADATA)
+def test_metadata_that_is_not_known_is_refused_by_name(root, feature):
+    table = simple(root / "users")
+    table.add("a.parquet", numbers(0, 3))
+    table.more = METADATA[feature]
+    table.commit()
+    with pytest.raises(UnsupportedError) as refused:
+        migrate_backend(storage=root, to="delta", allow_lossy=True)
+    assert refused.value.feature == feature
+    assert not (root / "users" / "_delta_log").exists()
+
+
+def test_a_date_that_became_a_timestamp_is_refused(root):
+    table = simple(root / "users", kind="date")
+    days = pa.array([0, 20_000], pa.date32())
+    table.add("a.parquet", pa.table({"id": pa.array([1, 2], pa.int64()), "v": days}))
+    table.commit()
+    table.schemas.append(simple(root, kind="timestamp").schemas[0])
+    table.commit()
+    with pytest.raises(UnsupportedError, match="'v' was promoted from date to timestamp"):
+        migrate_backend(storage=root, to="delta", allow_lossy=True)
+
+
+@pytest.mark.parametrize(("kind", "zone"), [("timestamp_ns", None), ("timestamptz_ns", "UTC")])
+def test_nanoseconds_are_lost_only_where_that_is_allowed(root, kind, zone):
+    table = simple(root / "users", kind=kind)
+    stamps = pa.array([1, -1, 1_700_000_000_123_456_789, None], pa.timestamp("ns", zone))
+    rows = pa.table({"id": pa.array(range(4), pa.int64()), "v": stamps})
+    table.add("a.parquet", rows)
+    table.commit()
+    with pytest.raises(LossyError, match="losing nanoseconds"):
+        migrate_backend(storage=root, to="delta")
+    migrate_backend(storage=root, to="delta", allow_lossy=True, verify="content")
+    found = DeltaTable(root / "users").to_pyarrow_table().sort_by("id").column("v")
+    assert found.cast(pa.int64()).to_pylist() == [0, 0, 1_700_000_000_123_456, None]
+    migrate_backend(storage=root, from_="iceberg", to="native", allow_lossy=True, verify="content")
+    exact = pq.read_table(root / "data" / "users" / "data.parquet").sort_by("id").column("v")
+    assert exact.cast(pa.int64()).to_pylist() == stamps.cast(pa.int64()).to_pylist()
+
+
+def test_a_vector_that_shrinks_is_read_by_its_place(root):
+    """A Puffin file may hold an older vector of another file than the one that is wanted."""
+    table = simple(root / "users")
+    table.add("a.parquet", numbers(0, 10))
+    table.add("b.parquet", numbers(100, 10))
+    table.commit()
+    table.vectors("1.puffin", {"a.parquet": [3, 5], "b.parquet": [0]})
+    table.commit("delete")
+    table.vectors("2.puffin", {"a.parquet": [3]})
+    table.commit("overwrite")
+    migrate_backend(storage=root, to="delta", verify="content")
+    assert_delta_has(root / "users", table.known, vectors=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"content_offset": None}, "does not say of which data file or where"),
+        ({"content_size_in_bytes": 7}, "does not say of which data file or where"),
+        ({"referenced_data_file": None}, "does not say of which data file or where"),
+        ({"content_offset": 5}, "is damaged"),
+        ({"content_size_in_bytes": 30}, "is damaged"),
+        ({"content_offset": 1 << 40}, "is damaged"),
+        ({"record_count": 1}, "holds 2 positions and the table's metadata says 1"),
+    ],
+)
+def test_a_damaged_vector_is_an_error(root, change, message):
+    table = simple(root / "users")
+    table.add("a.parquet", numbers(0, 10))
+    table.vectors("1.puffin", {"a.parquet": [3, 5]})
+    table.deletes["vector of a.parquet"].record.update(change)
+    table.commit()
+    with pytest.raises(FormatError, match=message):
+        create_backend(type="iceberg", storage=root).to_arrow("users")
+
+
+def test_two_vectors_of_one_file_are_an_error(root):
+    table = simple(root / "users")
+    table.add("a.parquet", numbers(0, 10))
+    table.vectors("1.puffin", {"a.parquet": [3]})
+    one = table.deletes.pop("vector of a.parquet")
+    table.vectors("2.puffin", {"a.parquet": [4]})
+    table.deletes["another"] = one
+    table.commit()
+    with pytest.raises(FormatError, match="has 2 deletion vectors in one snapshot"):
+        migrate_backend(storage=root, to="delta")
+
+
+def test_a_missing_puffin_file_is_an_error(root):
+    table = simple(root / "users")
+    table.add("a.parquet", numbers(0, 10))
+    table.vectors("1.puffin", {"a.parquet": [3]})
+    table.commit()
+    (root / "users" / "data" / "1.puffin").unlink()
+    with pytest.raises(FormatError, match=r"1\.puffin"):
+        migrate_backend(storage=root, to="delta")
+    assert not (root / "users" / "_delta_log").exists()
