@@ -1,102 +1,146 @@
-"""Copy a Parquet file with field ids and no Arrow schema in its footer; no page is touched.
+"""Copy a Parquet file with another footer: other field ids and names; no page is touched.
 
-The footer is a Thrift struct at the end of the file, and everything in it refers to the pages by
-their offsets, so a copy whose footer has another schema list is the same data. Only the member
-``schema`` (https://parquet.apache.org/docs/file-format/metadata/) is read and written again.
+The footer is a Thrift struct at the end of the file, and everything in it refers to the pages, the
+page indexes and the bloom filters by their offsets from the file's beginning, so a copy whose
+footer has other labels is the same data. Of the footer
+(https://parquet.apache.org/docs/file-format/metadata/) only what names columns is written again:
+the member ``schema``, the ``path_in_schema`` of every column chunk, and the key-value metadata.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import IntEnum
+from functools import partial
 
-from parquedb.errors import FormatError
+from parquedb.errors import FormatError, UnsupportedError
 from parquedb.model.schema import Schema
-from parquedb.model.types import Field, ListType, MapType, StructType
-from parquedb.parquet.footer import check_trailer, not_parquet
+from parquedb.parquet.elements import (
+    BINARY,
+    STRUCT,
+    Element,
+    damaged,
+    decode_text,
+    encode_elements,
+    encode_text,
+    leaf_paths,
+    parse_elements,
+)
+from parquedb.parquet.footer import check_trailer, encrypted
+from parquedb.parquet.labels import with_ids_of
 from parquedb.parquet.thrift import (
-    I32,
     RawField,
     ThriftError,
     encode_list_header,
     encode_struct,
-    encode_varint,
     read_list_header,
     read_struct,
     read_varint,
-    unzigzag,
-    zigzag,
 )
+from parquedb.storage.files import copy_beginning
 from parquedb.storage.store import NewObject, Store
 
-_SCHEMA, _KEY_VALUES = 2, 5
-_REPETITION, _NAME, _CHILDREN, _FIELD_ID = 3, 4, 5, 9
-_REPEATED = 2
+Relabel = Callable[[Element], Element]
+"""From a file's columns to the same columns with other names and ids."""
+
+_COLUMNS = 1
+_FILE_PATH, _META_DATA, _CRYPTO, _ENCRYPTED_META_DATA = 1, 3, 8, 9
+_PATH = 3
+_OF_ARROW = (b"ARROW:schema",)
+_OF_NAMES = (
+    *_OF_ARROW,
+    b"org.apache.spark.sql.parquet.row.metadata",
+    b"iceberg.schema",
+    b"parquet.avro.schema",
+    b"avro.schema",
+)
+"""Keys under which writers repeat the schema in words of their own."""
 _TRAILER_BYTES = 8
 _IN_MEMORY_BYTES = 4 << 20
 _BATCH_BYTES = 64 << 20
-_STRUCT_TYPE = 12
+_MOST_FOOTER_BYTES = 256 << 20
 
 
-@dataclass(slots=True)
-class _Node:
-    """An element of a Parquet schema with its children."""
+class _Member(IntEnum):
+    """Members of the footer by their numbers."""
 
-    fields: list[RawField]
-    children: list[_Node] = field(default_factory=list)
-
-    def number(self, id_: int) -> int | None:
-        for item in self.fields:
-            if item.id == id_:
-                return unzigzag(read_varint(item.value, 0)[0])
-        return None
-
-    @property
-    def name(self) -> str:
-        for item in self.fields:
-            if item.id == _NAME:
-                _, start = read_varint(item.value, 0)
-                return item.value[start:].decode("utf-8", "replace")
-        return ""
-
-    def set_id(self, number: int) -> None:
-        kept = [item for item in self.fields if item.id != _FIELD_ID]
-        self.fields = [*kept, RawField(_FIELD_ID, I32, encode_varint(zigzag(number)))]
+    SCHEMA = 2
+    ROW_GROUPS = 4
+    KEY_VALUES = 5
+    ENCRYPTION = 8
 
 
-def copy_with_ids(store: Store, pairs: Sequence[tuple[str, str]], schema: Schema) -> list[int]:
+@dataclass(frozen=True, slots=True)
+class FooterCopy:
+    """A copy to be made.
+
+    Args:
+        source: The file.
+        target: The key of the copy.
+        relabel: What becomes of its columns.
+    """
+
+    source: str
+    target: str
+    relabel: Relabel
+
+
+def copy_with_ids(
+    store: Store,
+    pairs: Sequence[tuple[str, str]],
+    schema: Schema,
+    ids: Mapping[int, int] | None = None,
+) -> list[int]:
     """Copy files, giving every column the field id that a schema has for its name.
 
-    Columns that the schema does not have lose the id they may have. Durable on return; an
-    existing target is replaced, so a repetition is harmless. Memory is bounded: files of more
-    than 4 MiB are streamed.
+    Columns that the schema does not have lose the id they may have.
 
     Args:
         store: The store.
         pairs: Sources and targets.
-        schema: The ids, by name.
+        schema: The ids, by name or alias.
+        ids: The field ids to write by those of the schema, where they differ.
+
+    Returns:
+        The targets' sizes in bytes; see :func:`copy_relabelled` for the rest.
+    """
+    relabel = partial(with_ids_of, schema=schema, ids=ids)
+    return copy_relabelled(store, [FooterCopy(*pair, relabel) for pair in pairs])
+
+
+def copy_relabelled(store: Store, copies: Sequence[FooterCopy]) -> list[int]:
+    """Copy files with other names and field ids of their columns.
+
+    Durable on return; an existing target is replaced, so a repetition is harmless. Memory is
+    bounded: files of more than 4 MiB are streamed, and of these only the footer, which must not
+    have more than 256 MiB, is in memory.
+
+    Args:
+        store: The store.
+        copies: What to copy.
 
     Returns:
         The targets' sizes in bytes.
 
     Raises:
         FormatError: A source is no readable Parquet file; nothing was written for it.
+        UnsupportedError: It is encrypted, or its pages lie in other files.
     """
     sizes: list[int] = []
     waiting: list[NewObject] = []
-    for source, target in pairs:
-        info = store.head(source)
+    for copy in copies:
+        info = store.head(copy.source)
         size_bytes = 0 if info is None else info.size_bytes
         if size_bytes > _IN_MEMORY_BYTES:
-            sizes.append(_stream(store, source, target, schema))
+            sizes.append(_stream(store, copy))
             continue
-        data = store.get(source)
-        length = check_trailer(source, len(data), data[-_TRAILER_BYTES:])
+        data = store.get(copy.source)
+        length = _footer_length(copy.source, len(data), data[-_TRAILER_BYTES:])
         start = len(data) - _TRAILER_BYTES - length
-        footer = with_ids(source, data[start : start + length], schema)
-        waiting.append(NewObject(target, data[:start] + _ending(footer)))
+        footer = relabel_footer(copy.source, data[start : start + length], copy.relabel)
+        waiting.append(NewObject(copy.target, data[:start] + _ending(footer)))
         sizes.append(len(waiting[-1].data))
         if sum(len(item.data) for item in waiting) > _BATCH_BYTES:
             store.put_many(waiting)
@@ -105,153 +149,185 @@ def copy_with_ids(store: Store, pairs: Sequence[tuple[str, str]], schema: Schema
     return sizes
 
 
-def with_ids(key: str, footer: bytes, schema: Schema) -> bytes:
-    """Return a footer whose columns have the ids of a schema.
+def relabel_footer(key: str, footer: bytes, relabel: Relabel) -> bytes:
+    """Return a footer whose columns have other names and field ids.
+
+    The embedded Arrow schema is left out, since it repeats what the Parquet schema says; where
+    names change, so are the schemas that other writers embed.
 
     Args:
         key: The file, for messages.
         footer: The serialised ``FileMetaData``.
-        schema: The ids, by name.
+        relabel: What becomes of the columns; their number and order stay.
 
     Raises:
         FormatError: The footer cannot be read.
+        UnsupportedError: It belongs to an encrypted file, or its pages lie in other files.
     """
     try:
         members, _ = read_struct(footer, 0)
-        index = next(i for i, member in enumerate(members) if member.id == _SCHEMA)
-        root = _read_tree(members[index].value)
-        for node in _below(root):
-            node.fields = [item for item in node.fields if item.id != _FIELD_ID]
-        _mark_struct(root, schema.fields)
-        nodes = [root, *_below(root)]
-        encoded = b"".join(encode_struct(node.fields) for node in nodes)
-        members[index] = replace(
-            members[index], value=encode_list_header(len(nodes), _STRUCT_TYPE) + encoded
+        if any(member.id == _Member.ENCRYPTION for member in members):
+            raise encrypted(key)
+        root = next(
+            parse_elements(member.value) for member in members if member.id == _Member.SCHEMA
         )
-        return encode_struct([_without_arrow(member) for member in members])
+        after = relabel(root)
+        paths = None
+        if (before := list(leaf_paths(root))) != (names := list(leaf_paths(after))):
+            paths = _Paths(key, before, names)
+        done = [_relabel_member(member, after, paths) for member in members]
+        return encode_struct(done)
     except (ThriftError, StopIteration, IndexError) as error:
-        raise not_parquet(key, f"its footer is damaged ({error})") from error
+        raise damaged(key, error) from error
 
 
-def _without_arrow(member: RawField) -> RawField:
-    """Drop the embedded Arrow schema: the Parquet schema alone reads the same everywhere."""
-    if member.id != _KEY_VALUES:
-        return member
+def _relabel_member(member: RawField, after: Element, paths: _Paths | None) -> RawField:
+    match member.id:
+        case _Member.SCHEMA:
+            return replace(member, value=encode_elements(after))
+        case _Member.ROW_GROUPS if paths is not None:
+            return replace(member, value=paths.in_row_groups(member.value))
+        case _Member.KEY_VALUES:
+            return _without_keys(member, _OF_ARROW if paths is None else _OF_NAMES)
+        case _:
+            return member
+
+
+def _without_keys(member: RawField, keys: tuple[bytes, ...]) -> RawField:
+    """Drop schemas embedded as key-values: the Parquet schema alone reads the same everywhere."""
     size, type_, position = read_list_header(member.value, 0)
     kept: list[bytes] = []
     for _ in range(size):
         start = position
         fields, position = read_struct(member.value, position)
-        if not any(item.id == 1 and item.value.endswith(b"ARROW:schema") for item in fields):
+        names = [decode_text(item.value) for item in fields if item.id == 1]
+        if not any(name.encode("utf-8", "surrogateescape") in keys for name in names):
             kept.append(member.value[start:position])
     return replace(member, value=encode_list_header(len(kept), type_) + b"".join(kept))
 
 
-def _stream(store: Store, source: str, target: str, schema: Schema) -> int:
+@dataclass(frozen=True, slots=True)
+class _Paths:
+    """Replaces the paths of columns in row groups.
+
+    Args:
+        key: The file, for messages.
+        before: Each column's path so far.
+        after: Each column's new path.
+    """
+
+    key: str
+    before: Sequence[tuple[str, ...]]
+    after: Sequence[tuple[str, ...]]
+
+    def in_row_groups(self, value: bytes) -> bytes:
+        return _map_structs(value, self._in_row_group)
+
+    def _in_row_group(self, members: list[RawField], _: int) -> list[RawField]:
+        return [
+            replace(member, value=self._in_columns(member.value))
+            if member.id == _COLUMNS
+            else member
+            for member in members
+        ]
+
+    def _in_columns(self, value: bytes) -> bytes:
+        count = read_list_header(value, 0)[0]
+        if count != len(self.before):
+            raise ThriftError(f"a row group has {count} columns, the schema {len(self.before)}")
+        return _map_structs(value, self._in_column)
+
+    def _in_column(self, members: list[RawField], index: int) -> list[RawField]:
+        ids = {member.id for member in members}
+        if ids & {_CRYPTO, _ENCRYPTED_META_DATA}:
+            raise encrypted(self.key)
+        if _FILE_PATH in ids:
+            raise UnsupportedError(
+                f"{self.key!r} is a Parquet file whose pages lie in other files; write it again "
+                "as one file",
+                feature="Parquet file_path",
+            )
+        if _META_DATA not in ids:
+            raise ThriftError("a column chunk has no metadata")
+        return [
+            replace(member, value=self._in_metadata(member.value, index))
+            if member.id == _META_DATA
+            else member
+            for member in members
+        ]
+
+    def _in_metadata(self, value: bytes, index: int) -> bytes:
+        members, _ = read_struct(value, 0)
+        done = []
+        for member in members:
+            if member.id != _PATH:
+                done.append(member)
+                continue
+            if (found := tuple(_read_texts(member.value))) != self.before[index]:
+                raise ThriftError(
+                    f"the column {'.'.join(self.before[index])!r} is called {'.'.join(found)!r} "
+                    "in a row group"
+                )
+            texts = self.after[index]
+            encoded = b"".join(map(encode_text, texts))
+            done.append(replace(member, value=encode_list_header(len(texts), BINARY) + encoded))
+        return encode_struct(done)
+
+
+def _map_structs(value: bytes, change: Callable[[list[RawField], int], list[RawField]]) -> bytes:
+    """Encode a list of structs again, each changed."""
+    size, type_, position = read_list_header(value, 0)
+    if type_ != STRUCT:
+        raise ThriftError("a list does not hold structs")
+    parts = [encode_list_header(size, STRUCT)]
+    for index in range(size):
+        members, position = read_struct(value, position)
+        parts.append(encode_struct(change(members, index)))
+    return b"".join(parts)
+
+
+def _read_texts(value: bytes) -> Iterator[str]:
+    size, type_, position = read_list_header(value, 0)
+    if type_ != BINARY:
+        raise ThriftError("a path does not hold names")
+    for _ in range(size):
+        length, start = read_varint(value, position)
+        position = start + length
+        yield value[start:position].decode("utf-8", "surrogateescape")
+
+
+def _stream(store: Store, copy: FooterCopy) -> int:
+    source, target = copy.source, copy.target
     with store.open_read(source) as file:
         size_bytes = file.seek(0, os.SEEK_END)
         file.seek(size_bytes - _TRAILER_BYTES)
-        length = check_trailer(source, size_bytes, file.read(_TRAILER_BYTES))
+        length = _footer_length(source, size_bytes, file.read(_TRAILER_BYTES))
         start = size_bytes - _TRAILER_BYTES - length
         file.seek(start)
-        ending = _ending(with_ids(source, file.read(length), schema))
+        ending = _ending(relabel_footer(source, file.read(length), copy.relabel))
         file.seek(0)
         if store.head(target) is not None:  # left by a run that was cut short: replaced
             store.delete(target)
         with store.open_create(target) as out:
-            shutil.copyfileobj(_Limited(file, start), out, 1 << 24)
+            if copy_beginning(file, out, start) < start:
+                raise FormatError(
+                    f"{source!r} became shorter while it was copied; run the same command again",
+                    location=source,
+                )
             out.write(ending)
     return start + len(ending)
 
 
-@dataclass(slots=True)
-class _Limited:
-    """The beginning of a file, as a file."""
-
-    file: object
-    left: int
-
-    def read(self, size: int = -1) -> bytes:
-        """Read at most ``size`` bytes of what is left."""
-        wanted = self.left if size < 0 else min(size, self.left)
-        data: bytes = self.file.read(wanted)  # type: ignore[attr-defined]
-        if len(data) < wanted:
-            raise FormatError("the file became shorter while it was copied")
-        self.left -= len(data)
-        return data
+def _footer_length(key: str, size_bytes: int, trailer: bytes) -> int:
+    length = check_trailer(key, size_bytes, trailer)
+    if length > _MOST_FOOTER_BYTES:
+        raise UnsupportedError(
+            f"{key!r} has a footer of {length:,} bytes, which other readers refuse too; write it "
+            "again with larger row groups",
+            feature="Parquet footers of more than 256 MiB",
+        )
+    return length
 
 
 def _ending(footer: bytes) -> bytes:
     return footer + len(footer).to_bytes(4, "little") + b"PAR1"
-
-
-def _read_tree(value: bytes) -> _Node:
-    size, type_, position = read_list_header(value, 0)
-    if type_ != _STRUCT_TYPE or size == 0:
-        raise ThriftError("the schema is no list of elements")
-    nodes: list[_Node] = []
-    for _ in range(size):
-        fields, position = read_struct(value, position)
-        nodes.append(_Node(fields))
-    rest = iter(nodes)
-    root = next(rest)
-    _adopt(root, rest, 0)
-    if next(rest, None) is not None:
-        raise ThriftError("the schema has elements that belong to nothing")
-    return root
-
-
-def _adopt(node: _Node, rest: Iterator[_Node], depth: int) -> None:
-    if depth > 100:
-        raise ThriftError("the schema is nested too deeply")
-    for _ in range(node.number(_CHILDREN) or 0):
-        child = next(rest, None)
-        if child is None:
-            raise ThriftError("the schema lacks elements")
-        node.children.append(child)
-        _adopt(child, rest, depth + 1)
-
-
-def _below(node: _Node) -> Iterator[_Node]:
-    for child in node.children:
-        yield child
-        yield from _below(child)
-
-
-def _mark_struct(node: _Node, fields: tuple[Field, ...]) -> None:
-    by_name = {item.name: item for item in fields}
-    for child in node.children:
-        if (found := by_name.get(child.name)) is not None:
-            _mark(child, found)
-
-
-def _mark(node: _Node, wanted: Field) -> None:
-    """Give an element and what is below it their ids."""
-    node.set_id(wanted.id)
-    match wanted.type:
-        case StructType(fields):
-            _mark_struct(node, fields)
-        case ListType(element):
-            _mark_list(node, element)
-        case MapType(key, value) if node.children and len(node.children[0].children) == 2:
-            _mark(node.children[0].children[0], key)
-            _mark(node.children[0].children[1], value)
-        case _:
-            pass
-
-
-def _mark_list(node: _Node, element: Field) -> None:
-    """Give a list's element its id, by the rules for older ways to write lists.
-
-    https://github.com/apache/parquet-format/blob/master/LogicalTypes.md#backward-compatibility-rules
-    """
-    if node.number(_REPETITION) == _REPEATED or not node.children:
-        return  # an unannotated repeated field is its own element
-    repeated = node.children[0]
-    legacy = (
-        not repeated.children
-        or len(repeated.children) > 1
-        or repeated.name == "array"
-        or repeated.name == f"{node.name}_tuple"
-    )
-    _mark(repeated if legacy else repeated.children[0], element)

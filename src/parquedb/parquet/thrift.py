@@ -191,3 +191,25 @@ def _skip_map(data: bytes, position: int, depth: int) -> int:
         for type_ in (key, value):
             position = position + 1 if type_ in (1, 2) else _skip(data, position, type_, depth + 1)
     return position
+
+
+def find_field(data: bytes, id_: int) -> RawField | None:
+    """Return a field of the struct with which the data begins; what follows it is not read.
+
+    Raises:
+        ThriftError: The bytes are no struct as far as they were read.
+    """
+    position = last = 0
+    while position < len(data) and data[position] != _STOP:
+        delta, type_ = data[position] >> 4, data[position] & 0x0F
+        position += 1
+        if delta:
+            last += delta
+        else:
+            number, position = read_varint(data, position)
+            last = unzigzag(number)
+        end = _skip(data, position, type_, 0)
+        if last == id_:
+            return RawField(last, type_, data[position:end])
+        position = end
+    return None

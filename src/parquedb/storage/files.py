@@ -11,7 +11,7 @@ import os
 import shutil
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from parquedb.errors import AlreadyExistsError, NotFoundError, StorageError
 from parquedb.storage.store import NewObject, ObjectInfo
@@ -36,14 +36,14 @@ class NewFile(io.FileIO):
 
     def __init__(self, path: str, target: str) -> None:
         super().__init__(path, "xb")
-        self._target = target
+        self.target = target
 
     def write(self, data: ReadableBuffer, /) -> int:
         """Write some of the bytes and return how many."""
         try:
             return super().write(data)
         except OSError as error:
-            raise write_error(error, self._target) from error
+            raise write_error(error, self.target) from error
 
 
 def info_of(key: str, found: os.stat_result) -> ObjectInfo:
@@ -150,22 +150,51 @@ def copy_file(source: str, target: str) -> None:
             shutil.copyfileobj(file, out, 1 << 24)
 
 
-def _copy_range(source: int, target: int) -> bool:
+def copy_beginning(source: BinaryIO, target: BinaryIO, size_bytes: int) -> int:
+    """Copy a file's first bytes into a new, empty one; inside the kernel where that is possible.
+
+    Args:
+        source: The file.
+        target: The new one; it stands behind the bytes copied afterwards.
+        size_bytes: How many bytes.
+
+    Returns:
+        How many there were.
+
+    Raises:
+        StorageError: The target cannot be written.
+    """
+    source.seek(0)
+    raw = getattr(target, "raw", None)
+    if isinstance(source, io.BufferedReader) and isinstance(raw, NewFile):
+        try:
+            if _copy_range(source.fileno(), raw.fileno(), size_bytes):
+                return target.seek(size_bytes)
+        except OSError as error:
+            raise write_error(error, raw.target) from error
+    left = size_bytes
+    while left > 0 and (data := source.read(min(left, 1 << 24))):
+        target.write(data)
+        left -= len(data)
+    return size_bytes - left
+
+
+def _copy_range(source: int, target: int, size_bytes: int | None = None) -> bool:
     """Copy inside the kernel. False where it cannot, with nothing written."""
     if not hasattr(os, "copy_file_range"):
         return False
-    left = os.fstat(source).st_size
-    begun = False
+    left = os.fstat(source).st_size if size_bytes is None else size_bytes
+    offset = 0  # not where the file stands: it may have been read ahead
     while left > 0:
         try:
-            done = os.copy_file_range(source, target, min(left, 1 << 30))
+            done = os.copy_file_range(source, target, min(left, 1 << 30), offset)
         except OSError as error:
-            if begun or error.errno not in NO_LINK | {errno.EINVAL}:
+            if offset or error.errno not in NO_LINK | {errno.EINVAL}:
                 raise
             return False
         if done == 0:
             raise OSError(errno.EIO, "the file became shorter while it was copied")
-        begun = True
+        offset += done
         left -= done
     return True
 

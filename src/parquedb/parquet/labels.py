@@ -1,0 +1,215 @@
+"""Give the columns of a Parquet file the names and field ids of a table's schema.
+
+Readers of Delta match columns by name alone. So in a file for them, each column must have the name
+that the table has for it, and a column that the table does not have (any more) a name that nothing
+asks for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from parquedb.errors import FormatError
+from parquedb.model.schema import Schema
+from parquedb.model.types import Field, ListType, MapType, StructType
+from parquedb.parquet.elements import Element, without_ids
+
+DROPPED = "__dropped_"
+"""Begins the name of a column that its table does not have (any more)."""
+_TUPLE = "_tuple"
+
+
+def has_names_of(root: Element, schema: Schema) -> bool:
+    """Whether a file's columns, matched by name alone, are those that they are for the schema.
+
+    Names that differ in case only are the same for some readers.
+
+    Args:
+        root: The file's columns.
+        schema: The table's columns, matched as a scan does it.
+    """
+    labels = _Labels.of(root, schema, {}, renaming=True)
+    return labels.fits(root.children, schema.fields)
+
+
+def with_names_of(root: Element, schema: Schema, ids: Mapping[int, int] | None = None) -> Element:
+    """Return a file's columns with the names and field ids of a schema.
+
+    Args:
+        root: The file's columns.
+        schema: The table's columns, matched as a scan does it.
+        ids: The field ids to write by those of the schema, where they differ.
+
+    Raises:
+        FormatError: Two columns of the file are the same one of the schema.
+    """
+    labels = _Labels.of(root, schema, ids or {}, renaming=True)
+    return replace(root, children=labels.apply(root.children, schema.fields))
+
+
+def with_ids_of(root: Element, schema: Schema, ids: Mapping[int, int] | None = None) -> Element:
+    """Return a file's columns under their names with the field ids that a schema has for these.
+
+    Columns that the schema does not have lose the id that they may have.
+
+    Args:
+        root: The file's columns.
+        schema: The table's columns, matched by name or alias.
+        ids: The field ids to write by those of the schema, where they differ.
+    """
+    labels = _Labels(dict(schema.aliases), ids or {}, by_id=False, renaming=False)
+    bare = without_ids(root)
+    return replace(bare, children=labels.apply(bare.children, schema.fields))
+
+
+@dataclass(frozen=True, slots=True)
+class _Labels:
+    """How columns are matched, and what becomes of them.
+
+    Args:
+        aliases: Names in files without ids, by field id.
+        ids: The ids to write, by field id.
+        by_id: Whether columns are matched by id.
+        renaming: Whether names change; else only ids do.
+    """
+
+    aliases: Mapping[int, tuple[str, ...]]
+    ids: Mapping[int, int]
+    by_id: bool
+    renaming: bool
+
+    @classmethod
+    def of(
+        cls, root: Element, schema: Schema, ids: Mapping[int, int], *, renaming: bool
+    ) -> _Labels:
+        by_id = schema.matches_ids and any(child.id is not None for child in root.children)
+        return cls(dict(schema.aliases), ids, by_id, renaming)
+
+    def fits(self, offered: tuple[Element, ...], fields: tuple[Field, ...]) -> bool:
+        """Whether elements have the right names already."""
+        known = {field.name.lower() for field in fields}
+        found = self._match(offered, fields)
+        for element in offered:
+            field = found.get(id(element))
+            if field is None:
+                if element.name.lower() in known:
+                    return False
+            elif element.name != field.name or not self._fits_inside(element, field):
+                return False
+        return True
+
+    def apply(self, offered: tuple[Element, ...], fields: tuple[Field, ...]) -> tuple[Element, ...]:
+        """Return elements with new labels."""
+        found = self._match(offered, fields)
+        taken = {field.name.lower() for field in fields}
+        done = []
+        for element in offered:
+            field = found.get(id(element))
+            if field is not None:
+                name = field.name if self.renaming else element.name
+                done.append(self._labelled(element, field, name))
+            elif self.renaming:
+                unknown = element if self.by_id else without_ids(element)
+                done.append(replace(unknown, name=_free_name(element, taken)))
+                taken.add(done[-1].name.lower())
+            else:
+                done.append(element)
+        return tuple(done)
+
+    def _match(self, offered: tuple[Element, ...], fields: tuple[Field, ...]) -> dict[int, Field]:
+        """Return the fields that elements are, by the elements' identity in memory."""
+        found: dict[int, Field] = {}
+        for field in fields:
+            if self.by_id:
+                matches = [one for one in offered if one.id == field.id]
+            else:
+                names = self.aliases.get(field.id, (field.name,))
+                matches = [one for one in offered if one.name in names]
+            if len(matches) > 1:
+                raise FormatError(
+                    f"{len(matches)} columns of a file are {field.name!r}; rewrite the file with "
+                    "distinct columns"
+                )
+            for one in matches:
+                found[id(one)] = field
+        return found
+
+    def _labelled(self, element: Element, field: Field, name: str) -> Element:
+        """Give an element its name and id, and the elements inside it their labels."""
+        own = replace(element, id=self.ids.get(field.id, field.id), name=name)
+        match field.type:
+            case StructType(fields):
+                return replace(own, children=self.apply(own.children, fields))
+            case ListType(element=inner):
+                return self._with_element(own, inner, element.name)
+            case MapType(key, value) if _has_entries(own):
+                entries = own.children[0]
+                one, two = entries.children
+                labelled = (
+                    self._labelled(one, key, one.name),
+                    self._labelled(two, value, two.name),
+                )
+                return replace(own, children=(replace(entries, children=labelled),))
+            case _:
+                return own
+
+    def _with_element(self, own: Element, inner: Field, before: str) -> Element:
+        """Label the inside of a list that was called otherwise before."""
+        depth = _element_depth(replace(own, name=before))
+        if depth == 0:
+            inside = self._labelled(own, inner, own.name)
+            return replace(inside, id=own.id)  # one element in the file for two fields
+        repeated = own.children[0]
+        if depth == 1:  # a rule for reading old files goes by the list's name
+            is_tuple = repeated.name == f"{before}{_TUPLE}"
+            name = f"{own.name}{_TUPLE}" if is_tuple else repeated.name
+            return replace(own, children=(self._labelled(repeated, inner, name),))
+        name = "list" if repeated.name == f"{own.name}{_TUPLE}" else repeated.name
+        element = repeated.children[0]
+        wrapped = (self._labelled(element, inner, element.name),)
+        return replace(own, children=(replace(repeated, name=name, children=wrapped),))
+
+    def _fits_inside(self, element: Element, field: Field) -> bool:
+        match field.type:
+            case StructType(fields):
+                return self.fits(element.children, fields)
+            case ListType(element=inner):
+                for _ in range(_element_depth(element)):
+                    element = element.children[0]
+                return self._fits_inside(element, inner)
+            case MapType(key, value) if _has_entries(element):
+                pair = element.children[0].children
+                return self._fits_inside(pair[0], key) and self._fits_inside(pair[1], value)
+            case _:
+                return True
+
+
+def _free_name(element: Element, taken: set[str]) -> str:
+    """Return a name for a column that the table does not have, which nothing asks for."""
+    name = element.name
+    if not name.startswith(DROPPED):
+        name = f"{DROPPED}{name}" if element.id is None else f"{DROPPED}{element.id}_{name}"
+    while name.lower() in taken:
+        name += "_"
+    return name
+
+
+def _has_entries(element: Element) -> bool:
+    return len(element.children) == 1 and len(element.children[0].children) == 2
+
+
+def _element_depth(element: Element) -> int:
+    """Return how far below a list its element lies, by the rules for older ways to write lists.
+
+    https://github.com/apache/parquet-format/blob/master/LogicalTypes.md#backward-compatibility-rules
+    """
+    if element.is_repeated or not element.children:
+        return 0  # an unannotated repeated field is its own element
+    repeated = element.children[0]
+    legacy = (
+        len(repeated.children) != 1
+        or repeated.name == "array"
+        or repeated.name == f"{element.name}{_TUPLE}"
+    )
+    return 1 if legacy else 2
