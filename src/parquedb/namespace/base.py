@@ -110,7 +110,7 @@ def source_of(file: DataFile, schema: Schema, snapshot: Snapshot) -> Source:
 
 def staged_source(file: DataFile, schema: Schema) -> Source:
     """Return a file that is in no table yet as a source; its columns go by name."""
-    named = replace(schema, identity=Identity.BY_NAME)
+    named = replace(schema, identity=Identity.BY_NAME, aliases=())
     return Source(file, named, UNPARTITIONED, token_of(file, named))
 
 
@@ -131,7 +131,8 @@ def check_documents(namespace: str, base: Base) -> None:
     """Make sure that a table holds documents.
 
     Raises:
-        UnsupportedError: It has no ``$id``, or a column of the system has another type.
+        UnsupportedError: It has no ``$id``, or rows without one, or a column of the system has
+            another type.
     """
     if not holds_documents(base):
         raise UnsupportedError(
@@ -139,13 +140,28 @@ def check_documents(namespace: str, base: Base) -> None:
             "'$id', so it holds no documents: it can be queried and migrated, not written by "
             "document; write it with the program that made it"
         )
-    if base.documents or (unfit := unfit_column(base.schema)) is None:
+    if base.documents:
         return
-    raise UnsupportedError(
-        f"namespace {namespace!r}: the column {unfit.name!r} of the {base.format.label} table is "
-        f"{describe_type(unfit.type)} and cannot hold what documents have there; rename it, then "
-        "write documents"
-    )
+    where = f"namespace {namespace!r}: the {base.format.label} table"
+    if (unfit := unfit_column(base.schema)) is not None:
+        raise UnsupportedError(
+            f"{where} has a column {unfit.name!r} of the type {describe_type(unfit.type)}, which "
+            "cannot hold what documents have there; rename it, then write documents"
+        )
+    if (nameless := _rows_without_id(base)) > 0:
+        raise UnsupportedError(
+            f"{where} has {nameless} rows without '$id', so that documents cannot be written "
+            "beside them: give them one, or remove them, with the program that wrote the table"
+        )
+
+
+def _rows_without_id(base: Base) -> int:
+    """Count the rows whose ``$id`` is null, as far as the metadata says."""
+    column = base.schema.find("$id")
+    if column is None or column.required:
+        return 0
+    known = [source.file.stats for source in base.sources if source.file.stats is not None]
+    return sum(stats.nulls.get(column.id, 0) for stats in known)
 
 
 def decode_files(

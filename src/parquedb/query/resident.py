@@ -185,11 +185,16 @@ class Residents:
             size_bytes = _size_of(sources, every)
         if size_bytes > self._budget_bytes:
             return None
+        import duckdb  # noqa: PLC0415  (a get does without)
+
         table = _Table(f"{_SCHEMA}.t{next(self._numbers)}", frozenset(every), size_bytes)
         with self._duck.cursor() as cursor:
             cursor.execute(f"CREATE SCHEMA IF NOT EXISTS {_SCHEMA}")
             relation = file_relation(self._blocks, sources, every, 0)
-            cursor.execute(f"CREATE TABLE {table.name} AS SELECT * FROM {relation}")
+            try:
+                cursor.execute(f"CREATE TABLE {table.name} AS SELECT * FROM {relation}")
+            except duckdb.Error:
+                return None  # the search itself meets the same, and says what is wrong
             for source in sources:
                 self._blocks.check(source)
         with self._lock:
