@@ -14,6 +14,7 @@ from parquedb.ambient import SYSTEM, Ambient
 from parquedb.backends.tables import Backend
 from parquedb.errors import InvalidInputError, StateError
 from parquedb.log.ports import Version
+from parquedb.maintain.evolve import Evolved
 from parquedb.migrate.cleanup import CleanupPlan, clean_up, plan_cleanup
 from parquedb.migrate.options import (
     Files,
@@ -39,6 +40,7 @@ __all__ = [
     "Backend",
     "CleanupPlan",
     "Detection",
+    "Evolved",
     "Format",
     "MigrationProgress",
     "MigrationReport",

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 
+from parquedb.ambient import SYSTEM, Ambient
+from parquedb.documents.columns import ColumnSpec, TypeSpec, parse_column, parse_column_type
 from parquedb.errors import InvalidInputError
 from parquedb.log.ports import LogReader, Version
 from parquedb.log.snapshot import Snapshot
+from parquedb.maintain.check import check_namespaces
+from parquedb.maintain.check_report import Checked
+from parquedb.maintain.evolve import Evolved, evolve_table
 from parquedb.migrate.report import MigrationReport
+from parquedb.model.edit import (
+    DropColumn,
+    Edit,
+    MakeOptional,
+    RenameColumn,
+    Reorder,
+    SetDoc,
+    WidenColumn,
+)
 from parquedb.model.format import Format
 from parquedb.namespace.places import Places
 from parquedb.namespace.tables import Namespace, discover_namespaces
@@ -28,12 +42,14 @@ class Backend:
         store: The storage.
         places: Where the formats' tables are kept.
         migration: What was migrated when the backend was opened, if anything.
+        ambient: Clock and identities.
     """
 
     type: Format
     store: Store
     places: Places
     migration: MigrationReport | None = None
+    ambient: Ambient = SYSTEM
 
     def namespaces(self) -> tuple[str, ...]:
         """Return the namespaces that have a table of this format."""
@@ -103,6 +119,117 @@ class Backend:
             NotFoundError: There is no such table or version.
         """
         return self.scan(namespace, version=version, at_ms=at_ms).read_all()
+
+    def check(self, namespace: str, *, deep: bool = False) -> Checked:
+        """Check everything that the metadata of a namespace says, in all its formats.
+
+        Args:
+            namespace: The namespace.
+            deep: Read all rows and deletion vectors too.
+
+        Returns:
+            What was found; ``.healthy`` where nothing is wrong.
+
+        Raises:
+            NotFoundError: It has no data.
+        """
+        report = check_namespaces(self.store, self.places, [namespace], deep=deep)
+        return report.namespaces[namespace]
+
+    def evolve_schema(
+        self,
+        namespace: str,
+        *,
+        add_column: ColumnSpec | Sequence[ColumnSpec] = (),
+        make_optional: str | Sequence[str] = (),
+        set_doc: Mapping[str, str | None] | None = None,
+        reorder: Sequence[str] = (),
+    ) -> Evolved:
+        """Change the columns of a table by one commit; older versions keep theirs.
+
+        Columns are named by their paths: ``address.city``, ``lines.element.sku``.
+
+        Args:
+            namespace: The namespace.
+            add_column: ``{"name": …, "type": …}`` with ``"doc"`` and ``"nullable"`` at will, or
+                several of these. The type is a notation (``"string"``, see docs/schemas.md), one
+                of Arrow's names (``"int32"``), a Python type, or an Arrow type or field. Older
+                rows read null in the column.
+            make_optional: Columns that may hold null from now on.
+            set_doc: Comments by column; None removes one.
+            reorder: Columns of the table, or of one struct, that come first, in this order.
+
+        Returns:
+            What was done; nothing where the columns are so already.
+
+        Raises:
+            NotFoundError: There is no such table.
+            InvalidInputError: A change cannot be done to these columns.
+            UnsupportedError: The format or a collection of documents cannot have it.
+            ConflictError: Others kept committing first.
+        """
+        specs = [add_column] if isinstance(add_column, Mapping) else list(add_column)
+        optional = [make_optional] if isinstance(make_optional, str) else make_optional
+        edits: list[Edit] = [parse_column(spec) for spec in specs]
+        edits += [MakeOptional(name) for name in optional]
+        edits += [SetDoc(name, doc) for name, doc in (set_doc or {}).items()]
+        edits += [Reorder(tuple(reorder))] if reorder else []
+        if not edits:
+            raise InvalidInputError(
+                "evolve_schema was asked for nothing; give add_column, make_optional, set_doc or "
+                "reorder"
+            )
+        return self._evolve(namespace, *edits)
+
+    def rename_column(self, namespace: str, old: str, new: str) -> Evolved:
+        """Rename a column by one commit; its values stay, and older versions keep the old name.
+
+        Args:
+            namespace: The namespace.
+            old: The column, by its path.
+            new: Its new name; it stays in its struct.
+
+        Raises:
+            NotFoundError: There is no such table.
+            InvalidInputError: There is no such column, or the name is taken or no name.
+            UnsupportedError: The format or a collection of documents cannot have it.
+            ConflictError: Others kept committing first.
+        """
+        return self._evolve(namespace, RenameColumn(old, new))
+
+    def drop_column(self, namespace: str, name: str) -> Evolved:
+        """Drop a column by one commit; older versions still have it.
+
+        Args:
+            namespace: The namespace.
+            name: The column, by its path.
+
+        Raises:
+            NotFoundError: There is no such table.
+            InvalidInputError: There is no such column, or the table needs it.
+            UnsupportedError: A collection of documents cannot have it.
+            ConflictError: Others kept committing first.
+        """
+        return self._evolve(namespace, DropColumn(name))
+
+    def widen_column(self, namespace: str, name: str, type: TypeSpec) -> Evolved:  # noqa: A002
+        """Give a column a wider type by one commit; older versions keep the narrower one.
+
+        Args:
+            namespace: The namespace.
+            name: The column, by its path.
+            type: A wider integer or float, or a decimal of more digits before the point.
+
+        Raises:
+            NotFoundError: There is no such table.
+            InvalidInputError: There is no such column, or the type is no wider one.
+            UnsupportedError: The format does not have the type.
+            ConflictError: Others kept committing first.
+        """
+        return self._evolve(namespace, WidenColumn(name, parse_column_type(name, type)))
+
+    def _evolve(self, namespace: str, *edits: Edit) -> Evolved:
+        return evolve_table(self._namespace(namespace), self.type, edits, ambient=self.ambient)
 
     def _namespace(self, name: str) -> Namespace:
         return Namespace(self.store, name, self.places)

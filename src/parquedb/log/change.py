@@ -43,9 +43,16 @@ class SetDeletes:
 
 @dataclass(frozen=True, slots=True)
 class SetSchema:
-    """The table's columns become these."""
+    """The table's columns become these.
+
+    Args:
+        schema: The columns.
+        instead_of: The columns that they were made from, where a table that has others by now is
+            a conflict even at the version expected: Iceberg changes columns without a version.
+    """
 
     schema: Schema
+    instead_of: Schema | None = None
 
 
 @dataclass(frozen=True, slots=True)

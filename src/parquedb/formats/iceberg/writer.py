@@ -129,7 +129,7 @@ class IcebergWriter:
             CommitUnknownError: The store did not say whether the commit happened.
         """
         state = self._current(expect)
-        if state.version != expect:
+        if state.version != expect or _has_other_columns(state.table, commits):
             return Conflict(state.version)
         if state.table is None and not commits:
             raise InvalidInputError(
@@ -390,6 +390,19 @@ def _first_schema(commits: Sequence[Commit]) -> Schema:
         if isinstance(change, SetSchema):
             return change.schema
     return EMPTY
+
+
+def _has_other_columns(table: TableMetadata | None, commits: Sequence[Commit]) -> bool:
+    """Whether commits rest on columns that the table has no more."""
+    for change in commits[0].changes if commits and table is not None else ():
+        if isinstance(change, SetSchema) and change.instead_of is not None:
+            known = change.instead_of
+            assert table is not None
+            return (known.fields, known.identifier_ids) != (
+                table.schema.fields,
+                table.schema.identifier_ids,
+            )
+    return False
 
 
 def _latest_ms(old: TableMetadata | None, tip: TableSnapshot | None) -> int:

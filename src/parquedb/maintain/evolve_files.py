@@ -1,0 +1,307 @@
+"""Data files for other columns: copies in which a reader by name finds what it should."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from parquedb.ambient import Ambient
+from parquedb.errors import UnsupportedError
+from parquedb.formats.native.paths import staged_key
+from parquedb.formats.native.reader import NativeReader
+from parquedb.log.snapshot import Snapshot
+from parquedb.model.files import DataFile
+from parquedb.model.format import Format
+from parquedb.model.partition import PartitionSpec
+from parquedb.model.schema import Identity, Path, Schema, children, walk
+from parquedb.model.types import Field, Type
+from parquedb.namespace.tables import Namespace
+from parquedb.parquet.elements import Element, read_elements, without_ids
+from parquedb.parquet.footer import read_footer, stats_for
+from parquedb.parquet.labels import has_names_of, with_names_of
+from parquedb.parquet.rewrite import FooterCopy, copy_relabelled
+from parquedb.parquet.scan import read_batches
+from parquedb.parquet.write import PLAIN, Arrangement, write_parquet
+from parquedb.rows.columns import is_document_schema
+from parquedb.storage.keys import join
+from parquedb.storage.store import Renames, Store
+
+_GROUP_ROWS = 65_536
+
+
+class Need(Enum):
+    """What a file needs for other columns."""
+
+    NOTHING = 0
+    FOOTER = 1
+    """Other names."""
+    REWRITE = 2
+    """Other values: a wider type."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """What became of a native file.
+
+    Args:
+        need: What was done to it.
+        bytes_written: The bytes of the new one.
+    """
+
+    need: Need
+    bytes_written: int
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The columns of a table before and after a change.
+
+    Args:
+        before: Those by which its files read right.
+        after: Those by which they shall.
+    """
+
+    before: Schema
+    after: Schema
+
+    @property
+    def widened(self) -> Mapping[int, Type]:
+        """The new types of columns that have another, by id."""
+        old = {item.id: item.type for _, item in walk(self.before.fields)}
+        return {
+            item.id: item.type
+            for _, item in walk(self.after.fields)
+            if item.id in old and not children(item.type) and old[item.id] != item.type
+        }
+
+    @property
+    def renamed(self) -> Mapping[int, tuple[str, str]]:
+        """Old and new names of top-level columns that have another, by id."""
+        old = {item.id: item.name for item in self.before.fields}
+        return {
+            item.id: (old[item.id], item.name)
+            for item in self.after.fields
+            if item.id in old and old[item.id] != item.name
+        }
+
+    @property
+    def moves_names(self) -> bool:
+        """Whether a name may be another column's in files: it comes, or goes to another."""
+        old = {item.id: path for path, item in walk(self.before.fields)}
+        return any(old.get(item.id) != path for path, item in walk(self.after.fields))
+
+    @property
+    def only_names(self) -> bool:
+        """Whether the columns are the same but for their names."""
+
+        def bare(schema: Schema) -> list[tuple[int, bool, object]]:
+            return [
+                (item.id, item.required, type(item.type) if children(item.type) else item.type)
+                for _, item in walk(schema.fields)
+            ]
+
+        return bare(self.before) == bare(self.after)
+
+    def reading(self) -> Schema:
+        """Return the columns after, with the names under which files hold them that have no ids."""
+        old = {item.id: path[-1:] for path, item in walk(self.before.fields)}
+        known = dict(self.before.aliases)
+        aliases = [
+            (item.id, known.get(item.id, old.get(item.id, ())))
+            for item in _named(self.after.fields)
+        ]
+        return replace(self.after, aliases=tuple(aliases))
+
+    def relabel(self, root: Element) -> Element:
+        """Return a file's columns with the names after."""
+        done = with_names_of(root, self.reading())
+        return done if self.after.identity is Identity.BY_ID else without_ids(done)
+
+
+def need_of(store: Store, file: DataFile, step: Step) -> Need:
+    """Return what a file, whose columns others match by name, needs for a step.
+
+    Raises:
+        FormatError: Its footer cannot be read.
+    """
+    widened = step.widened
+    if widened:
+        footer = read_footer(store, file.path)
+        held = dict(walk(footer.schema.fields))
+        for path, item in walk(step.before.fields):
+            if item.id in widened and path in held and held[path].type != widened[item.id]:
+                return Need.REWRITE
+    if step.moves_names and not has_names_of(read_elements(store, file.path), step.reading()):
+        return Need.FOOTER
+    return Need.NOTHING
+
+
+class Copies:
+    """The copies of a Delta table's files that a change needs, kept for another attempt.
+
+    Args:
+        space: The namespace.
+        format_: The format of the table.
+        ambient: Where names come from.
+    """
+
+    def __init__(self, space: Namespace, format_: Format, ambient: Ambient) -> None:
+        self._space = space
+        self._format = format_
+        self._ambient = ambient
+        self._made: dict[tuple[str, Schema], tuple[DataFile, Need]] = {}
+
+    def count(self, need: Need) -> int:
+        """Return how many copies were made for a need."""
+        return sum(each is need for _, each in self._made.values())
+
+    @property
+    def bytes_written(self) -> int:
+        """Their bytes."""
+        return sum(file.size_bytes for file, _ in self._made.values())
+
+    def make(self, snapshot: Snapshot, after: Schema) -> Iterator[tuple[DataFile, DataFile]]:
+        """Yield the files that do not do for other columns, each with the copy that does."""
+        step = Step(snapshot.schema, after)
+        if not step.widened and not step.moves_names:
+            return
+        rekeyed = any(field.source_id in step.renamed for field in snapshot.spec.fields)
+        for file in snapshot.files.values():
+            known = self._made.get((file.path, after))
+            if known is None:
+                need = need_of(self._space.store, file, step)
+                if need is Need.NOTHING:
+                    if not rekeyed:
+                        continue
+                    need = Need.FOOTER  # its partition has another name
+                known = (self._copy(file, need, step, snapshot.specs[file.spec_id]), need)
+                self._made[file.path, after] = known
+            yield file, replace(known[0], deletes=file.deletes)
+
+    def discard(self, *, but: Collection[str] = ()) -> None:
+        """Delete copies that nothing refers to.
+
+        Args:
+            but: Keys of the files whose copies are referred to.
+        """
+        for key in [key for key in self._made if key[0] not in but]:
+            self._space.store.delete(self._made.pop(key)[0].path)
+
+    def _copy(self, file: DataFile, need: Need, step: Step, spec: PartitionSpec) -> DataFile:
+        store, key = self._space.store, self._key(file, dict(step.renamed.values()))
+        whole = replace(file, deletes=())  # deletes are of positions, and these stay
+        if need is Need.REWRITE:
+            written = rewrite(store, whole, key, step, spec)
+        else:
+            written = relabel(store, whole, key, step)
+        return replace(written, partition=file.partition, spec_id=file.spec_id)
+
+    def _key(self, file: DataFile, renamed: Mapping[str, str]) -> str:
+        """Return the key of a new file, in the same partition."""
+        folder = self._space.folder(self._format)
+        parts = []
+        for part in file.path.removeprefix(f"{folder}/").split("/")[:-1]:
+            name, equals, value = part.partition("=")
+            if equals:
+                parts.append(f"{renamed.get(name, name)}={value}")
+        return join(folder, self._data_folder(), *parts, f"{self._ambient.new_uuid()}.parquet")
+
+    def _data_folder(self) -> str:
+        """Return where new files lie: out of the way of another table's clean-ups."""
+        shared = any(
+            self._space.folder(other) == self._space.folder(self._format)
+            and self._space.exists(other)
+            for other in (Format.ICEBERG, Format.DELTA)
+            if other is not self._format
+        )
+        return f"_{self._format.value}_data" if shared else "data"
+
+
+def relabel(store: Store, file: DataFile, key: str, step: Step) -> DataFile:
+    """Copy a file with the names after a step in its footer.
+
+    Returns:
+        The copy, with statistics by the ids of the columns after.
+    """
+    copy_relabelled(store, [FooterCopy(file.path, key, step.relabel)])
+    footer = read_footer(store, key)
+    return DataFile(key, footer.size_bytes, footer.rows, stats=stats_for(footer, step.after))
+
+
+def rewrite(store: Store, file: DataFile, key: str, step: Step, spec: PartitionSpec) -> DataFile:
+    """Write a file's rows again with the columns after a step.
+
+    Returns:
+        The new file, with statistics by the ids of the columns after.
+    """
+    footer = read_footer(store, file.path)
+    schema = replace(step.reading(), fields=_held(footer.schema, step, spec))
+    written = replace(schema, aliases=())
+    arrangement = Arrangement(_GROUP_ROWS, None, ("$id",)) if is_document_schema(schema) else PLAIN
+    return write_parquet(
+        store,
+        key,
+        read_batches(store, file, schema, spec),
+        written,
+        metadata=footer.key_values,
+        arrangement=arrangement,
+    )
+
+
+def _held(own: Schema, step: Step, spec: PartitionSpec) -> tuple[Field, ...]:
+    """Return the columns after a step, without partition columns that a file does not hold."""
+    sources = {field.source_id for field in spec.fields}
+    old = {item.id: item.name for item in step.before.fields}
+    return tuple(
+        item
+        for item in step.after.fields
+        if item.id not in sources or old.get(item.id) in own.names
+    )
+
+
+def _named(fields: tuple[Field, ...]) -> Iterator[Field]:
+    """Yield the fields that have names of their own: not the insides of lists and maps."""
+    paths: dict[Path, Field] = dict(walk(fields))
+    for path, item in paths.items():
+        above = paths.get(path[:-1])
+        if above is None or type(above.type).__name__ == "StructType":
+            yield item
+
+
+def replace_native(
+    space: Namespace, reader: NativeReader, snapshot: Snapshot, after: Schema, ambient: Ambient
+) -> Replaced | None:
+    """Replace a native table's one file; None where somebody else did so meanwhile.
+
+    Raises:
+        UnsupportedError: The table has several files, which cannot be replaced at once.
+    """
+    files = list(snapshot.files.values())
+    if len(files) != 1 or reader.layout.partition_columns:
+        what = "partitioned folders" if reader.layout.partition_columns else f"{len(files)} files"
+        raise UnsupportedError(
+            f"namespace {space.name!r} is native Parquet in {what} below "
+            f"{reader.layout.location!r}, which cannot be replaced at once; migrate it to Iceberg "
+            "or Delta, then change its columns",
+            feature="several native files",
+        )
+    store, target = space.store, files[0].path
+    key = staged_key(space.name, f"evolve-{ambient.new_uuid().hex}")
+    step = Step(snapshot.schema, after)
+    need = Need.FOOTER if step.only_names else Need.REWRITE
+    try:
+        if need is Need.FOOTER:
+            written = relabel(store, files[0], key, step)
+        else:
+            written = rewrite(store, files[0], key, step, snapshot.spec)
+        space.refresh()
+        if space.reader(Format.NATIVE).latest() != snapshot.version:
+            return None
+        if isinstance(store, Renames):
+            store.rename(key, target)
+        else:
+            store.copy_many([(key, target)])
+    finally:
+        store.delete(key)
+    return Replaced(need, written.size_bytes)
