@@ -57,9 +57,15 @@ class SetSchema:
 
 @dataclass(frozen=True, slots=True)
 class SetPartitioning:
-    """New files are partitioned this way from now on."""
+    """New files are partitioned this way from now on.
+
+    Args:
+        spec: The partitioning.
+        current: Whether it is the table's from now on; False if only files refer to it.
+    """
 
     spec: PartitionSpec
+    current: bool = True
 
 
 @dataclass(frozen=True, slots=True)

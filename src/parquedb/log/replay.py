@@ -99,8 +99,8 @@ class TableState:
                 self.files[path] = with_changes(live, deletes=deletes)
             case SetSchema(schema):
                 self.schema = schema
-            case SetPartitioning(spec):
-                self.spec = spec
+            case SetPartitioning(spec, current):
+                self.spec = spec if current else self.spec
                 self.specs[spec.spec_id] = spec
             case SetProperties(updates):
                 for key, value in updates.items():

@@ -20,6 +20,7 @@ from parquedb.migrate.cleanup import clean_up, plan_cleanup
 from parquedb.migrate.cutover import cut_over
 from parquedb.migrate.fit import fit_schema
 from parquedb.migrate.merge import merge_rows, merge_schemas
+from parquedb.migrate.layout import Layout, find_layout
 from parquedb.migrate.options import (
     MigrationOptions,
     MigrationProgress,
@@ -155,7 +156,7 @@ def _start(
     plan: MigrationPlan,
     options: MigrationOptions,
 ) -> _Run:
-    partitions = plan.situation.carry.partitions
+    partitions = plan.situation.layout.folders
     addresses = addresses_of(namespace, source.format, options.target, source.table_id, partitions)
     writer = DIALECTS[options.target].open_writer(
         namespace.store, namespace.folder(options.target), options.ambient
@@ -201,11 +202,14 @@ def _carry_all(run: _Run, source: LogReader, target: LogReader | None, plan: Mig
         target=run.writer,
         placer=run.placer,
         live=live,
+        layout=plan.situation.layout,
         back=_way_back(run, source, live),
         expect=None if target is None else target.latest(),
         batch_size=run.options.batch_size,
         now_ms=run.options.ambient.now_ms,
     )
+    elif plan.situation.layout.rekeyed and carry.before is not None:
+        transfer.partition_anew(plan.situation.layout, carry.before)
     if carry.before is not None:
         transfer.start_after(carry.before)
     if plan.replaces:
@@ -220,7 +224,13 @@ def _carry_all(run: _Run, source: LogReader, target: LogReader | None, plan: Mig
         if newer.latest() == last.version:
             return
         carry = carry_after(run.namespace.store, newer, last.version, last.at_ms, None)
-        situation = replace(plan.situation, carry=carry)
+        held = run.namespace.reader(run.options.target).snapshot()
+        layout = find_layout(run.namespace.store, source.format, carry, run.options.target, held)
+        situation = replace(plan.situation, carry=carry, layout=layout)
+        run.placer.addresses = replace(run.placer.addresses, partitions=_told(layout, run))
+        if layout.rekeyed and carry.before is not None:
+            transfer.partition_anew(layout, carry.before)
+        transfer.layout = layout
         again = plan_migration(situation, planned_with(newer, run.options))
         if again.error is not None:
             raise again.error
@@ -229,6 +239,10 @@ def _carry_all(run: _Run, source: LogReader, target: LogReader | None, plan: Mig
     raise StateError(
         f"{run.namespace.name!r}: the source was written to faster than it could be carried, "
         f"{_CATCH_UP_ROUNDS} times; the target is whole up to version {run.versions[-1].version}; "
+def _told(layout: Layout, run: _Run) -> PartitionFolders | None:
+    return layout.folders if run.options.target is Format.DELTA else None
+
+
         "run the same command again"
     )
 
@@ -259,16 +273,24 @@ def _way_back(run: _Run, source: LogReader, live: dict[str, DataFile]) -> dict[s
         return {}
     table_id = namespace.reader(target).table_id
     ours = namespace.reader(target).snapshot()
-    partitions = PartitionFolders.of([ours.schema], ours.specs.values())
-    usual = addresses_of(namespace, target, source.format, table_id, partitions)
+    columns = tuple(
+        item.id
+        for name in (field.name for field in source.snapshot().spec.fields)
+        for item in ours.schema.fields
+        if item.name == name
+    )
+    everywhere = PartitionFolders.of([ours.schema], ours.specs.values(), ())
+    usual = addresses_of(namespace, target, source.format, table_id, everywhere)
     folder = namespace.folder(source.format)
-    back = {}
+    back: dict[str, str] = {}
     for key, file in live.items():
         for data in (f"_{source.format.value}_data", "data"):
             reverse = replace(usual, data_folder=f"{folder}/{data}")
-            for candidate in reverse.candidates(file):
-                if candidate != key:
-                    back[candidate] = key
+            candidates = list(reverse.candidates(file))
+            if columns and usual.partitions is not None:
+                told = replace(everywhere, columns=columns)
+                candidates += replace(reverse, partitions=told).candidates(file)
+            back.update((candidate, key) for candidate in candidates if candidate != key)
     return back
 
 

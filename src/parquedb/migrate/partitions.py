@@ -1,23 +1,26 @@
 """The ``column=value`` folders that Delta's writers make, and that some readers believe.
 
 PROTOCOL.md leaves paths free, but Polars takes partition values from them: without such folders it
-reads null, with Iceberg's spelling of null (``kind=null``) the text ``null``.
+reads null, with Iceberg's spelling of null (``kind=null``) the text ``null``. Of an unpartitioned
+table no reader does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
 from parquedb.errors import InvalidInputError, UnsupportedError
 from parquedb.formats.delta.values import encode_partition_value
-from parquedb.model.files import DataFile
-from parquedb.model.partition import PartitionSpec
+from parquedb.model.files import DataFile, Value
+from parquedb.model.partition import IdentityTransform, PartitionSpec
 from parquedb.model.schema import Schema, walk
-from parquedb.model.types import Type
+from parquedb.model.types import DecimalType, Type
 
 _NULL = "__HIVE_DEFAULT_PARTITION__"
+_LONGEST = 240
+"""Bytes of a folder's name, at most: file systems allow 255."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,33 +30,80 @@ class PartitionFolders:
     Args:
         specs: The source's partition specs by id.
         types: Types of its columns by field id.
+        names: Names of its columns by field id.
+        columns: Field ids of Delta's partition columns; none for an unpartitioned table, whose
+            files may lie anywhere; None for those that the files are partitioned by.
     """
 
-    specs: dict[int, PartitionSpec] = field(default_factory=dict)
-    types: dict[int, Type] = field(default_factory=dict)
+    specs: Mapping[int, PartitionSpec] = field(default_factory=dict)
+    types: Mapping[int, Type] = field(default_factory=dict)
+    names: Mapping[int, str] = field(default_factory=dict)
+    columns: tuple[int, ...] | None = None
 
     @classmethod
-    def of(cls, schemas: Iterable[Schema], specs: Iterable[PartitionSpec]) -> PartitionFolders:
-        """Gather what is needed of all versions."""
-        types = {item.id: item.type for schema in schemas for _, item in walk(schema.fields)}
-        return cls({spec.spec_id: spec for spec in specs}, types)
+    def of(
+        cls,
+        schemas: Iterable[Schema],
+        specs: Iterable[PartitionSpec],
+        columns: tuple[int, ...] | None = None,
+    ) -> PartitionFolders:
+        """Gather what is needed of all versions, the newest last."""
+        types: dict[int, Type] = {}
+        names: dict[int, str] = {}
+        for schema in schemas:
+            types.update({item.id: item.type for _, item in walk(schema.fields)})
+            names.update({item.id: item.name for item in schema.fields})
+        return cls({spec.spec_id: spec for spec in specs}, types, names, columns)
+
+    @property
+    def anywhere(self) -> bool:
+        """Whether files may lie in any folder."""
+        return self.columns == ()
+
+    def values(self, file: DataFile) -> dict[int, Value | None]:
+        """Return the values of a file's identity partitions by field id."""
+        spec = self.specs.get(file.spec_id)
+        if not file.partition or spec is None:
+            return {}
+        return {
+            item.source_id: value
+            for item, value in zip(spec.fields, file.partition, strict=True)
+            if isinstance(item.transform, IdentityTransform)
+        }
 
     def folders(self, file: DataFile) -> tuple[str, ...]:
         """Return the names of the folders, outermost first; none for an unpartitioned file."""
-        spec = self.specs.get(file.spec_id)
-        if not file.partition or spec is None:
-            return ()
+        values = self.values(file)
+        wanted = values if self.columns is None else self.columns
         names = []
-        for item, value in zip(spec.fields, file.partition, strict=True):
-            try:
-                text = encode_partition_value(item.name, self.types[item.source_id], value)
-            except (UnsupportedError, InvalidInputError):
-                return ()  # the Delta writer refuses such a value by name
-            told = _NULL if text is None else quote(text, safe="")
-            names.append(f"{quote(item.name, safe='')}={told}")
+        for id_ in wanted:
+            name = None if id_ not in values else self.folder(id_, values[id_])
+            if name is None:
+                return ()  # the planner leaves such a table unpartitioned
+            names.append(name)
         return tuple(names)
 
+    def folder(self, id_: int, value: Value | None) -> str | None:
+        """Return the folder of a value, None where some reader of Delta takes it for another.
+
+        An empty text is null by the protocol; delta-rs cannot read negative fractions.
+        """
+        name, type_ = self.names.get(id_), self.types.get(id_)
+        if name is None or type_ is None:
+            return None
+        try:
+            text = encode_partition_value(name, type_, value)
+        except (UnsupportedError, InvalidInputError):
+            return None
+        if text == _NULL or (isinstance(type_, DecimalType) and "-" in (text or "")):
+            return None
+        told = _NULL if text is None else quote(text, safe="")
+        folder = f"{quote(name, safe='')}={told}"
+        return folder if len(folder) <= _LONGEST else None
+
     def told_by(self, file: DataFile) -> bool:
-        """Whether a file already lies in these folders."""
+        """Whether a file already lies in a folder where it may lie."""
+        if self.anywhere:
+            return True
         found = tuple(name for name in file.path.split("/")[:-1] if "=" in name)
         return found == self.folders(file)

@@ -65,7 +65,7 @@ class Addresses:
 
     def _plain(self, file: DataFile) -> str:
         folder, _, name = self._relative(file.path).rpartition("/")
-        if self.partitions is not None:
+        if self.partitions is not None and not self.partitions.anywhere:
             plain = (part for part in folder.split("/") if "=" not in part)
             folder = join(*plain, *self.partitions.folders(file))
         # pyiceberg and others take these for parts of a URI
@@ -86,6 +86,15 @@ class Addresses:
         """Yield every key under which an earlier run may have put a file."""
         yield file.path
         yield self.linked(file)
+        yield from self._own_keys(file)
+        partitions = self.partitions
+        if partitions is not None and partitions.anywhere and file.partition:
+            # from when the target was partitioned
+            earlier = replace(self, partitions=replace(partitions, columns=None))
+            if earlier.partitions is not None and earlier.partitions.folders(file):
+                yield from earlier._own_keys(file)
+
+    def _own_keys(self, file: DataFile) -> Iterator[str]:
         for means in (Means.LINKED, Means.COPIED, Means.FOOTER, Means.REWRITTEN):
             yield self.unique(file, means)
 
@@ -279,6 +288,12 @@ class Placer:
 
     def _account(self, means: Means, done: Sequence[DataFile]) -> None:
         self.counts[means] = self.counts.get(means, 0) + len(done)
+    def stats_of(self, file: DataFile, placed: DataFile, schemas: Schemas) -> Stats | None:
+        """Return the statistics, by the source's ids, of a file that was placed by another run."""
+        if placed.size_bytes == file.size_bytes:
+            return file.stats
+        return stats_for(read_footer(self.store, placed.path), schemas.fitted)
+
         size_bytes = sum(file.size_bytes for file in done)
         if means in (Means.SHARED, Means.LINKED):
             self.bytes_referenced += size_bytes

@@ -10,11 +10,11 @@ from parquedb.errors import ConflictError, LossyError, ParqueDBError, Unsupporte
 from parquedb.formats.dialects import DIALECTS
 from parquedb.migrate.carry import Carry
 from parquedb.migrate.fit import SchemaFit, fit_schema
+from parquedb.migrate.layout import AS_IT_IS, Layout
 from parquedb.migrate.options import Files, History, MigrationOptions, OnConflict
 from parquedb.migrate.relate import Continues, Fresh, Relation
 from parquedb.migrate.report import Action, Means, NamespaceReport, counted
 from parquedb.model.format import Format
-from parquedb.model.partition import IdentityTransform, VoidTransform
 from parquedb.model.schema import Identity, Path, Schema, walk
 
 
@@ -34,6 +34,7 @@ class Situation:
         can_link: Whether the store can make hard links.
         unfit_files: Files that need a copy with other field ids in the footer.
         narrow_files: Files whose types are narrower than the table's when they are added.
+        layout: How the target is partitioned.
         unadoptable: Why the target cannot take over the columns of some version.
     """
 
@@ -48,6 +49,7 @@ class Situation:
     can_link: bool
     unfit_files: frozenset[str] = frozenset()
     narrow_files: frozenset[str] = frozenset()
+    layout: Layout = AS_IT_IS
     unadoptable: UnsupportedError | None = None
 
 
@@ -224,15 +226,6 @@ def _find_unsupported(
             f"{where} is not supported for {'; '.join(refused)}; cast or drop these columns first",
             feature="types",
         )
-    for spec in () if target is Format.NATIVE else situation.carry.specs:
-        for field in spec.fields:
-            if not isinstance(field.transform, IdentityTransform | VoidTransform):
-                name = type(field.transform).__name__.removesuffix("Transform").lower()
-                return UnsupportedError(
-                    f"{where}: the partition field {field.name!r} uses the transform {name!r}, "
-                    "which cannot be carried yet; nothing was written",
-                    feature=f"partition transform {name}",
-                )
     if target is not Format.NATIVE:
         for schema in (*situation.carry.schemas, situation.carry.latest.schema):
             if (twins := _find_twins(schema)) is not None:
@@ -245,7 +238,7 @@ def _find_unsupported(
             return UnsupportedError(
                 f"{where}: the table has no columns", feature="tables without columns"
             )
-    return _find_renames(where, situation.carry.schemas)
+    return _find_renames(where, situation.carry.schemas) if target is Format.DELTA else None
 
 
 def _find_twins(schema: Schema) -> str | None:
@@ -299,7 +292,7 @@ def _choose_means(
     choose = _means_of(situation, options)
     means: dict[str, Means] = {}
     for key in added:
-        if key in situation.narrow_files:
+        if key in situation.narrow_files or key in situation.layout.absent:
             chosen: Means | UnsupportedError = Means.REWRITTEN
         else:
             chosen = Means.FOOTER if key in situation.unfit_files else choose(key)
@@ -315,7 +308,7 @@ def _means_of(
     native = situation.source is Format.NATIVE
     below = f"{situation.target_folder}/"
     addressable = options.target is Format.ICEBERG
-    partitions = situation.carry.partitions
+    partitions = situation.layout.folders
 
     def choose(key: str) -> Means | UnsupportedError:
         file = situation.carry.added[key]
@@ -367,5 +360,12 @@ def _warnings(
         warnings.append(
             f"both tables refer to the same files: a vacuum or expiry of the "
             f"{situation.source.label} table deletes them for the {options.target.label} table too"
+        )
+    layout = situation.layout
+    if layout.reason is not None:
+        told = "; ".join(layout.lines) or "statistics of the files stand in for partition values"
+        warnings.append(
+            f"the Delta table is not partitioned, because {layout.reason}. To skip files, readers "
+            f"have their statistics: {told}"
         )
     return tuple(warnings)

@@ -13,14 +13,17 @@ from parquedb.log.change import (
     RemoveFile,
     SetDeletes,
     SetPartitioning,
+    SetProperties,
     SetSchema,
 )
-from parquedb.log.commit import Commit, Origin
+from parquedb.log.commit import Commit, Operation, Origin
 from parquedb.log.ports import Committed, Conflict, LogWriter
 from parquedb.log.snapshot import Snapshot
 from parquedb.migrate.carry import changes_types
 from parquedb.migrate.fit import fit_schema
+from parquedb.migrate.layout import AS_IT_IS, Layout
 from parquedb.migrate.place import Placer, Schemas, first_generation
+from parquedb.migrate.report import Means
 from parquedb.model.files import DataFile, Deletes
 from parquedb.model.format import Format
 from parquedb.model.partition import UNPARTITIONED, PartitionSpec
@@ -45,6 +48,7 @@ class Transfer:
         batch_size: Versions written by one call of the writer.
         now_ms: The clock.
         source_live: The source's live files by key.
+        layout: How the target is partitioned.
     """
 
     source: Format
@@ -59,6 +63,8 @@ class Transfer:
     bytes_written: int = 0
     versions_written: int = 0
     source_live: dict[str, DataFile] = field(default_factory=dict)
+    layout: Layout = AS_IT_IS
+    _held_spec: PartitionSpec | None = None
     _schemas: Schemas = NO_SCHEMAS
     _generations: dict[str, str] = field(default_factory=dict)
     _spec: PartitionSpec = UNPARTITIONED
@@ -73,7 +79,30 @@ class Transfer:
         self.source_live = dict(before.files)
         self._schemas = Schemas(before.schema, before.schema, before.schema)
         self._specs.update(before.specs)
-        self._spec = before.spec
+        self._spec = self._held_spec = before.spec
+
+    def partition_anew(self, layout: Layout, before: Snapshot) -> None:
+        """Give the target another partitioning by a version of its own, with the same rows.
+
+        Args:
+            layout: The new layout.
+            before: The source at the version that the target holds.
+
+        Raises:
+            ConflictError: Somebody else wrote to the target meanwhile.
+        """
+        self.layout = layout
+        schemas = self._schemas
+        fitted = fit_schema(schemas.source, DIALECTS[self.target.format].fit_type).schema
+        self._schemas = Schemas(schemas.source, fitted, fitted)
+        changes: list[Change] = [SetSchema(fitted), SetPartitioning(layout.spec(fitted))]
+        changes += self._added_again(list(self.source_live.values()))
+        origin = Origin(self.source, self.source_id, before.version)
+        commit = Commit(
+            before.version, before.at_ms, Operation.REPLACE, tuple(changes), origin=origin
+        )
+        self.append([commit], complete=False)
+        self.versions_written -= 1
 
     def run(self, commits: Iterable[Commit], on_batch: Callable[[int, int], None]) -> None:
         """Carry all commits; the last batch records that the migration is complete.
@@ -117,11 +146,7 @@ class Transfer:
     def prepare(self, commit: Commit) -> Commit:
         """Place a commit's files and return the commit as the target will hold it."""
         widened = self._note_schema(commit)
-        changes: list[Change] = [
-            change
-            for change in commit.changes
-            if not isinstance(change, AddFile | RemoveFile | SetDeletes)
-        ]
+        changes = self._settings(commit)
         added = [change.file for change in commit.changes if isinstance(change, AddFile)]
         removed = [change.file for change in commit.changes if isinstance(change, RemoveFile)]
         again = {file.path for file in removed} & {file.path for file in added}
@@ -135,18 +160,67 @@ class Transfer:
             changes += self._widen()
         self.source_live.update((file.path, file) for file in added)
         new = [file for file in added if not self._is_live(file)]
-        placed = self.placer.place(new, self._schemas, self._specs)
+        placed = self._placed(new)
         changes += [RemoveFile(file) for file in gone]
         news = {file.path for file in new}
         for file in placed:
             self.live[file.path] = file
             changes.append(AddFile(file))
-        changes += self._deletes(commit, [file for file in added if file.path not in news])
-        for index, change in enumerate(changes):
-            if isinstance(change, SetSchema):
-                changes[index] = SetSchema(self._schemas.fitted)
+        kept = [file for file in added if file.path not in news]
+        if commit.base and self.layout.rekeyed:
+            changes += self._added_again(kept)
+        else:
+            changes += self._deletes(commit, kept)
         origin = Origin(self.source, self.source_id, commit.version)
         return replace(commit, changes=tuple(changes), base=False, origin=origin)
+
+    def _settings(self, commit: Commit) -> list[Change]:
+        """Return a commit's changes of columns, partitioning and properties, for the target."""
+        changes: list[Change] = []
+        for change in commit.changes:
+            match change:
+                case SetSchema():
+                    fitted = self._schemas.fitted
+                    changes.append(SetSchema(fitted))
+                    if not self.layout.kept:
+                        changes.append(SetPartitioning(self.layout.spec(fitted)))
+                case SetPartitioning(spec, current) if self.layout.kept:
+                    # what the source said before is no news: the target may have its own
+                    if current and spec != self._held_spec:
+                        self._held_spec = None
+                    held = spec == self._held_spec
+                    changes.append(SetPartitioning(spec, current=current and not held))
+                case SetProperties():
+                    changes.append(change)
+                case _:
+                    pass
+        return changes
+
+    def _placed(self, files: list[DataFile]) -> list[DataFile]:
+        """Bring files into the target, with the partition values that they have there."""
+        schemas = self._schemas
+        placed = self.placer.place(files, schemas, self._specs)
+        pairs = zip(files, placed, strict=True)
+        return [self.layout.settle(f, p, schemas.source, schemas.fitted) for f, p in pairs]
+
+    def _added_again(self, files: list[DataFile]) -> list[Change]:
+        """Add live files again, with the partition values of another partitioning."""
+        schemas, layout = self._schemas, self.layout
+        changes: list[Change] = []
+        for file in files:
+            key = self._resolve(file)
+            held = self.live[key]
+            if file.path in layout.absent:
+                self.placer.means[file.path] = Means.REWRITTEN
+                placed = self.placer.place([file], schemas, self._specs)[0]
+            else:
+                placed = replace(held, stats=self.placer.stats_of(file, held, schemas))
+            if placed.path != key:
+                changes.append(RemoveFile(self.live.pop(key)))
+            placed = replace(placed, deletes=file.deletes)
+            self.live[placed.path] = layout.settle(file, placed, schemas.source, schemas.fitted)
+            changes.append(AddFile(self.live[placed.path]))
+        return changes
 
     def _deletes(self, commit: Commit, kept: list[DataFile]) -> list[Change]:
         """Return what becomes of deleted rows.
@@ -186,6 +260,7 @@ class Transfer:
         for file in self.source_live.values():
             key = self._resolve(file)
             wider = self.placer.widen(file, self._schemas, self._specs)
+            wider = self.layout.settle(file, wider, self._schemas.source, self._schemas.fitted)
             if wider.path != key:
                 changes += [RemoveFile(self.live.pop(key)), AddFile(wider)]
                 self.live[wider.path] = wider

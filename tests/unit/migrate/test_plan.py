@@ -13,9 +13,6 @@ from parquedb.model.files import DataFile
 from parquedb.model.format import Format
 from parquedb.model.partition import (
     UNPARTITIONED,
-    BucketTransform,
-    PartitionField,
-    PartitionSpec,
 )
 from parquedb.model.schema import Identity, Schema
 from parquedb.model.types import Field, IntType, StringType, TimestampType, VariantType
@@ -135,9 +132,7 @@ def test_a_target_that_moved_is_no_conflict_if_there_is_nothing_to_carry():
     assert plan(at=moved).action is Action.SKIPPED
 
 
-def test_transforms_renames_and_readds_are_refused_by_name():
-    bucket = PartitionSpec(0, (PartitionField(1, "id_bucket", BucketTransform(4)),))
-    assert "bucket" in plan(at=situation(specs=(bucket,))).reason
+def test_renames_and_readds_are_refused_by_name():
     renamed = Schema((Field(1, "key", IntType(64)),), Identity.BY_ID)
     assert "renamed to 'key'" in plan(at=situation(schemas=(LONG, renamed))).reason
     added_again = Schema((Field(2, "id", StringType()),), Identity.BY_ID)

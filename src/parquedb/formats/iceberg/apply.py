@@ -123,7 +123,7 @@ class Applier:
         schemas: How the commits' current schema became the table's.
         spec_id: The table's default spec.
         source_specs: The commits' specs by their ids.
-        spec: The commits' current spec.
+        spec: The commits' current spec; before they say so, the table's own.
     """
 
     root: str
@@ -141,6 +141,7 @@ class Applier:
     source_specs: dict[int, PartitionSpec]
     spec: PartitionSpec | None
     objects: list[NewObject] = field(default_factory=list)
+    _told_spec: bool = False
     _encoders: dict[int, FileEncoder] = field(default_factory=dict)
 
     def apply(self, commit: Commit) -> TableSnapshot:
@@ -206,10 +207,13 @@ class Applier:
                 case SetSchema(new):
                     changed = changed or new != schema or self.spec is None
                     schema = new
-                case SetPartitioning(new_spec):
-                    changed = changed or new_spec != spec
-                    spec = new_spec
-                    self.source_specs[new_spec.spec_id] = new_spec
+                case SetPartitioning(new_spec, current):
+                    if self.source_specs.get(new_spec.spec_id) != new_spec:
+                        self.source_specs[new_spec.spec_id] = new_spec
+                        self._encoders.pop(new_spec.spec_id, None)
+                    if current:
+                        changed = changed or new_spec != spec or not self._told_spec
+                        spec, self._told_spec = new_spec, True
                 case SetProperties(updates):
                     self._set_properties(updates)
                 case AddFile() | RemoveFile() | SetDeletes():
@@ -223,13 +227,15 @@ class Applier:
         if spec is None:
             spec = PartitionSpec()
             self.source_specs[spec.spec_id] = spec
-            changed = True
+            changed = self._told_spec = True
         if changed or self.schemas is None:
+            told = spec if self._told_spec else PartitionSpec()
             self.schemas = self.columns.map_schema(
-                schema, spec, own_ids=commit.origin is None and bool(self.columns.schemas)
+                schema, told, own_ids=commit.origin is None and bool(self.columns.schemas)
             )
             self.spec = spec
-            self.spec_id = self.columns.map_spec(spec, self.schemas.ids)
+            if self._told_spec:
+                self.spec_id = self.columns.map_spec(spec, self.schemas.ids)
             self._encoders.clear()
 
     def _set_properties(self, updates: Mapping[str, str | None]) -> None:

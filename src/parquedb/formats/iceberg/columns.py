@@ -147,6 +147,8 @@ class Columns:
         return spec_id
 
     def name_mapping(self, existing: str | None) -> str:
+        Names of partition fields do not matter: they say nothing about a file.
+
         """Return the property ``schema.name-mapping.default`` for all columns there ever were.
 
         Args:
@@ -162,6 +164,11 @@ class Columns:
                 for depth in range(1, len(path)):
                     level = _mapped(level, self.known[path[:depth]], path[depth - 1]).setdefault(
                         "fields", []
+        for spec_id, known in self.specs.items():
+            if [(f.source_id, f.transform) for f in known.spec.fields] == [
+                (f.source_id, f.transform) for f in wanted
+            ]:
+                return spec_id
                     )
                 _mapped(level, field_id, path[-1])
             return orjson.dumps(mapping).decode()
