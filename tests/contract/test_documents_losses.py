@@ -330,6 +330,23 @@ def test_rows_without_an_id_are_not_written_beside(tmp_path):
     assert pq.read_table(folder / "data.parquet").equals(table)
 
 
+def test_writes_beside_a_file_of_another_name_stay_in_the_journal(tmp_path):
+    file = tmp_path / "users.parquet"
+    pq.write_table(pa.table({"$id": ["users/a"], "n": [1]}), file)
+    before = file.read_bytes()
+    with DB(tmp_path) as db:
+        db.users.create({"$id": "users/b", "n": 2})
+        with pytest.raises(StateError, match=r"'users.parquet', which is not replaced"):
+            db.flush()
+    assert file.read_bytes() == before
+    report = migrate_backend(storage=str(tmp_path), to="iceberg", namespaces=["users"])
+    assert report.namespaces["users"].error is None
+    with DB(tmp_path) as db:
+        assert [(each.id, each.n) for each in db.users.find()] == [("users/a", 1), ("users/b", 2)]
+        db.flush()
+        assert [(each.id, each.n) for each in db.users.find()] == [("users/a", 1), ("users/b", 2)]
+
+
 # order and search
 
 

@@ -13,7 +13,7 @@ from parquedb.errors import ConflictError
 from parquedb.migrate.options import MigrationOptions
 from parquedb.model.format import Format
 from parquedb.namespace.entry import Cutover
-from parquedb.namespace.flush import flush, flush_lock
+from parquedb.namespace.flush import find_obstacle, flush, flush_lock
 from parquedb.namespace.journal import Committed, open_journal
 from parquedb.namespace.live import LiveNamespace, LiveOptions
 from parquedb.namespace.tables import Namespace, has_journal
@@ -29,6 +29,8 @@ class SourceMovedError(ConflictError):
 
 def flush_tail(namespace: Namespace, options: MigrationOptions) -> None:
     """Move what the journal holds into the base, so that the migration carries it.
+
+    What the base cannot take stays in the journal, and goes into the target later.
 
     Raises:
         StorageError: The store failed; nothing is lost.
@@ -46,7 +48,8 @@ def flush_tail(namespace: Namespace, options: MigrationOptions) -> None:
         ambient=options.ambient,
     )
     try:
-        flush(space)
+        if find_obstacle(space, space.base) is None:
+            flush(space)
     finally:
         space.close()
         blocks.close()

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
-from parquedb.errors import ConflictError, StateError, UnsupportedError
+from parquedb.errors import ConflictError, ParqueDBError, StateError, UnsupportedError
 from parquedb.formats.dialects import DIALECTS
 from parquedb.formats.native.marks import encode_through
 from parquedb.formats.native.paths import staged_key, written_key
@@ -125,7 +125,12 @@ def flush(space: LiveNamespace, *, rewrite: bool = False) -> Flushed | None:
 
 
 def flush_at_close(space: LiveNamespace) -> Flushed | None:
-    """Flush unless the tail is small beside a large table: the journal keeps it as safe."""
+    """Flush unless the tail is small beside a large table, or the table cannot take it.
+
+    The journal keeps it as safe.
+    """
+    if find_obstacle(space, space.base) is not None:
+        return None
     large = sum(source.file.size_bytes for source in space.base.sources)
     tail = space.journal.size_bytes() + sum(s.staged.size_bytes for s in space.tail.staged)
     if large < _LARGE_BYTES or tail * _SMALL_PART > large:
@@ -155,7 +160,8 @@ def _task(space: LiveNamespace, *, rewrite: bool) -> _Task | None:
     base, view = now.base, now.view
     if not now.entries and not (rewrite and base.version is not None):
         return None
-    _check_writable(space, base)
+    if (obstacle := find_obstacle(space, base)) is not None:
+        raise obstacle
     at_ms = base.at_ms if now.last_at_us is None else now.last_at_us // 1000
     newer = [document for document in view.overlay.values() if document is not None]
     known = view.schema if view.schema.fields else None
@@ -163,21 +169,28 @@ def _task(space: LiveNamespace, *, rewrite: bool) -> _Task | None:
     return _Task(base, view, now.staged, now.head, at_ms, schema, now.mark)
 
 
-def _check_writable(space: LiveNamespace, base: Base) -> None:
+def find_obstacle(space: LiveNamespace, base: Base) -> ParqueDBError | None:
+    """Return why a table cannot take what is in the journal, which stays there then.
+
+    Args:
+        space: The namespace.
+        base: Its table.
+    """
     if any(source.spec.fields for source in base.sources):
-        raise UnsupportedError(
+        return UnsupportedError(
             f"the {base.format.label} table of namespace {space.name!r} is partitioned, and "
             "documents are kept in unpartitioned tables; its writes stay in the journal until it "
             "is rewritten without partitions"
         )
     target = written_key(space.name)
-    if base.format is Format.NATIVE:
-        odd = [path for path in base.paths if path != target]
-        if odd:
-            raise StateError(
-                f"namespace {space.name!r} has native data at {odd[0]!r}, which is not replaced; "
-                f"move it to {target!r} if it shall be written, or migrate it to Iceberg or Delta"
-            )
+    odd = [path for path in base.paths if path != target]
+    if base.format is Format.NATIVE and odd:
+        return StateError(
+            f"namespace {space.name!r} has native data at {odd[0]!r}, which is not replaced; its "
+            f"writes stay in the journal: move it to {target!r} if it shall be written, or migrate "
+            "it to Iceberg or Delta"
+        )
+    return None
 
 
 def _write(space: LiveNamespace, task: _Task, *, rewrite: bool) -> Flushed | None:
@@ -299,7 +312,8 @@ def _collect(space: LiveNamespace, task: _Task) -> None:
 
 def _reread(source: Source, schema: Schema) -> Source:
     """Return a source to be read with other columns of the same names."""
-    own = replace(schema, identity=source.schema.identity)
+    known = source.schema
+    own = replace(schema, identity=known.identity, aliases=known.aliases, file_ids=known.file_ids)
     return Source(source.file, own, source.spec, token_of(source.file, own))
 
 
