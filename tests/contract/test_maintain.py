@@ -42,6 +42,15 @@ def where(request, tmp_path):
     found.close()
 
 
+def places(*, backends=BACKENDS, stores=STORES):
+    """Run a test of ``where`` in some places only."""
+    params = [(b, s) for b in backends for s in stores]
+    return pytest.mark.parametrize("where", params, ids="-".join, indirect=True)
+
+
+VERSIONED = places(backends=[b for b in BACKENDS if b != "native"])
+
+
 @pytest.fixture
 def db(where):
     return where.open()
@@ -259,9 +268,8 @@ class Killed(BaseException):
     pass
 
 
+@VERSIONED  # of native, only a kill of the process leaves something behind: see below
 def test_vacuum_after_killed_flushes(where, monkeypatch):
-    if where.backend == "native":
-        pytest.skip("only a kill of the process leaves something behind: see below")
     db = worked_on(where)
     before = everything(db)
 
@@ -310,9 +318,8 @@ def test_vacuum_after_a_kill(local):
         assert db.users.count({"name": "Ann"}) == 1
 
 
+@places(stores=["local"])  # a store that cannot append keeps its newest 128 segments
 def test_vacuum_deletes_segments_that_are_in_the_table(where, monkeypatch):
-    if where.storage.startswith("memory:"):
-        pytest.skip("a store that cannot append keeps its newest 128 segments")
     db = where.open()
     monkeypatch.setattr(flushing, "_collect", lambda *_: None)
     for number in range(3):
@@ -590,9 +597,8 @@ def test_a_database_snapshot_is_taken_at_once(db):
     assert repr(past) == "<DatabaseSnapshot as of its opening>"
 
 
+@VERSIONED
 def test_the_database_at_a_version(where):
-    if where.backend == "native":
-        pytest.skip("native Parquet keeps no history")
     db = worked_on(where)
     versions = [info.version for info in db.users.list_snapshots() if info.rows]
     first = versions[0]
