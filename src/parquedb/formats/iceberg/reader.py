@@ -253,8 +253,7 @@ class IcebergReader:
             changes += deletes
             yield _commit(snapshot, changes, difference)
             before = (snapshot, contents)
-        if self._snapshots or whole:
-            yield from self._trailing(told)
+        yield from self._trailing(told)
 
     def _followed(self, snapshot: TableSnapshot, contents: Contents) -> _Followed | None:
         """Begin to follow the deleted rows at a snapshot; None if it has none."""
