@@ -24,7 +24,8 @@ from parquedb.model.files import DataFile, Stats
 from parquedb.model.format import Format
 from parquedb.model.partition import PartitionSpec
 from parquedb.model.schema import Schema, ids_by_path, walk
-from parquedb.parquet.arrow import arrow_schema_of
+from parquedb.parquet.adapt import Adapter, numbered
+from parquedb.parquet.arrow import arrow_schema_of, type_of_arrow
 from parquedb.parquet.footer import read_footer, read_footers, stats_for
 from parquedb.parquet.rewrite import copy_with_ids
 from parquedb.parquet.write import write_parquet
@@ -408,6 +409,12 @@ def cast_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
         if column.type != field.type:
             if isinstance(column, pa.ExtensionArray):
                 column = column.storage
+            if pa.types.is_nested(field.type):
+                path = (field.name,)
+                wanted = type_of_arrow(field.type, path)
+                columns.append(Adapter("the source", by_id=False).adapt(column, wanted, path))
+                continue
+            column = numbered(column, field.type)
             options = pc.CastOptions(target_type=field.type, allow_time_truncate=True)
             try:
                 column = pc.call_function("cast", [column], options)

@@ -33,7 +33,8 @@ class Situation:
         target_versions: How many versions the target has already.
         can_link: Whether the store can make hard links.
         unfit_files: Files that need a copy with other field ids in the footer.
-        narrow_files: Files whose types are narrower than the table's when they are added.
+        narrow_files: Files whose types are narrower than the table's when they are added, or with
+            timestamps of an old form that not all of the target's readers read right.
         layout: How the target is partitioned.
         unadoptable: Why the target cannot take over the columns of some version.
     """

@@ -24,6 +24,7 @@ from parquedb.migrate.cutover import SourceMovedError, flush_tail, journal_base
 from parquedb.migrate.execute import execute
 from parquedb.migrate.fieldids import find_narrow_files, find_unfit_files
 from parquedb.migrate.layout import layout_of
+from parquedb.migrate.oldstamps import find_far_files
 from parquedb.migrate.options import (
     History,
     MigrationOptions,
@@ -215,7 +216,8 @@ def _job(namespace: Namespace, source_format: Format, options: MigrationOptions)
         target_versions=0 if target is None else len(target.history()),
         can_link=isinstance(namespace.store, HardLinks),
         unfit_files=find_unfit_files(namespace.store, source, carry, options.target),
-        narrow_files=find_narrow_files(namespace.store, source, carry, options.target),
+        narrow_files=find_narrow_files(namespace.store, source, carry, options.target)
+        | find_far_files(namespace.store, source, carry, options.target),
         layout=layout_of(namespace.store, source_format, carry, options.target, relation, held),
         unadoptable=find_unadoptable(namespace, carry, target, options),
     )

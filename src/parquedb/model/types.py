@@ -174,4 +174,8 @@ def describe_type(type_: Type) -> str:
         case MapType(key, value):
             return f"map<{describe_type(key.type)}, {describe_type(value.type)}>"
         case _:
-            return type(type_).__name__.removesuffix("Type").lower()
+            return "void" if isinstance(type_, NullType) else _word(type_)
+
+
+def _word(type_: Type) -> str:
+    return type(type_).__name__.removesuffix("Type").lower()

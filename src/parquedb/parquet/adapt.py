@@ -164,6 +164,7 @@ class Adapter:
             return array
         if not _may_cast(array.type, type_):
             raise self._mismatch(array, type_, path, "they do not convert")
+        array = numbered(array, arrow)
         try:
             match type_:
                 case DecimalType(_, scale) if pa.types.is_integer(array.type):
@@ -202,6 +203,13 @@ def _plain(array: AnyArray, type_: Type) -> AnyArray:
     return array
 
 
+def numbered(array: AnyArray, wanted: AnyType) -> AnyArray:
+    """Return times of day that are wanted as numbers as those, in their own unit."""
+    if pa.types.is_time(array.type) and pa.types.is_integer(wanted):
+        return array.view(pa.int32() if array.type.bit_width == 32 else pa.int64())
+    return array
+
+
 def _may_cast(found: AnyType, wanted: Type) -> bool:
     """Whether a cast keeps the meaning; Arrow casts more than that, such as numbers to text."""
     kinds = pa.types
@@ -217,7 +225,7 @@ def _may_cast(found: AnyType, wanted: Type) -> bool:
     if kinds.is_timestamp(found):
         return name == "TimestampType"
     if kinds.is_time(found):
-        return name == "TimeType"
+        return name == "TimeType" or wanted == IntType(64)
     return name in ("StringType", "BinaryType", "FixedType") and (
         kinds.is_string(found)
         or kinds.is_large_string(found)
