@@ -195,7 +195,7 @@ def open_parquet(store: Store, key: str) -> pq.ParquetFile:
     except FileNotFoundError:
         store.open_read(key).close()  # says what is wrong in the store's own words
         raise
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise translate(key, error) from error
 
 

@@ -7,14 +7,19 @@ few files compress badly, and entries are reused as they are.
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import pyarrow as pa
-
-from parquedb.errors import FormatError, UnsupportedError
-from parquedb.formats.iceberg.avro_decode import DecodeError, Record, compile_schema, read_long
+from parquedb.errors import FormatError
+from parquedb.formats.iceberg.avro_decode import (
+    FEW,
+    DecodeError,
+    Record,
+    compile_schema,
+    read_bytes,
+    read_long,
+)
+from parquedb.formats.iceberg.compress import FILE_BYTES, CompressError, decompress_block
 
 MAGIC = b"Obj\x01"
 _SECTION = "Appendix A: Avro"
@@ -99,7 +104,10 @@ def parse_container(raw: bytes, location: str) -> Container:
         raise _broken(location, f"its header cannot be read ({error!r})") from error
     if len(sync) != 16:
         raise _broken(location, "it is cut off in its header")
-    codec = metadata.pop("avro.codec", b"null").decode()
+    try:
+        codec = metadata.pop("avro.codec", b"null").decode()
+    except UnicodeDecodeError as error:
+        raise _broken(location, "its codec has no name") from error
     pieces = raw[offset + 16 :].split(sync)
     if pieces.pop():
         raise _broken(location, "it is cut off in a block")
@@ -114,9 +122,18 @@ def decode_pieces(container: Container, pieces: Sequence[bytes], location: str) 
         UnsupportedError: They are compressed in a way that is not known.
     """
     read = compile_schema(container.schema).read
+    total = 0
     for piece in pieces:
         block = _parse_piece(piece, location)
-        data, at = _decompress(block.data, container.codec, location), 0
+        try:
+            data, at = decompress_block(block.data, container.codec, location), 0
+        except CompressError as error:
+            raise _broken(location, f"a block cannot be decompressed ({error})") from error
+        total += len(data)
+        if total > FILE_BYTES:
+            raise _broken(location, f"it becomes more than {FILE_BYTES} bytes")
+        if block.count > max(len(data), FEW):
+            raise _broken(location, "a block claims more records than it has bytes")
         for _ in range(block.count):
             try:
                 record, at = read(data, at)
@@ -147,11 +164,8 @@ def _parse_map(raw: bytes, offset: int) -> tuple[dict[str, bytes], int]:
             count = -count
             _, offset = read_long(raw, offset)
         for _ in range(count):
-            size, offset = read_long(raw, offset)
-            key = raw[offset : offset + size].decode()
-            size, offset = read_long(raw, offset + size)
-            entries[key] = raw[offset : offset + size]
-            offset += size
+            key, offset = read_bytes(raw, offset)
+            entries[key.decode()], offset = read_bytes(raw, offset)
 
 
 def _parse_piece(piece: bytes, location: str) -> Block:
@@ -163,40 +177,6 @@ def _parse_piece(piece: bytes, location: str) -> Block:
     if size != len(piece) - offset or count < 0:
         raise _broken(location, "a block is not as long as it says")
     return Block(count, piece[offset:])
-
-
-def _decompress(data: bytes, codec: str, location: str) -> bytes:
-    try:
-        match codec:
-            case "null":
-                return data
-            case "deflate":
-                return zlib.decompress(data, -zlib.MAX_WBITS)
-            case "zstandard":
-                with pa.CompressedInputStream(pa.BufferReader(data), "zstd") as stream:
-                    return bytes(stream.read())
-            case "snappy":
-                body = memoryview(data)[:-4]  # followed by a CRC of the decompressed bytes
-                plain = pa.decompress(body, _snappy_size(body), codec="snappy", asbytes=True)
-                return bytes(plain)
-            case _:
-                raise UnsupportedError(
-                    f"{location} is compressed by {codec!r}; null, deflate, snappy and "
-                    "zstandard can be read",
-                    feature=f"avro codec {codec}",
-                )
-    except (zlib.error, OSError, pa.ArrowException, IndexError) as error:
-        raise _broken(location, f"a block cannot be decompressed ({error})") from error
-
-
-def _snappy_size(data: memoryview) -> int:
-    """Return the decompressed length, with which Snappy's raw format begins."""
-    value = 0
-    for position, byte in enumerate(data[:5]):
-        value |= (byte & 0x7F) << (7 * position)
-        if byte < 0x80:
-            return value
-    raise zlib.error("its length is missing")
 
 
 def _broken(location: str, what: str) -> FormatError:

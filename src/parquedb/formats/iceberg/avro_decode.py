@@ -22,6 +22,11 @@ Record = dict[str, Any]
 
 _FLOAT = struct.Struct("<f").unpack_from
 _DOUBLE = struct.Struct("<d").unpack_from
+_MAX_LONG = (1 << 64) - 1
+FEW = 100
+"""How many values that take no bytes, such as null, may follow one another."""
+_MAX_NODES = 100_000
+"""How many parts a schema may have, named types counted wherever they are used."""
 
 
 class DecodeError(Exception):
@@ -51,7 +56,7 @@ def compile_schema(schema: bytes) -> RecordSchema:
     try:
         compiler = _Compiler()
         read = compiler.read(orjson.loads(schema), None)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise FormatError(
             f"an Avro schema in the table's metadata cannot be read ({error!r}); restore the file",
             section="Appendix A: Avro",
@@ -76,10 +81,13 @@ def read_long(data: bytes, at: int) -> tuple[int, int]:
         at += 1
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
+            if value > _MAX_LONG:
+                break
             return (value >> 1) ^ -(value & 1), at
         shift += 7
         if shift > 63:
-            raise DecodeError("an integer is longer than 64 bits")
+            break
+    raise DecodeError("an integer is longer than 64 bits")
 
 
 def read_bytes(data: bytes, at: int) -> tuple[bytes, int]:
@@ -137,25 +145,32 @@ class _Compiler:
 
     named: dict[str, Read] = field(default_factory=dict)
     decimals: set[str] = field(default_factory=set)
+    nodes: int = 0
+    sizes: dict[str, int] = field(default_factory=dict)
 
     def read(self, wire: Any, parent_id: int | None) -> Read:
+        self.nodes += 1 if type(wire) is not str else self.sizes.get(wire, 1)
+        if self.nodes > _MAX_NODES:
+            raise ValueError(f"it has more than {_MAX_NODES} parts")
         match wire:
             case str():
                 return _PRIMITIVES.get(wire) or self.named[wire]
             case list():
                 return self._union(wire, parent_id)
             case {"type": "record", "name": name, "fields": fields}:
+                before = self.nodes
                 read = _record([self._member(member, parent_id) for member in fields])
                 self.named[name] = read
+                self.sizes[name] = self.nodes - before + 1
                 return read
             case {"type": "array", "items": items}:
                 return self._array(items)
             case {"type": "map", "values": values}:
                 return _dict(_read_string, self.read(values, None))
-            case {"type": "fixed", "name": name, "size": size}:
+            case {"type": "fixed", "name": name, "size": int(size)} if size >= 0:
                 self.named[name] = _fixed(size)
                 return self.named[name]
-            case {"type": "enum", "name": name, "symbols": symbols}:
+            case {"type": "enum", "name": name, "symbols": list(symbols)}:
                 self.named[name] = _enum(symbols)
                 return self.named[name]
             case {"type": inner}:
@@ -182,12 +197,16 @@ class _Compiler:
     def _member(self, wire: Mapping[str, Any], parent_id: int | None) -> tuple[str, Read]:
         field_id = wire.get("field-id")
         name: str = wire["name"]
+        if type(name) is not str or not isinstance(field_id, int | None):
+            raise TypeError(f"{name!r} with the id {field_id!r} is no field")
         if parent_id == PARTITION_ID and field_id is not None:
             name = partition_name(field_id)
         elif field_id is not None:
             name = NAMES.get(field_id, name)
         if parent_id == PARTITION_ID and _is_decimal(wire["type"]):
             self.decimals.add(name)
+        elif parent_id != PARTITION_ID and not _is_kind(_PAIRS.get(field_id, name), wire["type"]):
+            raise ValueError(f"{name!r} is of the type {wire['type']!r:.80}")
         return name, self.read(wire["type"], field_id)
 
 
@@ -227,15 +246,15 @@ def _list(item: Read) -> Read:
     def read(data: bytes, at: int) -> tuple[list[Any], int]:
         values: list[Any] = []
         while True:
-            count, at = read_long(data, at)
+            count, at = _read_count(data, at)
             if not count:
                 return values, at
-            if count < 0:
-                count = -count
-                _, at = read_long(data, at)
+            start = at
             for _ in range(count):
                 value, at = item(data, at)
                 values.append(value)
+            if at == start and count > FEW:
+                raise DecodeError("the items of a list take no bytes")
 
     return read
 
@@ -252,15 +271,15 @@ def _any_dict(key: Read, value: Read) -> Read:
     def read(data: bytes, at: int) -> tuple[dict[Any, Any], int]:
         values: dict[Any, Any] = {}
         while True:
-            count, at = read_long(data, at)
+            count, at = _read_count(data, at)
             if not count:
                 return values, at
-            if count < 0:
-                count = -count
-                _, at = read_long(data, at)
+            start = at
             for _ in range(count):
                 name, at = key(data, at)
                 values[name], at = value(data, at)
+            if at == start and count > FEW:
+                raise DecodeError("the items of a map take no bytes")
 
     return read
 
@@ -271,6 +290,8 @@ def _read_count(data: bytes, at: int) -> tuple[int, int]:
     if count < 0:
         count = -count
         _, at = read_long(data, at)
+    if count > max(len(data) - at, FEW):
+        raise DecodeError("a list claims more items than there are bytes")
     return count, at
 
 
@@ -341,6 +362,50 @@ def _is_decimal(wire: Any) -> bool:
     return isinstance(wire, dict) and wire.get("logicalType") == "decimal"
 
 
+def _is_kind(name: str, wire: Any) -> bool:
+    """Whether a member whose meaning is known has a type that can have it."""
+    wanted = _KINDS.get(name)
+    if wanted is None:
+        return True
+    if isinstance(wire, list):
+        return all(item == "null" or _is_kind(name, item) for item in wire)
+    return (wire["type"] if isinstance(wire, dict) else wire) in wanted
+
+
+_WHOLE, _TEXT, _BYTES, _MANY = ("int", "long"), ("string",), ("bytes", "fixed"), ("array", "map")
+_KINDS: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(
+        (
+            "status", "snapshot_id", "sequence_number", "file_sequence_number", "content",
+            "record_count", "file_size_in_bytes", "sort_order_id", "first_row_id",
+            "content_offset", "content_size_in_bytes", "manifest_length", "partition_spec_id",
+            "min_sequence_number", "added_snapshot_id", "added_files_count",
+            "existing_files_count", "deleted_files_count", "added_rows_count",
+            "existing_rows_count", "deleted_rows_count",
+        ),
+        _WHOLE,
+    ),
+    **dict.fromkeys(
+        ("file_path", "file_format", "referenced_data_file", "manifest_path"), _TEXT
+    ),
+    **dict.fromkeys(
+        (
+            "column_sizes", "value_counts", "null_value_counts", "nan_value_counts",
+            "lower_bounds", "upper_bounds", "split_offsets", "equality_ids", "partitions",
+        ),
+        _MANY,
+    ),
+    **dict.fromkeys(("lower_bound", "upper_bound", "key_metadata"), _BYTES),
+    **dict.fromkeys(("data_file", "partition"), ("record",)),
+    "a count": _WHOLE,
+    "a bound": _BYTES,
+}  # fmt: skip
+"""Types of the members whose names the specification gives."""
+_PAIRS: Mapping[int | None, str] = {
+    **dict.fromkeys((117, 118, 119, 120, 121, 122, 138, 139, 126, 129), "a count"),
+    **dict.fromkeys((127, 130), "a bound"),
+}
+"""What the keys and values of statistics are, by field id."""
 PARTITION_ID = 102
 NAMES: Mapping[int, str] = {
     0: "status", 1: "snapshot_id", 2: "data_file", 3: "sequence_number",

@@ -7,10 +7,11 @@ manifests, so that reading a long history decodes every entry once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from parquedb.errors import FormatError, NotFoundError, UnsupportedError
+from parquedb.errors import FormatError, NotFoundError, ParqueDBError, UnsupportedError
 from parquedb.formats.iceberg.avro import (
     Container,
     decode_pieces,
@@ -139,7 +140,8 @@ class Manifests:
             entries = known.get(piece)
             if entries is None:
                 records = decode_pieces(container, (piece,), location)
-                entries = [_parse_manifest_file(record, location) for record in records]
+                with _damage(location):
+                    entries = [_parse_manifest_file(record, location) for record in records]
                 known[piece] = entries
             found += entries
         return found
@@ -155,7 +157,8 @@ class Manifests:
             FormatError: The manifest is missing or damaged.
         """
         _, records = self._records(manifest)
-        return [_inherit(record, manifest) for record in records]
+        with _damage(manifest.location):
+            return [_inherit(record, manifest) for record in records]
 
     def files(self, manifest: ManifestFile, of: int | None = None) -> list[FileEntry]:
         """Return the files of a manifest, removed ones included.
@@ -179,19 +182,19 @@ class Manifests:
             )
         to_partition = _partition_of(spec, partition_decimals(container.schema))
         found = []
-        for record in records:
-            status = record["status"]
-            snapshot_id = record.get("snapshot_id")
-            if snapshot_id is None:
-                snapshot_id = manifest.added_snapshot_id
-            if of is not None and (snapshot_id != of or status == Status.EXISTING):
-                continue
-            file = self._data_file(record["data_file"], to_partition, manifest.spec_id)
-            sequence = record.get("sequence_number")
-            if sequence is None:
-                sequence = manifest.sequence_number if status == Status.ADDED else 0
-            kept = record["data_file"] if manifest.deletes else _NO_RECORD
-            found.append(FileEntry(status, snapshot_id, file, sequence, kept))
+        with _damage(manifest.location):
+            for record in records:
+                status, snapshot_id = record["status"], record.get("snapshot_id")
+                if snapshot_id is None:
+                    snapshot_id = manifest.added_snapshot_id
+                if of is not None and (snapshot_id != of or status == Status.EXISTING):
+                    continue
+                file = self._data_file(record["data_file"], to_partition, manifest.spec_id)
+                sequence = record.get("sequence_number")
+                if sequence is None:
+                    sequence = manifest.sequence_number if status == Status.ADDED else 0
+                kept = record["data_file"] if manifest.deletes else _NO_RECORD
+                found.append(FileEntry(Status(status), snapshot_id, file, sequence, kept))
         return found
 
     def _records(self, manifest: ManifestFile) -> tuple[Container, Iterator[Record]]:
@@ -213,7 +216,8 @@ class Manifests:
     def _unlisted(self, location: str) -> ManifestFile:
         """Describe a manifest that a version 1 snapshot names without a list."""
         container = self._container(location)
-        spec_id = int(container.metadata.get("partition-spec-id", b"0"))
+        with _damage(location):
+            spec_id = int(container.metadata.get("partition-spec-id", b"0"))
         return ManifestFile(
             location=location,
             length=0,
@@ -235,7 +239,7 @@ class Manifests:
         to_partition: Callable[[Record], tuple[Value | None, ...]],
         spec_id: int,
     ) -> DataFile:
-        location = record["file_path"]
+        location = _location(record["file_path"])
         positions = record.get("content") == 1
         known = ("PARQUET", "PUFFIN") if positions else ("PARQUET",)
         if record["file_format"].upper() not in known:
@@ -255,8 +259,8 @@ class Manifests:
             raise UnsupportedError(f"{location} is encrypted", feature="encryption")
         return DataFile(
             self.locations.key(location),
-            record["file_size_in_bytes"],
-            record["record_count"],
+            _count(record["file_size_in_bytes"]),
+            _count(record["record_count"]),
             to_partition(record["partition"]),
             spec_id,
             self._stats(record),
@@ -288,15 +292,43 @@ class Manifests:
         return bounds
 
 
+@contextmanager
+def _damage(location: str) -> Iterator[None]:
+    """Say of records that lack something, or hold what cannot be, which file they are in."""
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        if isinstance(error, ParqueDBError):
+            raise
+        raise FormatError(
+            f"{location} does not follow the specification ({type(error).__name__}: {error}); "
+            "restore the file, or roll the table back to a snapshot that does not need it",
+            location=location,
+            section="Manifests",
+        ) from error
+
+
+def _count(value: int | None) -> int:
+    if value is None or value < 0:
+        raise ValueError(f"{value} is no count")
+    return value
+
+
+def _location(value: str | None) -> str:
+    if value is None:
+        raise ValueError("a file has no location")
+    return value
+
+
 def _parse_manifest_file(record: Record, location: str) -> ManifestFile:
     if record.get("key_metadata") is not None:
         raise UnsupportedError(f"{location} names an encrypted manifest", feature="encryption")
     added, existing = record.get("added_files_count"), record.get("existing_files_count")
     rows, kept_rows = record.get("added_rows_count"), record.get("existing_rows_count")
     return ManifestFile(
-        location=record["manifest_path"],
-        length=record["manifest_length"],
-        spec_id=record["partition_spec_id"],
+        location=_location(record["manifest_path"]),
+        length=_count(record["manifest_length"]),
+        spec_id=_count(record["partition_spec_id"]),
         deletes=bool(record.get("content")),
         sequence_number=record.get("sequence_number") or 0,
         min_sequence_number=record.get("min_sequence_number") or 0,

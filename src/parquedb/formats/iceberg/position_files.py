@@ -104,7 +104,7 @@ def _open(store: Store, key: str) -> pq.ParquetFile:
         return open_parquet(store, key)
     try:
         return pq.ParquetFile(pa.BufferReader(store.get(key)))
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise translate(key, error) from error
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +9,7 @@ from typing import Any
 import orjson
 
 from parquedb.errors import FormatError, UnsupportedError
+from parquedb.formats.iceberg.compress import FILE_BYTES, GZIP, inflate
 from parquedb.formats.iceberg.wire_schema import (
     FIRST_PARTITION_ID,
     IcebergSpec,
@@ -18,6 +17,17 @@ from parquedb.formats.iceberg.wire_schema import (
     encode_spec_fields,
     parse_schema,
     parse_spec_fields,
+)
+from parquedb.model.members import (
+    count,
+    items,
+    members,
+    optional_count,
+    optional_text,
+    optional_whole,
+    text,
+    texts,
+    whole,
 )
 from parquedb.model.schema import Schema, max_id, walk
 from parquedb.model.types import DateType, TimestampType
@@ -93,9 +103,9 @@ def parse_metadata(data: bytes, location: str) -> TableMetadata:
     """
     try:
         if data[:2] == b"\x1f\x8b":
-            data = gzip.decompress(data)
+            data = inflate(data, GZIP, FILE_BYTES)
         wire = orjson.loads(data)
-    except (ValueError, OSError, EOFError, zlib.error) as error:
+    except ValueError as error:
         raise FormatError(
             f"{location} is no Iceberg metadata file ({error}); {_REPAIR}",
             location=location,
@@ -103,9 +113,7 @@ def parse_metadata(data: bytes, location: str) -> TableMetadata:
         ) from error
     try:
         return _parse(wire, location)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        if isinstance(error, FormatError):
-            raise
+    except (KeyError, TypeError, AttributeError, ValueError, StopIteration) as error:
         raise FormatError(
             f"{location} does not follow the specification ({type(error).__name__}: {error}); "
             f"{_REPAIR}",
@@ -164,15 +172,16 @@ def _parse(wire: Mapping[str, Any], location: str) -> TableMetadata:
             "be read and version 2 written",
             feature=f"format-version {version}",
         )
-    if wire.get("encryption-keys") or any(s.get("key-id") for s in wire.get("snapshots") or ()):
+    listed = items(wire.get("snapshots"))
+    if wire.get("encryption-keys") or any(s.get("key-id") for s in listed):
         raise UnsupportedError(f"{location}: the table is encrypted", feature="encryption")
     schemas = _parse_schemas(wire, location)
     specs = _parse_specs(wire, location)
-    snapshots = tuple(_parse_snapshot(item) for item in wire.get("snapshots") or ())
-    refs: Mapping[str, Any] = wire.get("refs") or {}
-    current = wire.get("current-snapshot-id")
+    snapshots = tuple(_parse_snapshot(item) for item in listed)
+    refs = _parse_refs(wire.get("refs"))
+    current = optional_whole(wire.get("current-snapshot-id"))
     if MAIN in refs:
-        current = refs[MAIN]["snapshot-id"]
+        current = whole(refs[MAIN]["snapshot-id"])
     if current is not None and current < 0:
         current = None
     kept = {
@@ -182,13 +191,16 @@ def _parse(wire: Mapping[str, Any], location: str) -> TableMetadata:
         )
         if wire.get(key) is not None
     }  # fmt: skip
+    for kind in ("statistics", "partition-statistics"):
+        for item in items(wire.get(kind)):
+            text(item["statistics-path"])
     return TableMetadata(
         format_version=version,
-        table_uuid=wire.get("table-uuid") or "",
-        location=wire["location"].rstrip("/"),
-        last_sequence_number=wire.get("last-sequence-number", 0) if version > 1 else 0,
-        last_updated_ms=wire["last-updated-ms"],
-        last_column_id=wire["last-column-id"],
+        table_uuid=optional_text(wire.get("table-uuid")) or "",
+        location=text(wire["location"]).rstrip("/"),
+        last_sequence_number=count(wire.get("last-sequence-number", 0)) if version > 1 else 0,
+        last_updated_ms=whole(wire["last-updated-ms"]),
+        last_column_id=whole(wire["last-column-id"]),
         schemas=schemas,
         current_schema_id=_checked(
             wire.get("current-schema-id", next(iter(schemas))), schemas, "schema", location
@@ -197,26 +209,27 @@ def _parse(wire: Mapping[str, Any], location: str) -> TableMetadata:
         default_spec_id=_checked(
             wire.get("default-spec-id", next(iter(specs))), specs, "partition spec", location
         ),
-        last_partition_id=wire.get("last-partition-id") or _last_partition_id(specs),
-        properties=wire.get("properties") or {},
+        last_partition_id=optional_whole(wire.get("last-partition-id"))
+        or _last_partition_id(specs),
+        properties=texts(wire.get("properties")),
         current_snapshot_id=current,
         snapshots=snapshots,
         snapshot_log=tuple(
-            (item["timestamp-ms"], item["snapshot-id"]) for item in wire.get("snapshot-log") or ()
+            (whole(item["timestamp-ms"]), whole(item["snapshot-id"]))
+            for item in items(wire.get("snapshot-log"))
         ),
         metadata_log=tuple(
-            (item["timestamp-ms"], item["metadata-file"]) for item in wire.get("metadata-log") or ()
+            (whole(item["timestamp-ms"]), text(item["metadata-file"]))
+            for item in items(wire.get("metadata-log"))
         ),
         kept=kept,
     )
 
 
 def _parse_schemas(wire: Mapping[str, Any], location: str) -> dict[int, Schema]:
-    if wire.get("schemas"):
-        items = wire["schemas"]
-    else:  # format version 1 before schemas had ids
-        items = [wire["schema"]]
-    schemas = {item.get("schema-id", 0): parse_schema(item, location) for item in items}
+    # format version 1 before schemas had ids has the one
+    listed = items(wire.get("schemas")) or [wire["schema"]]
+    schemas = {whole(item.get("schema-id", 0)): parse_schema(item, location) for item in listed}
     dates: set[int] = set()
     for path, column in (pair for schema in schemas.values() for pair in walk(schema.fields)):
         if isinstance(column.type, DateType):
@@ -233,10 +246,20 @@ def _parse_schemas(wire: Mapping[str, Any], location: str) -> dict[int, Schema]:
 def _parse_specs(wire: Mapping[str, Any], location: str) -> dict[int, IcebergSpec]:
     if wire.get("partition-specs"):
         return {
-            item["spec-id"]: parse_spec_fields(item["fields"], item["spec-id"], location)
-            for item in wire["partition-specs"]
+            whole(item["spec-id"]): parse_spec_fields(
+                items(item["fields"]), item["spec-id"], location
+            )
+            for item in items(wire["partition-specs"])
         }
-    return {0: parse_spec_fields(wire.get("partition-spec") or (), 0, location)}
+    return {0: parse_spec_fields(items(wire.get("partition-spec")), 0, location)}
+
+
+def _parse_refs(wire: Any) -> Mapping[str, Mapping[str, Any]]:
+    refs = members(wire)
+    for ref in refs.values():
+        whole(members(ref)["snapshot-id"])
+        optional_text(ref.get("type"))
+    return refs
 
 
 def _checked(id_: int, known: Mapping[int, object], what: str, location: str) -> int:
@@ -256,14 +279,14 @@ def _last_partition_id(specs: Mapping[int, IcebergSpec]) -> int:
 
 def _parse_snapshot(wire: Mapping[str, Any]) -> TableSnapshot:
     return TableSnapshot(
-        snapshot_id=wire["snapshot-id"],
-        parent_id=wire.get("parent-snapshot-id"),
-        sequence_number=wire.get("sequence-number") or 0,
-        at_ms=wire["timestamp-ms"],
-        manifest_list=wire.get("manifest-list"),
-        summary=wire.get("summary") or {},
-        schema_id=wire.get("schema-id"),
-        manifests=tuple(wire.get("manifests") or ()),
+        snapshot_id=whole(wire["snapshot-id"]),
+        parent_id=optional_whole(wire.get("parent-snapshot-id")),
+        sequence_number=optional_count(wire.get("sequence-number")) or 0,
+        at_ms=whole(wire["timestamp-ms"]),
+        manifest_list=optional_text(wire.get("manifest-list")),
+        summary=texts(wire.get("summary")),
+        schema_id=optional_whole(wire.get("schema-id")),
+        manifests=tuple(text(item) for item in items(wire.get("manifests"))),
     )
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from parquedb.errors import FormatError, UnsupportedError
+from parquedb.model.members import MAX_DEPTH, flag, items, optional_text, text, whole
 from parquedb.model.partition import (
     BucketTransform,
     DayTransform,
@@ -25,7 +26,7 @@ from parquedb.model.partition import (
     VoidTransform,
     YearTransform,
 )
-from parquedb.model.schema import Identity, Schema
+from parquedb.model.schema import Identity, Schema, walk
 from parquedb.model.types import (
     BinaryType,
     BooleanType,
@@ -49,6 +50,7 @@ from parquedb.model.types import (
 )
 
 FIRST_PARTITION_ID = 1000
+_MAX_PRECISION = 38
 
 _PRIMITIVES: Mapping[str, Type] = {
     "boolean": BooleanType(),
@@ -100,22 +102,25 @@ class IcebergSpec:
     field_ids: tuple[int, ...]
 
 
-def parse_type(wire: Any, location: str) -> Type:
+def parse_type(wire: Any, location: str, depth: int = 0) -> Type:
     """Parse a type ("Schemas")."""
     if isinstance(wire, str):
         return _parse_primitive(wire, location)
+    if depth > MAX_DEPTH:
+        raise ValueError(f"types are nested deeper than {MAX_DEPTH} levels")
     match wire.get("type"):
         case "struct":
-            return StructType(parse_fields(wire["fields"], location))
+            return StructType(parse_fields(wire["fields"], location, depth + 1))
         case "list":
-            element = parse_type(wire["element"], location)
-            required = wire.get("element-required", False)
-            return ListType(Field(wire["element-id"], "element", element, required))
+            element = parse_type(wire["element"], location, depth + 1)
+            required = flag(wire.get("element-required", False))
+            return ListType(Field(whole(wire["element-id"]), "element", element, required))
         case "map":
-            key = Field(wire["key-id"], "key", parse_type(wire["key"], location), required=True)
-            value = parse_type(wire["value"], location)
-            required = wire.get("value-required", False)
-            return MapType(key, Field(wire["value-id"], "value", value, required))
+            key_type = parse_type(wire["key"], location, depth + 1)
+            key = Field(whole(wire["key-id"]), "key", key_type, required=True)
+            value = parse_type(wire["value"], location, depth + 1)
+            required = flag(wire.get("value-required", False))
+            return MapType(key, Field(whole(wire["value-id"]), "value", value, required))
         case other:
             raise FormatError(
                 f"{location}: {other!r} is no type; repair the table's metadata",
@@ -158,13 +163,18 @@ def encode_type(type_: Type) -> Any:
             )
 
 
-def parse_fields(wire: Sequence[Mapping[str, Any]], location: str) -> tuple[Field, ...]:
+def parse_fields(
+    wire: Sequence[Mapping[str, Any]], location: str, depth: int = 0
+) -> tuple[Field, ...]:
     """Parse the fields of a struct."""
-    return tuple(_parse_field(field, location) for field in wire)
+    fields = tuple(_parse_field(field, location, depth) for field in items(wire))
+    if len({field.name for field in fields}) < len(fields):
+        raise ValueError("two fields have one name")
+    return fields
 
 
-def _parse_field(wire: Mapping[str, Any], location: str) -> Field:
-    name = wire["name"]
+def _parse_field(wire: Mapping[str, Any], location: str, depth: int) -> Field:
+    name = text(wire["name"])
     if wire.get("initial-default") is not None:
         raise UnsupportedError(
             f"{location}: the column {name!r} has the initial-default {wire['initial-default']!r}, "
@@ -172,17 +182,19 @@ def _parse_field(wire: Mapping[str, Any], location: str) -> Field:
             "table's data files and copy it into a table without the default",
             feature="initial-default",
         )
-    type_ = parse_type(wire["type"], location)
-    return Field(wire["id"], name, type_, wire.get("required", False), wire.get("doc"))
+    type_ = parse_type(wire["type"], location, depth)
+    required, doc = flag(wire.get("required", False)), optional_text(wire.get("doc"))
+    return Field(whole(wire["id"]), name, type_, required, doc)
 
 
 def parse_schema(wire: Mapping[str, Any], location: str) -> Schema:
     """Parse a schema."""
-    return Schema(
-        parse_fields(wire["fields"], location),
-        Identity.BY_ID,
-        tuple(wire.get("identifier-field-ids") or ()),
-    )
+    fields = parse_fields(wire["fields"], location)
+    ids = [field.id for _, field in walk(fields)]
+    if len(set(ids)) < len(ids):
+        raise ValueError("two fields have one id")
+    identifiers = items(wire.get("identifier-field-ids"))
+    return Schema(fields, Identity.BY_ID, tuple(whole(id_) for id_ in identifiers))
 
 
 def encode_schema(schema: Schema, schema_id: int) -> dict[str, Any]:
@@ -211,9 +223,10 @@ def parse_spec_fields(
             )
         transform = _parse_transform(field["transform"], location)
         source_id = field["source-id"] if "source-id" in field else sources[0]
-        fields.append(PartitionField(source_id, field["name"], transform))
+        fields.append(PartitionField(whole(source_id), text(field["name"]), transform))
     ids = (
-        field.get("field-id", FIRST_PARTITION_ID + position) for position, field in enumerate(wire)
+        whole(field.get("field-id", FIRST_PARTITION_ID + position))
+        for position, field in enumerate(wire)
     )
     return IcebergSpec(PartitionSpec(spec_id, tuple(fields)), tuple(ids))
 
@@ -257,8 +270,13 @@ def _parse_primitive(wire: str, location: str) -> Type:
     if (type_ := _PRIMITIVES.get(wire) or _VERSION_3.get(wire)) is not None:
         return type_
     if match := _DECIMAL.fullmatch(wire):
-        return DecimalType(int(match[1]), int(match[2]))
+        precision, scale = int(match[1]), int(match[2])
+        if not (0 < precision <= _MAX_PRECISION and 0 <= scale <= precision):
+            raise ValueError(f"there is no type {wire}")
+        return DecimalType(precision, scale)
     if match := _FIXED.fullmatch(wire):
+        if not 0 < int(match[1]) < 1 << 31:
+            raise ValueError(f"there is no type {wire}")
         return FixedType(int(match[1]))
     if wire.startswith(_GEOSPATIAL):
         name = wire.partition("(")[0]
@@ -287,10 +305,12 @@ def _encode_field(field: Field) -> dict[str, Any]:
 
 
 def _parse_transform(wire: str, location: str) -> Transform:
-    if (simple := _SIMPLE.get(wire)) is not None:
+    if (simple := _SIMPLE.get(text(wire))) is not None:
         return simple
     if match := _SIZED.fullmatch(wire):
         size = int(match[2])
+        if not 0 < size < 1 << 31:
+            raise ValueError(f"there is no transform {wire}")
         return BucketTransform(size) if match[1] == "bucket" else TruncateTransform(size)
     raise UnsupportedError(
         f"{location}: the partition transform {wire!r} is not known", feature=f"transform {wire}"
