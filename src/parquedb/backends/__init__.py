@@ -14,6 +14,8 @@ from parquedb.ambient import SYSTEM, Ambient
 from parquedb.backends.tables import Backend
 from parquedb.errors import InvalidInputError, StateError
 from parquedb.log.ports import Version
+from parquedb.maintain.check import check_namespaces
+from parquedb.maintain.check_report import Checked, CheckProgress, CheckReport, Finding, Orphan
 from parquedb.maintain.evolve import Evolved
 from parquedb.migrate.cleanup import CleanupPlan, clean_up, plan_cleanup
 from parquedb.migrate.options import (
@@ -38,18 +40,24 @@ from parquedb.storage.store import Store
 
 __all__ = [
     "Backend",
+    "CheckProgress",
+    "CheckReport",
+    "Checked",
     "CleanupPlan",
     "Detection",
     "Evolved",
+    "Finding",
     "Format",
     "MigrationProgress",
     "MigrationReport",
     "NamespaceReport",
     "NamespaceStatus",
+    "Orphan",
     "Phase",
     "StorageStatus",
     "Version",
     "backend_status",
+    "check_backend",
     "cleanup_backend",
     "create_backend",
     "create_backend_with_migration",
@@ -280,6 +288,45 @@ def verify_backend(
     first = candidates[0]
     found = compare_tables(store, space.reader(first), space.reader(other), content=content)
     return {"namespace": namespace, "format": first, "against": other, **found}
+
+
+def check_backend(
+    storage: Storage,
+    namespaces: Sequence[str] | str = "*",
+    *,
+    warehouse: str = "",
+    location: str = "",
+    deep: bool = False,
+    on_progress: Callable[[CheckProgress], None] | None = None,
+) -> CheckReport:
+    """Check everything that the metadata of namespaces says. Nothing is written.
+
+    That every file is there with the size recorded, that statistics agree with footers, that
+    versions follow each other, that tables which are copies agree, that the journal is whole.
+    What cannot be read is a finding, not an error.
+
+    Args:
+        storage: The storage.
+        namespaces: Names, or ``"*"`` for all.
+        warehouse: Prefix of Iceberg tables.
+        location: Prefix of Delta tables.
+        deep: Read all rows and deletion vectors too, and compare copies by content.
+        on_progress: Called as the check goes on.
+
+    Returns:
+        ``.healthy``, and for each namespace its findings, and the files to which nothing refers.
+
+    Raises:
+        NotFoundError: A named namespace has no data.
+        StorageError: The storage cannot be listed.
+    """
+    return check_namespaces(
+        open_store(storage),
+        Places(warehouse, location),
+        _namespaces(namespaces),
+        deep=deep,
+        on_progress=(lambda _: None) if on_progress is None else on_progress,
+    )
 
 
 def create_backend(

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from parquedb import __version__
-from parquedb.cli import documents, upkeep
+from parquedb.cli import check, documents, upkeep
 from parquedb.cli.options import (
     DryRunOption,
     FormatName,
@@ -438,6 +438,7 @@ def exit_code(error: ParqueDBError) -> int:
 
 documents.register(app)
 upkeep.register(app)
+check.register(app)
 
 
 def run() -> None:

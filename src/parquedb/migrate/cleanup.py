@@ -14,10 +14,10 @@ import orjson
 
 from parquedb.errors import FormatError, LossyError, StateError
 from parquedb.formats.native.paths import beside_key
+from parquedb.log.pairs import common_versions
 from parquedb.log.ports import LogReader
 from parquedb.migrate.cutover import journal_base
 from parquedb.migrate.report import counted
-from parquedb.migrate.verify import common_versions
 from parquedb.model.format import Format
 from parquedb.namespace.tables import Namespace
 

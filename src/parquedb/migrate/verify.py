@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from parquedb.errors import NotFoundError, VerificationError
 from parquedb.formats.dialects import DIALECTS
+from parquedb.log.pairs import common_versions
 from parquedb.log.ports import LogReader, Version
 from parquedb.log.snapshot import Snapshot
 from parquedb.migrate.carry import SourceVersion
@@ -216,24 +217,6 @@ def _same_rows(
     if is_entities(left[0]):
         return digests.of(ours, theirs.schema, ENTITIES) == digests.of(theirs)
     return digests.of(ours) == digests.of(theirs)
-
-
-def common_versions(left: LogReader, right: LogReader) -> list[tuple[Version, Version]]:
-    """Pair the versions that one of two tables records as carried from the other, oldest first."""
-    ours = {version.version: version for version in left.history()}
-    theirs = {version.version: version for version in right.history()}
-    pairs: dict[tuple[int, int], tuple[Version, Version]] = {}
-    for version in theirs.values():
-        origin = version.origin
-        if origin is not None and origin.table_id == left.table_id and origin.version in ours:
-            pairs[origin.version, version.version] = (ours[origin.version], version)
-    for version in ours.values():
-        origin = version.origin
-        if origin is not None and origin.table_id == right.table_id and origin.version in theirs:
-            pairs[version.version, origin.version] = (version, theirs[origin.version])
-    order = {version: place for place, version in enumerate(ours)}
-    later = {version: place for place, version in enumerate(theirs)}
-    return [pairs[key] for key in sorted(pairs, key=lambda key: (order[key[0]], later[key[1]]))]
 
 
 def _compare_latest(wanted: SourceVersion, target: LogReader) -> None:

@@ -1,0 +1,132 @@
+"""Whether the tables of a namespace hold the same rows at the versions they have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from parquedb.errors import ParqueDBError
+from parquedb.log.pairs import common_versions
+from parquedb.log.ports import LogReader, Version
+from parquedb.log.replay import TableState
+from parquedb.log.snapshot import Snapshot
+from parquedb.maintain.check_report import Findings
+from parquedb.model.files import Deletes
+from parquedb.model.partition import PartitionSpec
+from parquedb.model.schema import Schema
+from parquedb.parquet.digest import ContentDigest, digest_file
+from parquedb.rows.typescript import is_typescript_layout
+from parquedb.storage.store import Store
+
+_AGAIN = (
+    "find out which of them is right; then run migrate-backend --force from that one, or restore "
+    "the other from a backup"
+)
+
+
+def replay_versions(reader: LogReader, findings: Findings, folder: str) -> None:
+    """Follow a table's versions by its commits, and compare their row counts with its history.
+
+    Args:
+        reader: The table.
+        findings: Where findings go.
+        folder: The table's folder.
+    """
+    known = len(findings.found)
+    with findings.reading(folder):
+        told = {version.version: version.rows for version in reader.history()}
+        state = TableState()
+        for commit in reader.commits():
+            state.apply(commit)
+            rows = told.get(commit.version)
+            if rows is None or len(findings.found) > known:
+                continue
+            real = state.snapshot().rows if len(state.files) < 1_000 else None
+            if real is not None and real != rows:
+                findings.add(
+                    folder,
+                    f"version {commit.version} has {rows} rows by the table's history and {real} "
+                    "by its files",
+                    "restore the table's metadata from a backup",
+                )
+
+
+@dataclass(slots=True)
+class AgreementCheck:
+    """Compares tables with each other.
+
+    Args:
+        store: The store.
+        findings: Where findings go.
+        deep: Whether all rows are compared, and not their number alone.
+        compared: At how many common versions tables were compared.
+    """
+
+    store: Store
+    findings: Findings
+    deep: bool
+    compared: int = 0
+    _digests: dict[tuple[str, tuple[Deletes, ...], Schema, PartitionSpec], ContentDigest] = field(
+        default_factory=dict
+    )
+
+    def compare(self, left: LogReader, right: LogReader, folder: str) -> None:
+        """Compare two tables at every version that both have.
+
+        Args:
+            left: One table.
+            right: The other.
+            folder: What findings are about.
+        """
+        with self.findings.reading(folder):
+            pairs = common_versions(left, right)
+            for place, (ours, theirs) in enumerate(pairs):
+                before = pairs[place - 1] if place else None
+                self._compare((left, ours), (right, theirs), before, folder)
+
+    def _compare(
+        self,
+        left: tuple[LogReader, Version],
+        right: tuple[LogReader, Version],
+        before: tuple[Version, Version] | None,
+        folder: str,
+    ) -> None:
+        (one, ours), (other, theirs) = left, right
+        self.compared += 1
+        what = None
+        if ours.rows is not None and theirs.rows is not None and ours.rows != theirs.rows:
+            what = f"has {ours.rows} rows and {theirs.rows} there"
+        elif self.deep:
+            # a metadata change without a version of its own repeats one
+            first = None if before and before[0].version == ours.version else ours.version
+            second = None if before and before[1].version == theirs.version else theirs.version
+            what = self._content(one, first, other, second)
+        if what is not None:
+            self.findings.add(
+                folder,
+                f"version {ours.version} of the {one.format.label} table is version "
+                f"{theirs.version} of the {other.format.label} table, and {what}",
+                _AGAIN,
+            )
+
+    def _content(
+        self, left: LogReader, one: int | None, right: LogReader, other: int | None
+    ) -> str | None:
+        try:
+            ours, theirs = left.snapshot(one), right.snapshot(other)
+            if is_typescript_layout(ours.schema) or is_typescript_layout(theirs.schema):
+                return None
+            same = self._digest(ours) == self._digest(theirs)
+        except ParqueDBError as error:
+            return f"they cannot be compared: {error}"
+        return None if same else "they hold different rows"
+
+    def _digest(self, snapshot: Snapshot) -> ContentDigest:
+        total = ContentDigest()
+        for file in snapshot.files.values():
+            spec = snapshot.specs[file.spec_id]
+            key = file.path, file.deletes, snapshot.schema, spec
+            if key not in self._digests:
+                plain = replace(file, stats=None)
+                self._digests[key] = digest_file(self.store, plain, snapshot.schema, spec)
+            total += self._digests[key]
+        return total
