@@ -144,7 +144,7 @@ def test_an_unknown_table_feature(root, feature):
             "writerFeatures": [feature],
         }
         configuration = {
-            "columnMapping": {"delta.columnMapping.mode": "name"},
+            "columnMapping": {"delta.columnMapping.mode": "guess"},
         }.get(feature, {})
         for action in actions:
             if "metaData" in action:

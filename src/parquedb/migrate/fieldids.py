@@ -17,8 +17,15 @@ from parquedb.log.change import AddFile, SetSchema
 from parquedb.log.ports import LogReader
 from parquedb.migrate.carry import Carry
 from parquedb.model.format import Format
-from parquedb.model.schema import Path, Schema, children, ids_by_path, walk
-from parquedb.model.types import DecimalType, FloatType, IntType, Type
+from parquedb.model.schema import (
+    Path,
+    Schema,
+    children,
+    ids_by_path,
+    named_as_in_files,
+    walk,
+)
+from parquedb.model.types import DecimalType, FloatType, IntType, ListType, MapType, Type
 from parquedb.parquet.footer import Footer, read_footers
 from parquedb.storage.store import Store
 
@@ -44,13 +51,16 @@ def find_unfit_files(
         return frozenset()
     schemas = (*carry.schemas, carry.latest.schema)
     known: dict[Path, int] = {}
+    insides: dict[int, tuple[int, ...]] = {}
     for schema in schemas:
-        known.update(ids_by_path(schema))
+        known.update(ids_by_path(named_as_in_files(schema)))
+        insides.update(_insides(schema))
+    named = not any(schema.matches_ids and schema.aliases for schema in schemas)
 
     def is_unfit(footer: Footer) -> bool:
-        if footer.unusual_arrow:
+        if footer.unusual_arrow or _lacks(footer):
             return True
-        return target is Format.ICEBERG and (_contradicts(footer, known) or _lacks(footer))
+        return _contradicts(footer, known) if named else _differs_inside(footer, insides)
 
     if isinstance(source, NativeReader):  # it has read every footer already
         return frozenset(footer.key for footer in source.footers if is_unfit(footer))
@@ -89,7 +99,32 @@ def _spread(keys: Sequence[str], most: int) -> Sequence[str]:
 
 
 def _contradicts(footer: Footer, known: Mapping[Path, int]) -> bool:
-    return any(known.get(path, id_) != id_ for path, id_ in footer.carried_ids.items())
+    """Whether ids in a file are not those that its columns have by their names."""
+    taken = set(known.values())
+    return any(
+        known[path] != id_ if path in known else id_ in taken
+        for path, id_ in footer.carried_ids.items()
+    )
+
+
+def _insides(schema: Schema) -> Mapping[int, tuple[int, ...]]:
+    """Return the ids inside lists and maps by those of the lists and maps."""
+    return {
+        one.id: tuple(inner.id for inner in children(one.type))
+        for _, one in walk(schema.fields)
+        if isinstance(one.type, ListType | MapType)
+    }
+
+
+def _differs_inside(footer: Footer, insides: Mapping[int, tuple[int, ...]]) -> bool:
+    """Whether lists and maps of a file, which is matched by its ids, have other ids inside."""
+    carried = footer.carried_ids
+    for path, one in walk(footer.schema.fields):
+        if isinstance(one.type, ListType | MapType) and path in carried:
+            own = tuple(carried.get((*path, inner.name)) for inner in children(one.type))
+            if insides.get(carried[path], own) != own:
+                return True
+    return False
 
 
 def _lacks(footer: Footer) -> bool:

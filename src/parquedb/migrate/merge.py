@@ -20,7 +20,7 @@ from parquedb.migrate.report import MergeCounts
 from parquedb.migrate.typescript import STORED, Rows
 from parquedb.model.files import DataFile, Value
 from parquedb.model.partition import PartitionSpec
-from parquedb.model.schema import Identity, Schema, assign_ids, ids_by_path, max_id
+from parquedb.model.schema import Schema, assign_ids, ids_by_path, max_id
 from parquedb.model.types import DecimalType, Type, describe_type
 from parquedb.model.widen import widen_fields
 from parquedb.parquet.arrow import arrow_schema_of
@@ -61,7 +61,7 @@ def merge_schemas(namespace: str, target: Schema, source: Schema) -> Schema:
             f"the source and {kinds[1]} in the target; evolve one of the schemas first",
             feature="schema merge",
         )
-    named = replace(target, fields=fields, identity=Identity.BY_NAME, identifier_ids=())
+    named = Schema(fields)
     combined, _ = assign_ids(named, ids_by_path(target), max_id(target))
     return combined
 

@@ -148,6 +148,28 @@ def assign_ids(schema: Schema, known: Mapping[Path, int], last_id: int) -> tuple
     return replace(schema, fields=fields), last_id
 
 
+def named_as_in_files(schema: Schema) -> Schema:
+    """Return a schema in which each field has the oldest of its names in files without ids.
+
+    Fields that are in no such file keep their own. The result has no aliases.
+    """
+    names = dict(schema.aliases)
+
+    def change(_: Path, field: Field) -> Field:
+        return replace(field, name=next(iter(names.get(field.id, ())), field.name))
+
+    return replace(schema, fields=map_fields(schema.fields, change), aliases=())
+
+
+def with_ids_of(schema: Schema, other: Schema) -> Schema:
+    """Return a schema with the ids of another of the same shape, whatever its names are."""
+    pairs = zip(walk(schema.fields), walk(other.fields), strict=True)
+    ids = {path: theirs.id for (path, _), (_, theirs) in pairs}
+    return replace(
+        schema, fields=map_fields(schema.fields, lambda path, one: replace(one, id=ids[path]))
+    )
+
+
 def same_shape(a: Schema, b: Schema) -> bool:
     """Whether two schemas have equal names, types, nullability and order; ids are left out."""
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from parquedb.errors import UnsupportedError
 from parquedb.formats.delta.features import READER_FEATURES, WRITER_FEATURES
+from parquedb.formats.delta.mapping import Mode, mode_of
 from parquedb.formats.delta.schema import ParsedSchema
 from parquedb.formats.delta.wire import Metadata, Protocol
 from parquedb.model.schema import walk
@@ -53,7 +54,7 @@ def has_in_commit_timestamps(protocol: Protocol, metadata: Metadata, version: in
 
 
 def find_read_refusal(
-    folder: str, protocol: Protocol, metadata: Metadata, parsed: ParsedSchema
+    folder: str, protocol: Protocol, parsed: ParsedSchema
 ) -> UnsupportedError | None:
     """Return why a table in this state cannot be read, or None if it can.
 
@@ -68,11 +69,6 @@ def find_read_refusal(
     for name in protocol.reader_features or ():
         if name not in READER_FEATURES:
             return _refusal(folder, name, "is not supported")
-    mode = metadata.configuration.get("delta.columnMapping.mode", "none").lower()
-    if mode != "none":
-        return _refusal(
-            folder, "columnMapping", f"has the mode {mode!r}; copy the table without it first"
-        )
     if any(isinstance(field.type, VariantType) for _, field in walk(parsed.schema.fields)):
         return _refusal(folder, "variantType", "is used by a column; migrate without the column")
     for path, own in parsed.metadata.items():
@@ -95,7 +91,7 @@ def check_writable(
     Raises:
         UnsupportedError: Naming the feature.
     """
-    refusal = find_read_refusal(folder, protocol, metadata, parsed)
+    refusal = find_read_refusal(folder, protocol, parsed)
     if refusal is not None:
         raise refusal
     if protocol.writer > 7:
@@ -103,6 +99,13 @@ def check_writable(
             f"the Delta table {folder!r} needs writer version {protocol.writer}; 7 is the newest "
             "that is known",
             feature=f"minWriterVersion {protocol.writer}",
+        )
+    if (mode := mode_of(protocol, metadata)) is not Mode.NONE:
+        raise _refusal(
+            folder,
+            "columnMapping",
+            f"is enabled (mode {mode.value!r}); such a table can be read and migrated, but not "
+            "written",
         )
     for name in protocol.writer_features or ():
         if name not in WRITER_FEATURES:

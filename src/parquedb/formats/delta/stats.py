@@ -64,7 +64,7 @@ def compile_stats_parser(schema: Schema, location: str) -> StatsParser:
 
     The function raises :class:`~parquedb.errors.FormatError` for what is no JSON object.
     """
-    plan = _plan(schema.fields)
+    plan = _plan(schema.fields, dict(schema.aliases))
     exact = any(isinstance(f.type, DecimalType) for _, f in walk(schema.fields))
 
     def parse(text: str) -> tuple[int | None, Stats | None]:
@@ -140,16 +140,18 @@ def _collect_upper(found: Any, plan: _Plan, into: dict[int, Value]) -> None:
             _collect_upper(raw, entry, into)  # type: ignore[arg-type]
 
 
-def _plan(fields: tuple[Field, ...]) -> _Plan:
+def _plan(fields: tuple[Field, ...], aliases: Mapping[int, tuple[str, ...]]) -> _Plan:
+    """Return how each column's statistics are parsed, by its physical name (Column Mapping)."""
     plan: dict[str, _Leaf | _Plan] = {}
     for field in fields:
+        name = next(iter(aliases.get(field.id, ())), field.name)
         match field.type:
             case StructType(inner):
-                plan[field.name] = _plan(inner)
+                plan[name] = _plan(inner, aliases)
             case ListType() | MapType():
                 continue
             case other:
-                plan[field.name] = _Leaf(field.id, *_bounds(other))
+                plan[name] = _Leaf(field.id, *_bounds(other))
     return plan
 
 

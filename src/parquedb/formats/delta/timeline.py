@@ -15,10 +15,12 @@ A checkpoint without its commit counts with its own modification time, but befor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from parquedb.errors import FormatError, UnsupportedError
+from parquedb.formats.delta.mapping import MappedIds, Mode, mode_of
 from parquedb.formats.delta.paths import Listing, commit_key, parse_data_path
 from parquedb.formats.delta.protocol import find_read_refusal, has_in_commit_timestamps
 from parquedb.formats.delta.schema import FieldMetadata, IdBook, ParsedSchema, parse_schema
@@ -101,17 +103,21 @@ class _Eras:
 
     store_root: str
     folder: str
+    read_ahead: Callable[[], Iterable[tuple[Protocol, Metadata]]]
     ids: IdBook = field(default_factory=IdBook)
+    mapped: MappedIds | None = None
+    looked_ahead: bool = False
     specs: dict[frozenset[str], tuple[PartitionSpec, PartitionParser]] = field(default_factory=dict)
 
     def make(self, protocol: Protocol, metadata: Metadata, location: str) -> Era:
         refusal: UnsupportedError | None = None
         try:
             parsed = parse_schema(metadata.schema, location)
-            refusal = find_read_refusal(self.folder, protocol, metadata, parsed)
+            schema = self._with_ids(protocol, metadata, parsed)
+            refusal = find_read_refusal(self.folder, protocol, parsed)
         except UnsupportedError as error:
             parsed, refusal = ParsedSchema(Schema(()), {}), error
-        schema = self.ids.assign(parsed.schema)
+            schema = parsed.schema
         spec = PartitionSpec()
         parse: PartitionParser = _no_partition
         if refusal is None:
@@ -131,6 +137,28 @@ class _Eras:
             parse,
         )
 
+    def _with_ids(self, protocol: Protocol, metadata: Metadata, parsed: ParsedSchema) -> Schema:
+        """Return the columns with their ids: those of column mapping, where it is ever used."""
+        mode = mode_of(protocol, metadata)
+        if not self.looked_ahead:
+            self.looked_ahead = True
+            self._note(protocol, metadata)
+            with suppress(FormatError):  # no version after a damaged one can be read
+                for later in self.read_ahead():
+                    self._note(*later)
+        if self.mapped is None:
+            return self.ids.assign(parsed.schema)
+        return self.mapped.assign(parsed, mode)
+
+    def _note(self, protocol: Protocol, metadata: Metadata) -> None:
+        """Note the ids of column mapping; what is wrong with them is told at their own version."""
+        with suppress(UnsupportedError, FormatError):
+            mode = mode_of(protocol, metadata)
+            if mode is not Mode.NONE:
+                if self.mapped is None:
+                    self.mapped = MappedIds(self.folder)
+                self.mapped.note(parse_schema(metadata.schema, self.folder), mode)
+
     def _spec(
         self, columns: tuple[str, ...], schema: Schema, location: str
     ) -> tuple[PartitionSpec, PartitionParser]:
@@ -145,15 +173,17 @@ class _Eras:
                     section="Change Metadata",
                 )
             fields.append(PartitionField(column.id, name))
-            parsers.append((name, compile_partition_parser(name, column.type, location)))
+            recorded = next(iter(schema.aliases_of(column.id)), name)
+            parsers.append((recorded, compile_partition_parser(name, column.type, location)))
 
         def parse(values: Mapping[str, str | None]) -> tuple[Value | None, ...]:
             return tuple([convert(values[name]) for name, convert in parsers])
 
-        key = frozenset(columns)
+        key = frozenset(name for name, _ in parsers)
         known = self.specs.get(key)
         spec_id = len(self.specs) if known is None else known[0].spec_id
-        if known is not None and known[0].fields != tuple(fields):
+        sources = [item.source_id for item in fields]
+        if known is not None and [item.source_id for item in known[0].fields] != sources:
             spec_id = max(spec.spec_id for spec, _ in self.specs.values()) + 1
         spec = PartitionSpec(spec_id, tuple(fields))
         self.specs[key] = spec, parse
@@ -177,8 +207,9 @@ class Timeline:
         self._folder = folder
         self._listing = listing
         self._read_base = read_base
-        self._eras = _Eras(store.root, folder)
+        self._eras = _Eras(store.root, folder, self._read_ahead)
         self._moments: list[Moment] = []
+        self._heads: dict[int, Actions] = {}
 
     @property
     def next_version(self) -> int:
@@ -219,9 +250,8 @@ class Timeline:
     def _read_next(self) -> None:
         version = self.next_version
         key = commit_key(self._folder, version)
-        head = Actions()
-        if version in self._listing.commits:
-            head = parse_head(self._store.get(key), key)
+        head = self._read_head(version) if version in self._listing.commits else Actions()
+        self._heads.pop(version, None)
         if self._moments or not self._listing.has_base:
             self.extend(head)
             return
@@ -230,6 +260,29 @@ class Timeline:
         assert base.metadata is not None
         era = self._eras.make(base.protocol, base.metadata, key)
         self._append(version, head.info, era)
+
+    def _read_head(self, version: int) -> Actions:
+        if version not in self._heads:
+            key = commit_key(self._folder, version)
+            self._heads[version] = parse_head(self._store.get(key), key)
+        return self._heads[version]
+
+    def _read_ahead(self) -> Iterator[tuple[Protocol, Metadata]]:
+        """Yield the states of the table at all later versions that change its metadata."""
+        protocol: Protocol | None = None
+        metadata: Metadata | None = None
+        if self._listing.has_base:
+            base = self._read_base()
+            protocol, metadata = base.protocol, base.metadata
+        for version in sorted(self._listing.commits):
+            if version < self._listing.start:
+                continue
+            head = self._read_head(version)
+            if head.protocol is None and head.metadata is None:
+                continue
+            protocol, metadata = head.protocol or protocol, head.metadata or metadata
+            if protocol is not None and metadata is not None:
+                yield protocol, metadata
 
     def _append(self, version: int, info: CommitInfo | None, era: Era) -> Moment:
         info = info or CommitInfo()

@@ -9,16 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
-import orjson
-
-from parquedb.errors import FormatError, InvalidInputError, UnsupportedError
+from parquedb.errors import InvalidInputError, UnsupportedError
 from parquedb.formats.iceberg.features import fit_type
+from parquedb.formats.iceberg.names import FileNames, extend_name_mapping, names_of
 from parquedb.formats.iceberg.wire import TableMetadata, highest_column_id
 from parquedb.formats.iceberg.wire_schema import FIRST_PARTITION_ID, IcebergSpec
 from parquedb.model.partition import IdentityTransform, PartitionField, PartitionSpec
-from parquedb.model.schema import Identity, Path, Schema, assign_ids, ids_by_path, map_fields, walk
+from parquedb.model.schema import (
+    Identity,
+    Path,
+    Schema,
+    assign_ids,
+    ids_by_path,
+    map_fields,
+    named_as_in_files,
+    walk,
+    with_ids_of,
+)
 from parquedb.model.types import (
     DecimalType,
     Field,
@@ -57,6 +65,7 @@ class Columns:
         verbatim: Whether the table has the field ids of the commits' table.
         source_ids: Otherwise, for commits whose table has field ids: which of the table's ids
             belongs to which of theirs, so that renames between two runs are noticed.
+        names: What the columns are called in files without ids.
     """
 
     schemas: dict[int, Schema]
@@ -68,6 +77,7 @@ class Columns:
     known: dict[Path, int] = field(default_factory=dict)
     types: dict[int, Type] = field(default_factory=dict)
     optional: set[int] = field(default_factory=set)
+    names: FileNames = field(default_factory=FileNames)
 
     @classmethod
     def new(cls, schema: Schema) -> Columns:
@@ -87,9 +97,11 @@ class Columns:
             {}, dict(table.specs), highest_column_id(table), table.last_partition_id,
             verbatim, source_ids,
         )  # fmt: skip
-        for schema_id, schema in sorted(table.schemas.items()):
+        columns.names = names_of(table.properties) or FileNames()
+        current = (table.current_schema_id, table.schema)
+        for schema_id, schema in (*sorted(table.schemas.items()), current):
             columns._remember(schema_id, schema)
-        columns._remember(table.current_schema_id, table.schema)
+            columns.names.complete(schema)
         return columns
 
     def map_schema(self, schema: Schema, spec: PartitionSpec, *, own_ids: bool) -> SchemaMap:
@@ -112,7 +124,7 @@ class Columns:
             for (_, theirs), (_, ours) in zip(walk(fitted.fields), walk(target.fields), strict=True)
         }
         filled = set[int]()
-        if schema.identity is Identity.BY_NAME:
+        if schema.identity is Identity.BY_NAME or (schema.aliases and not own_ids):
             filled = {ids[id_] for id_ in identity_sources(spec) if id_ in ids}
         target = self._with_optional(target, filled)
         kept = {item.id for item in target.fields if item.required and item.id not in filled}
@@ -121,10 +133,21 @@ class Columns:
         self._check_types(target)
         schema_id = self._schema_id(target)
         self._remember(schema_id, target)
+        aliases = [(ids[id_], names) for id_, names in schema.aliases if id_ in ids]
+        self.names.note(replace(target, aliases=tuple(aliases)))
+        if schema.identity is Identity.BY_NAME and (others := self.names.strangers(target)):
+            raise UnsupportedError(
+                f"the column {others[0]!r} has a name that another column of the Iceberg table has "
+                "in files without field ids (schema.name-mapping.default), so its own files could "
+                "not be read right: rename the column, or migrate into a new table",
+                feature="name mapping",
+            )
         return SchemaMap(schema, schema_id, target, ids)
 
     def map_spec(self, spec: PartitionSpec, ids: Mapping[int, int]) -> int:
         """Return the id of the table's spec that is the same as a commit's.
+
+        Names of partition fields do not matter: they say nothing about a file.
 
         Raises:
             InvalidInputError: The spec has a source column that the schema does not have.
@@ -141,14 +164,17 @@ class Columns:
         for spec_id, known in self.specs.items():
             if known.spec.fields == wanted:
                 return spec_id
+        for spec_id, known in self.specs.items():
+            if [(f.source_id, f.transform) for f in known.spec.fields] == [
+                (f.source_id, f.transform) for f in wanted
+            ]:
+                return spec_id
         spec_id = max(self.specs, default=-1) + 1
         field_ids = tuple(self._partition_field_id(item) for item in wanted)
         self.specs[spec_id] = IcebergSpec(PartitionSpec(spec_id, wanted), field_ids)
         return spec_id
 
     def name_mapping(self, existing: str | None) -> str:
-        Names of partition fields do not matter: they say nothing about a file.
-
         """Return the property ``schema.name-mapping.default`` for all columns there ever were.
 
         Args:
@@ -157,37 +183,22 @@ class Columns:
         Raises:
             FormatError: The property so far is no name mapping.
         """
-        try:
-            mapping = orjson.loads(existing) if existing else []
-            for path, field_id in self.known.items():
-                level = mapping
-                for depth in range(1, len(path)):
-                    level = _mapped(level, self.known[path[:depth]], path[depth - 1]).setdefault(
-                        "fields", []
-        for spec_id, known in self.specs.items():
-            if [(f.source_id, f.transform) for f in known.spec.fields] == [
-                (f.source_id, f.transform) for f in wanted
-            ]:
-                return spec_id
-                    )
-                _mapped(level, field_id, path[-1])
-            return orjson.dumps(mapping).decode()
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise FormatError(
-                f"the table property schema.name-mapping.default is no name mapping ({error!r}); "
-                "correct or remove it",
-                section="Name Mapping Serialization",
-            ) from error
+        return extend_name_mapping(existing, self.names)
 
     def _by_path(self, schema: Schema) -> Schema:
-        known = {**self._unused(schema), **self.known}
-        last = max(self.last_column_id, *known.values(), 0)
-        target, self.last_column_id = assign_ids(schema, known, last)
+        last = max(self.last_column_id, *self.known.values(), 0)
+        if schema.aliases:
+            in_files = named_as_in_files(schema)
+            known = {**self._unused(in_files, self.names.paths()), **self.names.paths()}
+            found, self.last_column_id = assign_ids(in_files, known, max(last, *known.values(), 0))
+            return with_ids_of(schema, found)
+        known = {**self._unused(schema, self.known), **self.known}
+        target, self.last_column_id = assign_ids(schema, known, max(last, *known.values(), 0))
         if schema.identity is Identity.BY_ID:
             self._check_identity(schema, target)
         return target
 
-    def _unused(self, schema: Schema) -> dict[Path, int]:
+    def _unused(self, schema: Schema, known: Mapping[Path, int]) -> dict[Path, int]:
         """Return the commits' own ids of new columns where the table never used such an id.
 
         Their files may carry these ids, and readers believe them.
@@ -195,7 +206,7 @@ class Columns:
         return {
             path: item.id
             for path, item in walk(schema.fields)
-            if path not in self.known and item.id > self.last_column_id
+            if path not in known and item.id > self.last_column_id
         }
 
     def _check_identity(self, schema: Schema, target: Schema) -> None:
@@ -285,20 +296,6 @@ def identity_sources(spec: PartitionSpec) -> Iterator[int]:
     for item in spec.fields:
         if isinstance(item.transform, IdentityTransform):
             yield item.source_id
-
-
-def _mapped(level: list[dict[str, Any]], field_id: int, name: str) -> dict[str, Any]:
-    """Return a column's entry in one level of a name mapping, made or completed."""
-    for entry in level:
-        if entry.get("field-id") == field_id:
-            if name not in entry["names"]:
-                entry["names"].append(name)
-            return entry
-    for entry in level:  # a column of that name before: the name is the newer one's
-        if name in entry["names"]:
-            entry["names"].remove(name)
-    level.append({"field-id": field_id, "names": [name]})
-    return level[-1]
 
 
 def _fit(field: Field) -> Field:

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from pyroaring import BitMap64
 
 from parquedb.errors import FormatError, NotFoundError, UnsupportedError
+from parquedb.formats.iceberg.names import names_of
 from parquedb.formats.iceberg.wire import TableMetadata
 from parquedb.model.files import DataFile
 from parquedb.model.partition import UNPARTITIONED, PartitionSpec
@@ -50,7 +51,12 @@ def equality_schema(table: TableMetadata, ids: tuple[int, ...], location: str) -
         fields.append(replace(field, required=False))
     named = tuple(replace(field, name=f"c{place}") for place, field in enumerate(fields))
     by_name = len({field.name for field in fields}) == len(fields)
-    return Schema(tuple(fields) if by_name else named, identity=Identity.BY_ID)
+    names = names_of(table.properties)
+    aliases = [
+        (field.id, (field.name,) if names is None else names.names.get(field.id, ()))
+        for field in fields
+    ]
+    return Schema(tuple(fields) if by_name else named, Identity.BY_ID, aliases=tuple(aliases))
 
 
 class EqualityFile:

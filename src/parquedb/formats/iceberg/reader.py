@@ -13,6 +13,7 @@ from parquedb.errors import FormatError, NotFoundError
 from parquedb.formats.iceberg.chain import Chain, Contents, Difference, ancestors
 from parquedb.formats.iceberg.load import load_existing
 from parquedb.formats.iceberg.manifest import FileEntry, Manifests
+from parquedb.formats.iceberg.names import names_of, with_names
 from parquedb.formats.iceberg.origin import (
     LIVE_RECORDS,
     THROUGH,
@@ -74,6 +75,7 @@ class IcebergReader:
         self._manifests = Manifests(store, self._locations, self._table)
         self._chain = Chain(self._table, self._manifests)
         self._snapshots = ancestors(self._table)
+        self._names = names_of(self._table.properties)
 
     @property
     def format(self) -> Format:
@@ -126,7 +128,7 @@ class IcebergReader:
                 spec = self._chain.spec(contents.manifests) or self._first_spec()
         properties = user_properties(table.properties)
         newest = self.latest() if version is None else version
-        schema = replace(schema, last_id=highest_column_id(table))
+        schema = replace(with_names(schema, self._names), last_id=highest_column_id(table))
         return Snapshot(newest, at_ms, schema, spec, specs, files, properties)
 
     def _files(self, snapshot: TableSnapshot, contents: Contents) -> dict[str, DataFile]:
@@ -163,6 +165,10 @@ class IcebergReader:
             start = self._snapshots.index(found) + 1
             before = (found, self._chain.contents(found))
         return self._commits(start, before, whole=after is None)
+
+    def schemas(self) -> Sequence[Schema]:
+        """Return the columns that the table has and had, as far as its metadata tells."""
+        return tuple(self._table.schemas.values())
 
     def has_promotions(self) -> bool:
         """Whether a column has different types in the table's schemas ("Schema Evolution")."""
@@ -305,7 +311,7 @@ class IcebergReader:
         """Return the settings that were not yielded yet, and remember them."""
         changes: list[Change] = []
         if told.nothing or schema != told.schema:
-            changes.append(SetSchema(schema))
+            changes.append(SetSchema(with_names(schema, self._names)))
         used = {file.spec_id for file in added} - told.specs - {spec.spec_id}
         changes += [SetPartitioning(self._table.specs[spec_id].spec) for spec_id in sorted(used)]
         if told.nothing or used or spec != told.spec:

@@ -31,6 +31,7 @@ from parquedb.formats.iceberg.existing import read_live
 from parquedb.formats.iceberg.live import LiveTable
 from parquedb.formats.iceberg.load import Loaded, load
 from parquedb.formats.iceberg.manifest import Manifests
+from parquedb.formats.iceberg.names import NAME_MAPPING
 from parquedb.formats.iceberg.origin import COMPLETED, FIELD_IDS, SOURCE_IDS
 from parquedb.formats.iceberg.paths import Locations, hint_key, metadata_folder, metadata_key
 from parquedb.formats.iceberg.wire import TableMetadata, TableSnapshot, encode_metadata
@@ -43,7 +44,6 @@ from parquedb.model.schema import EMPTY, Schema, walk
 from parquedb.storage.keys import join, uri_of
 from parquedb.storage.store import NewObject, Store
 
-NAME_MAPPING = "schema.name-mapping.default"
 KEEP_FOREVER_MS = 36_500 * 24 * 60 * 60 * 1000
 """Age at which snapshots may expire: migrated ones are old from the start."""
 _ATTEMPTS = 10

@@ -258,7 +258,7 @@ def test_operations(info: Json, files: list[str], operation: Operation) -> None:
 
 VECTOR = {"storageType": "u", "pathOrInlineDv": "ab^-aqEH.-t@S}K{vb[*k^", "offset": 1,
           "sizeInBytes": 36, "cardinality": 2}  # fmt: skip
-MAPPING = {"delta.columnMapping.mode": "name", "delta.columnMapping.maxColumnId": "1"}
+MAPPING = {"delta.columnMapping.mode": "guess", "delta.columnMapping.maxColumnId": "1"}
 WIDENED = {"delta.typeChanges": [{"fromType": "integer", "toType": "double"}]}
 REFUSED: dict[str, tuple[Json, Json, list[Json]]] = {
     "minReaderVersion 4": (
