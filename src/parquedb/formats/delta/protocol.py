@@ -73,7 +73,7 @@ def find_read_refusal(
         return _refusal(folder, "variantType", "is used by a column; migrate without the column")
     for path, own in parsed.metadata.items():
         for change in _type_changes(own):
-            if not _is_plain_widening(str(change[0]), str(change[1])):
+            if not is_plain_widening(str(change[0]), str(change[1])):
                 return _refusal(
                     folder,
                     "typeWidening",
@@ -160,7 +160,13 @@ def _type_changes(own: Any) -> list[tuple[object, object]]:
     return [(change.get("fromType"), change.get("toType")) for change in changes]
 
 
-def _is_plain_widening(before: str, after: str) -> bool:
+def is_plain_widening(before: str, after: str) -> bool:
+    """Whether a change of type is one that other formats can follow ("Type Widening").
+
+    Args:
+        before: The type before, as the schema names it.
+        after: The type after.
+    """
     if after in _WIDER.get(before, ()):
         return True
     if before.startswith("decimal") and after.startswith("decimal"):

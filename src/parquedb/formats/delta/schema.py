@@ -17,6 +17,7 @@ from typing import Any, assert_never
 import orjson
 
 from parquedb.errors import FormatError, UnsupportedError
+from parquedb.model.members import MAX_DEPTH, flag, members, text
 from parquedb.model.schema import Identity, Path, Schema, assign_ids, map_fields, walk
 from parquedb.model.types import (
     BinaryType,
@@ -48,7 +49,7 @@ _COMMENT = "comment"
 
 _DECIMAL = re.compile(r"decimal\(\s*(\d+)\s*,\s*(-?\d+)\s*\)")
 
-_PRIMITIVES: Mapping[str, Type] = {
+PRIMITIVES: Mapping[str, Type] = {
     "string": StringType(),
     "long": IntType(64),
     "integer": IntType(32),
@@ -65,6 +66,9 @@ _PRIMITIVES: Mapping[str, Type] = {
     "variant": VariantType(),
     "decimal": DecimalType(10, 0),
 }
+"""Types by their names, but decimals with precision."""
+
+_MAX_PRECISION = 38
 
 FieldMetadata = Mapping[str, Any]
 """The ``metadata`` of a struct field: any JSON values."""
@@ -110,7 +114,7 @@ class IdBook:
         return replace(assigned, identity=Identity.BY_NAME, last_id=self.last_id)
 
 
-def parse_schema(text: str, location: str) -> ParsedSchema:
+def parse_schema(source: str, location: str) -> ParsedSchema:
     """Parse a ``schemaString``.
 
     Raises:
@@ -119,7 +123,7 @@ def parse_schema(text: str, location: str) -> ParsedSchema:
     """
     metadata: dict[Path, FieldMetadata] = {}
     try:
-        root = orjson.loads(text)
+        root = orjson.loads(source)
         if root["type"] != "struct":
             raise ValueError("the outermost type is not 'struct'")
         fields = _parse_fields(root, (), metadata)
@@ -179,18 +183,22 @@ def fit_schema(schema: Schema, fit: Callable[[Type], Type | None]) -> Schema:
 
 def _parse_fields(body: Any, above: Path, metadata: dict[Path, FieldMetadata]) -> tuple[Field, ...]:
     fields = []
+    if len(above) > MAX_DEPTH:
+        raise ValueError(f"types are nested deeper than {MAX_DEPTH} levels")
     for item in body["fields"]:
-        name = item["name"]
+        name = text(item["name"])
         path = (*above, name)
-        own: FieldMetadata = item.get("metadata") or {}
+        own: FieldMetadata = members(item.get("metadata"))
         if own:
             metadata[path] = own
         ids = [own[k] for k in _NESTED_IDS if isinstance(own.get(k), dict)]
         nested: Mapping[str, int] = ids[0] if ids else {}
         type_ = _parse_type(item["type"], path, metadata, nested, name)
-        recorded = next((own[k] for k in _FIELD_IDS if isinstance(own.get(k), int)), 0)
-        doc = own.get(_COMMENT)
-        fields.append(Field(recorded, name, type_, not item.get("nullable", True), doc))
+        recorded = next((own[k] for k in _FIELD_IDS if type(own.get(k)) is int), 0)
+        doc = own.get(_COMMENT) if isinstance(own.get(_COMMENT), str) else None
+        fields.append(Field(recorded, name, type_, not flag(item.get("nullable", True)), doc))
+    if len({field.name for field in fields}) < len(fields):
+        raise ValueError("two fields have one name")
     return tuple(fields)
 
 
@@ -203,19 +211,21 @@ def _parse_type(
 ) -> Type:
     if isinstance(body, str):
         return _parse_primitive(body, path)
+    if len(path) > MAX_DEPTH:
+        raise ValueError(f"types are nested deeper than {MAX_DEPTH} levels")
     match body["type"]:
         case "struct":
             return StructType(_parse_fields(body, path, metadata))
         case "array":
             name = f"{prefix}.element"
             inner = _parse_type(body["elementType"], (*path, "element"), metadata, nested, name)
-            required = not body.get("containsNull", True)
+            required = not flag(body.get("containsNull", True))
             return ListType(Field(_nested_id(nested, name), "element", inner, required))
         case "map":
             key_name, value_name = f"{prefix}.key", f"{prefix}.value"
             key = _parse_type(body["keyType"], (*path, "key"), metadata, nested, key_name)
             value = _parse_type(body["valueType"], (*path, "value"), metadata, nested, value_name)
-            required = not body.get("valueContainsNull", True)
+            required = not flag(body.get("valueContainsNull", True))
             return MapType(
                 Field(_nested_id(nested, key_name), "key", key, required=True),
                 Field(_nested_id(nested, value_name), "value", value, required),
@@ -226,20 +236,23 @@ def _parse_type(
 
 def _nested_id(nested: Mapping[str, int], name: str) -> int:
     found = nested.get(name, 0)
-    return found if isinstance(found, int) else 0
+    return found if type(found) is int else 0
 
 
-def _parse_primitive(text: str, path: Path) -> Type:
-    known = _PRIMITIVES.get(text)
+def _parse_primitive(wire: str, path: Path) -> Type:
+    known = PRIMITIVES.get(wire)
     if known is not None:
         return known
-    match = _DECIMAL.fullmatch(text)
+    match = _DECIMAL.fullmatch(wire)
     if match is not None:
-        return DecimalType(int(match[1]), int(match[2]))
+        precision, scale = int(match[1]), int(match[2])
+        if not (0 < precision <= _MAX_PRECISION and 0 <= scale <= precision):
+            raise ValueError(f"there is no type {wire}")
+        return DecimalType(precision, scale)
     raise UnsupportedError(
-        f"column {'.'.join(path)!r} has the type {text!r}, which is not known; migrate the table "
+        f"column {'.'.join(path)!r} has the type {wire!r}, which is not known; migrate the table "
         "without this column",
-        feature=text,
+        feature=wire,
     )
 
 

@@ -67,7 +67,7 @@ _PRIMITIVES: Mapping[str, Type] = {
     "binary": BinaryType(),
 }
 _NAMES = {type_: name for name, type_ in _PRIMITIVES.items()}
-_VERSION_3: Mapping[str, Type] = {
+VERSION_3: Mapping[str, Type] = {
     "timestamp_ns": TimestampType("ns", utc=False),
     "timestamptz_ns": TimestampType("ns", utc=True),
     "unknown": NullType(),
@@ -267,7 +267,7 @@ def result_type(transform: Transform, source: Type) -> Type:
 
 
 def _parse_primitive(wire: str, location: str) -> Type:
-    if (type_ := _PRIMITIVES.get(wire) or _VERSION_3.get(wire)) is not None:
+    if (type_ := _PRIMITIVES.get(wire) or VERSION_3.get(wire)) is not None:
         return type_
     if match := _DECIMAL.fullmatch(wire):
         precision, scale = int(match[1]), int(match[2])
