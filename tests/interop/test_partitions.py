@@ -2,15 +2,21 @@
 
 import datetime as dt
 import json
+import math
+from dataclasses import replace
 from decimal import Decimal
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from deltalake import DeltaTable, write_deltalake
 
 from parquedb.backends import migrate_backend
-from tests.support.filtered import filters_of, found_in_delta
-from tests.support.histories import iceberg_table, known_iceberg
-from tests.support.targets import assert_delta_has
+from parquedb.catalog import FilesystemCatalog
+from tests.support.filtered import filters_of, found_in_delta, found_in_iceberg
+from tests.support.histories import iceberg_table, known_delta, known_iceberg
+from tests.support.rows import assert_same_rows
+from tests.support.targets import assert_delta_has, assert_iceberg_has, open_iceberg
 
 UTC = dt.UTC
 TIMES = [
@@ -91,11 +97,15 @@ def metadata_of(folder):
     return found
 
 
+def typed(kinds):
+    return [(kind, VALUES[kind].type) for kind in kinds]
+
+
 def assert_filtered(found, folder, rows, version, kinds):
-    for kind in kinds:
+    for kind, type_ in kinds:
         for wanted in filters_of(kind, rows):
             ids = sorted(row["id"] for row in rows if wanted.keeps(row))
-            for reader, seen in found(folder, wanted, version, VALUES[kind].type):
+            for reader, seen in found(folder, wanted, version, type_):
                 assert sorted(seen) == ids, (reader, wanted)
 
 
@@ -106,7 +116,7 @@ def test_a_transform_becomes_statistics_by_which_no_reader_loses_rows(root, tran
     report = migrate_backend(storage=root, to="delta", verify="content").namespaces["users"]
     assert metadata_of(root / "users")[0]["partitionColumns"] == []
     assert_delta_has(root / "users", wanted)
-    assert_filtered(found_in_delta, root / "users", wanted[-1].rows, 1, kinds)
+    assert_filtered(found_in_delta, root / "users", wanted[-1].rows, 1, typed(kinds))
     (warning,) = [line for line in report.warnings if "not partitioned" in line]
     assert transform.split("[")[0] in warning
     assert ("has no equal" in warning) == transform.startswith("bucket")
@@ -117,7 +127,7 @@ def test_columns_stay_partition_columns(root):
     report = migrate_backend(storage=root, to="delta", verify="content").namespaces["users"]
     assert metadata_of(root / "users")[0]["partitionColumns"] == list(TELLABLE)
     assert_delta_has(root / "users", wanted)
-    assert_filtered(found_in_delta, root / "users", wanted[-1].rows, 1, TELLABLE)
+    assert_filtered(found_in_delta, root / "users", wanted[-1].rows, 1, typed(TELLABLE))
     assert not any("not partitioned" in line for line in report.warnings)
 
 
@@ -127,5 +137,220 @@ def test_values_that_delta_cannot_tell_make_the_table_unpartitioned(root, kind):
     report = migrate_backend(storage=root, to="delta", verify="content").namespaces["users"]
     assert metadata_of(root / "users")[0]["partitionColumns"] == []
     assert_delta_has(root / "users", wanted)
-    assert_filtered(found_in_delta, root / "users", wanted[-1].rows, 1, [kind])
+    assert_filtered(found_in_delta, root / "users", wanted[-1].rows, 1, typed([kind]))
     assert any("cannot be told apart" in line for line in report.warnings)
+
+
+FORMS = {
+    "long": ("long", pa.int64(), {"-9223372036854775808": -(2**63), "7": 7}),
+    "double": (
+        "double",
+        pa.float64(),
+        {"NaN": math.nan, "-0.0": -0.0, "Infinity": math.inf, "-inf": -math.inf, "1e300": 1e300},
+    ),
+    "decimal": (
+        "decimal(10,2)",
+        pa.decimal128(10, 2),
+        {"-3.-45": Decimal("-3.45"), "0.-5": Decimal("-0.05"), "-1.5": Decimal("-1.50")},
+    ),
+    "bool": ("boolean", pa.bool_(), {"true": True, "false": False}),
+    "date": ("date", pa.date32(), {"1969-12-31": dt.date(1969, 12, 31)}),
+    "timestamptz": (
+        "timestamp",
+        pa.timestamp("us", "UTC"),
+        {
+            "2024-01-31 12:00:00": dt.datetime(2024, 1, 31, 12, tzinfo=UTC),
+            "2024-01-31T12:00:00.500000Z": dt.datetime(2024, 1, 31, 12, 0, 0, 500000, UTC),
+            "1960-01-01 00:00:00.000001": dt.datetime(1960, 1, 1, 0, 0, 0, 1, UTC),
+        },
+    ),
+    "timestamp": (
+        "timestamp_ntz",
+        pa.timestamp("us"),
+        {"2024-01-31 12:00:00.25": dt.datetime(2024, 1, 31, 12, 0, 0, 250000)},
+    ),
+    "string": (
+        "string",
+        pa.string(),
+        {text: text for text in ("a b", "a%20b", "a/b=c:d#e?", "ü€😀", "'\"\\", "x\ny", " ")},
+    ),
+    "binary": ("binary", pa.binary(), {"\\u0061\\u00FF": b"a\xff", "\x01ü": b"\x01\xc3\xbc"}),
+}
+
+
+def by_hand(folder, kind, type_, forms):
+    """Write a Delta table of one file a partition value; the files lack the column."""
+    (folder / "_delta_log").mkdir(parents=True)
+    fields = [("id", "long"), (kind, type_)]
+    schema = [{"name": n, "type": t, "nullable": True, "metadata": {}} for n, t in fields]
+    features = ["timestampNtz"] if type_ == "timestamp_ntz" else []
+    protocol = {"minReaderVersion": 1, "minWriterVersion": 2}
+    if features:
+        protocol = {"minReaderVersion": 3, "minWriterVersion": 7}
+        protocol |= {"readerFeatures": features, "writerFeatures": features}
+    metadata = {
+        "id": "5a9e1d6e-0000-4000-8000-000000000000",
+        "format": {"provider": "parquet", "options": {}},
+        "schemaString": json.dumps({"type": "struct", "fields": schema}),
+        "partitionColumns": [kind],
+        "configuration": {},
+        "createdTime": 0,
+    }
+    info = {"timestamp": 1_700_000_000_000, "operation": "WRITE", "operationParameters": {}}
+    actions = [{"commitInfo": info}, {"protocol": protocol}, {"metaData": metadata}]
+    for number, text in enumerate(forms):
+        path = folder / f"part-{number}.parquet"
+        pq.write_table(pa.table({"id": [number, 100 + number]}), path)
+        add = {"path": path.name, "partitionValues": {kind: text}, "size": path.stat().st_size}
+        actions.append({"add": {**add, "modificationTime": 0, "dataChange": True}})
+    log = folder / "_delta_log" / f"{0:020}.json"
+    log.write_text("".join(f"{json.dumps(action)}\n" for action in actions))
+
+
+@pytest.mark.parametrize("kind", FORMS)
+def test_every_form_of_a_delta_partition_value_becomes_the_value(root, kind):
+    type_, arrow, forms = FORMS[kind]
+    by_hand(root / "users", kind, type_, [*forms, None, ""])
+    values = [*forms.values(), None, None]
+    rows = [{"id": at + n, kind: v} for n, v in enumerate(values) for at in (0, 100)]
+    migrate_backend(storage=root, to="iceberg", verify="content")
+    table = open_iceberg(root / "users")
+    assert_same_rows(table.scan().to_arrow(), rows)
+    version = table.current_snapshot().snapshot_id
+    assert_filtered(found_in_iceberg, root / "users", rows, version, [(kind, arrow)])
+    migrate_backend(storage=root, to="native", from_="iceberg", allow_lossy=True)
+    assert_same_rows(pq.read_table(root / "data" / "users" / "data.parquet"), rows)
+
+
+def rows_from(start, count=6):
+    ids = range(start, start + count)
+    return pa.table(
+        {
+            "id": pa.array(ids, pa.int64()),
+            "kind": pa.array([[None, "a b", "x=1/ü%"][i % 3] for i in ids]),
+            "day": pa.array([dt.date(1969, 12, 30) + dt.timedelta(days=i) for i in ids]),
+        }
+    )
+
+
+COLUMNS = [("id", pa.int64()), ("kind", pa.string()), ("day", pa.date32())]
+
+
+def lake_table(root, version="2"):
+    catalog = FilesystemCatalog("lake", warehouse=str(root))
+    properties = {"format-version": version}
+    return catalog.create_table("users", schema=rows_from(0).schema, properties=properties)
+
+
+def partitions_of(folder):
+    """Return spec and partition of each live file of an Iceberg table, as pyiceberg sees it."""
+    tasks = open_iceberg(folder).scan().plan_files()
+    return sorted((t.file.spec_id, repr(t.file.partition), t.file.file_path) for t in tasks)
+
+
+def evolving(table):
+    """A spec that gains, loses, replaces and renames fields; some files go."""
+    table.append(rows_from(0))
+    with table.update_spec() as update:
+        update.add_identity("kind")
+    table.append(rows_from(10))
+    with table.update_spec() as update:
+        update.rename_field("kind", "sort")
+        update.add_field("id", "bucket[3]", "pail")
+    table.append(rows_from(20))
+    with table.update_spec() as update:
+        update.remove_field("sort")
+        update.remove_field("pail")
+        update.add_field("day", "month", "month")
+    table.append(rows_from(30))
+    table.delete("id in (1, 12, 23, 34)")
+    table.delete("kind == 'a b'")
+
+
+@pytest.mark.parametrize("version", ["1", "2"])
+def test_a_spec_that_evolves_is_carried_in_every_version_there_and_back(root, version):
+    table = lake_table(root, version)
+    evolving(table)
+    wanted = known_iceberg(table)
+    report = migrate_backend(storage=root, to="delta", verify="content").namespaces["users"]
+    folder = root / "users"
+    assert_delta_has(folder, wanted)
+    assert_filtered(found_in_delta, folder, wanted[-1].rows, len(wanted) - 1, COLUMNS)
+    assert any("bucket(3, id) has no equal" in line for line in report.warnings)
+    before = partitions_of(folder)
+
+    write_deltalake(folder, rows_from(40), mode="append")
+    write_deltalake(folder, rows_from(50), mode="append")
+    migrate_backend(storage=root, from_="delta", to="iceberg", verify="content")
+    table = open_iceberg(folder)
+    used = [field.name for field in table.spec().fields if str(field.transform) != "void"]
+    assert used == ["month"]
+    assert set(before) < set(partitions_of(folder))
+    rows = [*wanted[-1].rows, *rows_from(40).to_pylist(), *rows_from(50).to_pylist()]
+    version = table.current_snapshot().snapshot_id
+    assert_same_rows(table.scan().to_arrow(), rows)
+    assert_filtered(found_in_iceberg, folder, rows, version, COLUMNS)
+
+
+def test_a_later_change_of_the_spec_unpartitions_the_delta_table(root):
+    table, folder = lake_table(root), root / "users"
+    with table.update_spec() as update:
+        update.add_identity("kind")
+    table.append(rows_from(0))
+    table.append(rows_from(10))
+    migrate_backend(storage=root, to="delta", verify="content")
+    assert DeltaTable(folder).metadata().partition_columns == ["kind"]
+    wanted = known_iceberg(table)
+    assert_delta_has(folder, wanted)
+
+    with table.update_spec() as update:
+        update.remove_field("kind")
+        update.add_field("day", "day", "day_day")
+    table.append(rows_from(20))
+    table.delete("kind == 'a b'")
+    table.delete("id = 0")
+    report = migrate_backend(storage=root, from_="iceberg", to="delta", verify="content")
+    (warning,) = [w for w in report.namespaces["users"].warnings if "not partitioned" in w]
+    assert "day(day)" in warning
+    assert DeltaTable(folder).metadata().partition_columns == []
+    news = known_iceberg(table)
+    again = replace(news[1], at_ms=news[1].at_ms + 1)  # the version that has no partitions any more
+    assert_delta_has(folder, [*news[:2], again, *news[2:]])
+    for version, known in ((2, again), (len(news), news[-1])):
+        assert_filtered(found_in_delta, folder, known.rows, version, COLUMNS)
+
+    table.append(rows_from(60))
+    migrate_backend(storage=root, from_="iceberg", to="delta", verify="content")
+    write_deltalake(folder, rows_from(70), mode="append")
+    before = partitions_of(folder)
+    migrate_backend(storage=root, from_="delta", to="iceberg", verify="content")
+    assert set(before) < set(partitions_of(folder))
+    rows = [*news[-1].rows, *rows_from(60).to_pylist(), *rows_from(70).to_pylist()]
+    assert_same_rows(open_iceberg(folder).scan().to_arrow(), rows)
+
+
+def test_a_delta_table_that_was_replaced_with_other_partition_columns(root):
+    folder = root / "users"
+    write_deltalake(folder, rows_from(0), partition_by=["kind"])
+    write_deltalake(
+        folder,
+        rows_from(10),
+        mode="overwrite",
+        schema_mode="overwrite",
+        partition_by=["day", "kind"],
+    )
+    write_deltalake(folder, rows_from(20), mode="append")
+    write_deltalake(
+        folder, rows_from(30), mode="overwrite", schema_mode="overwrite", partition_by=[]
+    )
+    write_deltalake(folder, rows_from(40), mode="append")
+    wanted = known_delta(folder)
+    migrate_backend(storage=root, to="iceberg", verify="content")
+    assert_iceberg_has(folder, wanted)
+    assert len(open_iceberg(folder).specs()) == 3
+    for snapshot, known in zip(open_iceberg(folder).snapshots(), wanted, strict=True):
+        assert_filtered(found_in_iceberg, folder, known.rows, snapshot.snapshot_id, COLUMNS[1:])
+    migrate_backend(storage=root, from_="iceberg", to="delta", location="second", verify="content")
+    assert_delta_has(root / "second" / "users", wanted)
+    migrate_backend(storage=root, from_="delta", to="native", allow_lossy=True, verify="content")
+    assert_same_rows(pq.read_table(root / "data" / "users" / "data.parquet"), wanted[-1].rows)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -18,6 +19,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable, QueryBuilder
+from polars.exceptions import PerformanceWarning
 from pyiceberg import expressions as ice
 
 from tests.support import duck
@@ -49,6 +51,7 @@ def filters_of(column: str, rows: list[Row]) -> Iterator[Filter]:
     """Yield filters that each value of a column, and none, decides."""
     yield Filter(column, "null")
     seen: list[Any] = []
+    nan = any(isinstance(row[column], float) and math.isnan(row[column]) for row in rows)
     for row in rows:
         value = row[column]
         if value is None or value in seen or (isinstance(value, float) and math.isnan(value)):
@@ -57,7 +60,8 @@ def filters_of(column: str, rows: list[Row]) -> Iterator[Filter]:
         yield Filter(column, "=", value)
     for value in seen[:: max(1, len(seen) // 2)] if not isinstance(seen[0], bool | bytes) else ():
         yield Filter(column, "<=", value)
-        yield Filter(column, ">", value)
+        if not nan:  # above all numbers in some readers, unordered in others
+            yield Filter(column, ">", value)
 
 
 def found_in_delta(
@@ -90,7 +94,9 @@ def found_in_iceberg(
     yield "pyiceberg", scan.to_arrow()["id"].to_pylist()
     metadata = metadata_file(folder)
     frame = pl.scan_iceberg(str(metadata), snapshot_id=snapshot_id, reader_override="native")
-    yield "polars", _polars(frame, wanted, kind)
+    with warnings.catch_warnings():  # it plans by pyiceberg and says that this is slow
+        warnings.simplefilter("ignore", PerformanceWarning)
+        yield "polars", _polars(frame, wanted, kind)
     duck_scan = f"iceberg_scan('{metadata}', snapshot_from_id={snapshot_id})"
     yield "duckdb", _duck(duck_scan, wanted, kind)
 

@@ -1,12 +1,17 @@
-"""How a Delta target is partitioned where the source's partitioning has no equal.
+"""How a target is partitioned where the source's partitioning has no equal.
 
 Delta partitions by columns, all files of a version by the same ones. A source whose files are all
 partitioned by one set of columns keeps it. Any other becomes one unpartitioned table, in which
 statistics of the files stand in for partition values (docs/design/010-partitions.md).
+
+Iceberg partitions by everything that Delta and native folders can; but pyiceberg reads numbers of
+double precision from a partition as if they were of single precision.
 """
 
 from __future__ import annotations
 
+import math
+import struct
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -30,7 +35,7 @@ from parquedb.model.partition import (
 )
 from parquedb.model.schema import Identity, Path, Schema, children, walk
 from parquedb.model.transforms import source_bounds
-from parquedb.model.types import Type, describe_type
+from parquedb.model.types import FloatType, Type, describe_type
 from parquedb.parquet.footer import Footer, read_footers
 from parquedb.storage.store import Store
 
@@ -155,10 +160,16 @@ def find_layout(
     if carry.before is not None:
         specs = (*carry.before.specs.values(), *specs)
     folders = PartitionFolders.of(schemas, specs)
-    if target is not Format.DELTA:
-        return Layout(folders)
     used = list(_used(carry, folders))
     columns = _columns(used)
+    if target is not Format.DELTA:
+        if target is Format.NATIVE or not _has_fine_doubles(carry, folders):
+            return Layout(folders)
+        reason = "pyiceberg reads partition values of the type float64 as float32"
+        absent = _find_absent(store, source, schemas, folders, carry.added.values())
+        return Layout(
+            replace(folders, columns=()), reason, tuple(_lines(used, folders)), absent=absent
+        )
     reason = _find_reason(carry, schemas, used, columns, folders)
     before = () if held is None else tuple(item.name for item in held.spec.fields)
     names = [folders.names.get(id_, "") for id_ in columns]
@@ -273,6 +284,26 @@ def _find_untellable(
                     "told apart in Delta's partition values"
                 )
     return None
+
+
+def _has_fine_doubles(carry: Carry, folders: PartitionFolders) -> bool:
+    """Whether a partition value is a number of double precision that single precision changes."""
+    doubles = {id_ for id_, type_ in folders.types.items() if type_ == FloatType(64)}
+    if not any(i.source_id in doubles for spec in folders.specs.values() for i in spec.fields):
+        return False
+    before = () if carry.before is None else carry.before.files.values()
+    return any(
+        id_ in doubles and isinstance(value, float) and not _is_single(value)
+        for file in chain(before, carry.added.values())
+        for id_, value in folders.values(file).items()
+    )
+
+
+def _is_single(value: float) -> bool:
+    try:
+        return math.isnan(value) or float(struct.unpack("<f", struct.pack("<f", value))[0]) == value
+    except OverflowError:
+        return False
 
 
 def _changed(before: tuple[str, ...], names: list[str]) -> str:

@@ -34,7 +34,10 @@ PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  (a reading without a zone)
 _EPOCH_UTC = datetime(1970, 1, 1, tzinfo=UTC)
+_MAX_DIGITS = 76
 _MICROSECOND = timedelta(microseconds=1)
+_ESCAPED = re.compile(r"(?:\\u00[0-9A-Fa-f]{2})+")
+_ODD_DECIMAL = re.compile(r"(-?[0-9]+)\.0*-([0-9]+)")
 _SHORT_DATE = re.compile(r"(\d{1,4})-(\d{1,2})-(\d{1,2})")
 
 
@@ -97,6 +100,8 @@ def encode_timestamp(at_us: int, *, form: str) -> str:
 
 def unscale(number: Decimal, scale: int) -> int | None:
     """Return a decimal's unscaled integer, or None where it has more digits than the scale."""
+    if not number.is_finite() or number.adjusted() > _MAX_DIGITS:
+        return None
     with localcontext() as context:
         context.prec = 100
         scaled = number.scaleb(scale)
@@ -133,7 +138,7 @@ def compile_partition_parser(
             return None
         try:
             return parse(text)
-        except (ValueError, InvalidOperation) as error:
+        except (ValueError, OverflowError, InvalidOperation) as error:
             raise FormatError(
                 f"{location!r}: {text!r} is no partition value of column {column!r} "
                 f"({describe_type(type_)}); restore the log from a backup",
@@ -174,7 +179,7 @@ def _partition_parser(type_: Type) -> Callable[[str], Value] | None:
         case StringType():
             return str
         case IntType():
-            return int
+            return lambda text: _parse_int(text, type_)
         case FloatType():
             return float
         case DateType():
@@ -186,7 +191,7 @@ def _partition_parser(type_: Type) -> Callable[[str], Value] | None:
         case DecimalType(_, scale):
             return lambda text: _parse_decimal(text, scale)
         case BinaryType():
-            return str.encode
+            return _parse_binary
         case _:
             return None
 
@@ -205,7 +210,10 @@ def _partition_text(type_: Type, value: Value) -> str:
         case FloatType(), int() | float():
             return _float_text(float(value))
         case ((BinaryType() | FixedType() | UuidType()), bytes()):
-            return value.decode("utf-8")
+            text = value.decode("utf-8")
+            if _ESCAPED.fullmatch(text):
+                raise ValueError("it looks like escaped bytes")
+            return text
         case ((IntType() | TimeType()), int()):
             return str(value)
         case StringType(), str():
@@ -222,6 +230,14 @@ def _float_text(value: float) -> str:
     return repr(value)
 
 
+def _parse_int(text: str, type_: IntType) -> int:
+    value = int(text)
+    low = -(1 << (type_.bits - 1)) if type_.signed else 0
+    if not low <= value < low + (1 << type_.bits):
+        raise ValueError(f"{text!r} is out of range")
+    return value
+
+
 def _parse_boolean(text: str) -> bool:
     match text.lower():
         case "true":
@@ -232,7 +248,17 @@ def _parse_boolean(text: str) -> bool:
             raise ValueError(f"{text!r} is neither true nor false")
 
 
+def _parse_binary(text: str) -> bytes:
+    """Return the bytes of a text: escaped, one by one, as delta-rs does, or as UTF-8, as Spark."""
+    if not _ESCAPED.fullmatch(text):
+        return text.encode()
+    return bytes(int(byte, 16) for byte in text.lower().split("\\u00")[1:])
+
+
 def _parse_decimal(text: str, scale: int) -> int:
+    odd = _ODD_DECIMAL.fullmatch(text)
+    if odd is not None:  # older delta-rs: both parts of -3.45 with their sign
+        return -(abs(int(odd[1])) * 10**scale + int(odd[2]))
     unscaled = unscale(Decimal(text), scale)
     if unscaled is None:
         raise ValueError(f"{text!r} has more than {scale} decimal places")

@@ -60,7 +60,10 @@ def _read_manifest(
     if count is None or listed.live_rows is None:
         counts = _counted(manifests.entries(listed))
         count = counts["added_files_count"] + counts["existing_files_count"]
-    return LiveManifest(kind, _frame(sync, listed, _counts(listed, counts)), count, load)
+    # DuckDB takes a file that an old manifest keeps for damage, because it has no sequence number
+    outdated = table.format_version == 1 and counts.get("existing_files_count") != 0
+    frame = _frame(sync, listed, _counts(listed, counts))
+    return LiveManifest(kind, frame, count, load, outdated=outdated)
 
 
 def _loader(

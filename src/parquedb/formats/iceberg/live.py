@@ -82,6 +82,7 @@ class LiveManifest:
         frame: Its entry in a manifest list, encoded as a block.
         count: Number of live files.
         load: Reads its live files, where it was written by somebody else or an earlier run.
+        outdated: Whether it must be written again, because it is of format version 1.
     """
 
     kind: Kind
@@ -89,6 +90,7 @@ class LiveManifest:
     count: int
     load: Callable[[], dict[str, LiveFile]]
     _files: dict[str, LiveFile] | None = None
+    outdated: bool = False
 
     @property
     def files(self) -> dict[str, LiveFile]:
@@ -161,6 +163,7 @@ class LiveTable:
         """Make the manifests of the next snapshot and yield the new ones with their keys."""
         writer = _Writer(self.sync, context)
         self.manifests = [manifest for manifest in self.manifests if manifest.count]
+        yield from self._renew(writer)
         yield from self._merge(writer)
         yield from self._remove(writer, list(removed))
         for kind, files in added.items():
@@ -178,6 +181,13 @@ class LiveTable:
         header = encode_header(MANIFEST_LIST_SCHEMA, meta, self.sync)
         frames = [manifest.frame for manifest in (*self.manifests, *deletes.manifests)]
         return b"".join((header, *frames))
+
+    def _renew(self, writer: _Writer) -> Iterator[tuple[str, bytes]]:
+        """Write outdated manifests again."""
+        outdated = [manifest for manifest in self.manifests if manifest.outdated]
+        self.manifests = [manifest for manifest in self.manifests if not manifest.outdated]
+        for manifest in outdated:
+            yield self._put(writer, manifest.kind, list(manifest.files.values()), _EXISTING)
 
     def _merge(self, writer: _Writer) -> Iterator[tuple[str, bytes]]:
         """Merge small manifests of a kind where enough have gathered."""
