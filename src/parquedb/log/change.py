@@ -49,10 +49,13 @@ class SetSchema:
         schema: The columns.
         instead_of: The columns that they were made from, where a table that has others by now is
             a conflict even at the version expected: Iceberg changes columns without a version.
+        files_follow: Whether all files that stay read right under these columns also by name: a
+            table that matches by name refuses renames and names that are used again otherwise.
     """
 
     schema: Schema
     instead_of: Schema | None = None
+    files_follow: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ from parquedb.migrate.partitions import PartitionFolders
 from parquedb.model.files import DataFile, Deletes, InlineVector, VectorFile
 from parquedb.model.format import Format
 from parquedb.model.partition import PartitionSpec
-from parquedb.model.schema import Schema, children, walk
+from parquedb.model.schema import Identity, Schema, children, walk
 from parquedb.model.types import describe_type
 from parquedb.parquet.probe import probe_files
 from parquedb.storage.store import Store
@@ -173,10 +173,18 @@ def base_commit(snapshot: Snapshot) -> Commit:
 
 
 def changes_types(old: Schema, new: Schema) -> bool:
-    """Whether a column, or a part of one, has another type in the new schema."""
-    before = {path: item.type for path, item in walk(old.fields) if not children(item.type)}
+    """Whether a column, or a part of one, has another type in the new schema.
+
+    Where ids identify columns, another column of the same name is no matter of this function.
+    """
+    by_id = old.identity is new.identity is Identity.BY_ID
+    before = {
+        item.id if by_id else path: item.type
+        for path, item in walk(old.fields)
+        if not children(item.type)
+    }
     return any(
-        before.get(path, item.type) != item.type
+        before.get(item.id if by_id else path, item.type) != item.type
         for path, item in walk(new.fields)
         if not children(item.type)
     )

@@ -9,6 +9,7 @@ from parquedb.formats.dialects import DIALECTS
 from parquedb.formats.native.paths import beside_key
 from parquedb.log.change import AddFile, RemoveFile, SetPartitioning, SetSchema
 from parquedb.log.commit import MERGED, Commit, Operation, Origin
+from parquedb.log.pairs import common_versions
 from parquedb.log.ports import Conflict, LogReader, LogWriter
 from parquedb.migrate.carry import (
     Carry,
@@ -18,9 +19,11 @@ from parquedb.migrate.carry import (
 )
 from parquedb.migrate.cleanup import clean_up, plan_cleanup
 from parquedb.migrate.cutover import cut_over
+from parquedb.migrate.fieldids import find_narrow_files, find_unfit_files
 from parquedb.migrate.fit import fit_schema
-from parquedb.migrate.merge import merge_rows, merge_schemas
 from parquedb.migrate.layout import Layout, find_layout
+from parquedb.migrate.merge import merge_rows, merge_schemas
+from parquedb.migrate.names import read_names
 from parquedb.migrate.options import (
     MigrationOptions,
     MigrationProgress,
@@ -35,12 +38,7 @@ from parquedb.migrate.relate import Continues
 from parquedb.migrate.report import Action, MergeCounts, NamespaceReport, counted
 from parquedb.migrate.transfer import Transfer
 from parquedb.migrate.typescript import planned_with, reopened, rows_of
-from parquedb.migrate.verify import (
-    common_versions,
-    verify_content,
-    verify_counts,
-    verify_merged,
-)
+from parquedb.migrate.verify import verify_content, verify_counts, verify_merged
 from parquedb.model.files import DataFile
 from parquedb.model.format import Format
 from parquedb.namespace.tables import Namespace
@@ -202,18 +200,19 @@ def _carry_all(run: _Run, source: LogReader, target: LogReader | None, plan: Mig
         target=run.writer,
         placer=run.placer,
         live=live,
-        layout=plan.situation.layout,
         back=_way_back(run, source, live),
         expect=None if target is None else target.latest(),
         batch_size=run.options.batch_size,
         now_ms=run.options.ambient.now_ms,
+        layout=plan.situation.layout,
     )
-    elif plan.situation.layout.rekeyed and carry.before is not None:
-        transfer.partition_anew(plan.situation.layout, carry.before)
+    transfer.follow_names(plan.situation.trees)
     if carry.before is not None:
         transfer.start_after(carry.before)
     if plan.replaces:
         carry = _as_one(carry, run.options.ambient.now_ms())
+    elif plan.situation.layout.rekeyed and carry.before is not None:
+        transfer.partition_anew(plan.situation.layout, carry.before)
     for _ in range(_CATCH_UP_ROUNDS):
         run.versions += carry.versions
         transfer.run(carry.commits, lambda done, rows: run.tell(Phase.WRITE, done, rows))
@@ -226,25 +225,34 @@ def _carry_all(run: _Run, source: LogReader, target: LogReader | None, plan: Mig
         carry = carry_after(run.namespace.store, newer, last.version, last.at_ms, None)
         held = run.namespace.reader(run.options.target).snapshot()
         layout = find_layout(run.namespace.store, source.format, carry, run.options.target, held)
-        situation = replace(plan.situation, carry=carry, layout=layout)
-        run.placer.addresses = replace(run.placer.addresses, partitions=_told(layout, run))
-        if layout.rekeyed and carry.before is not None:
-            transfer.partition_anew(layout, carry.before)
-        transfer.layout = layout
+        target_format = run.options.target
+        situation = replace(
+            plan.situation,
+            carry=carry,
+            layout=layout,
+            unfit_files=find_unfit_files(run.namespace.store, newer, carry, target_format),
+            narrow_files=find_narrow_files(run.namespace.store, newer, carry, target_format),
+            trees=read_names(run.namespace.store, newer, carry, target_format),
+        )
         again = plan_migration(situation, planned_with(newer, run.options))
         if again.error is not None:
             raise again.error
         run.placer.means.update(again.means)
+        run.placer.addresses = replace(run.placer.addresses, partitions=_told(layout, run))
+        if layout.rekeyed and carry.before is not None:
+            transfer.partition_anew(layout, carry.before)
+        transfer.layout = layout
+        transfer.follow_names(situation.trees)
         run.placer.rows = rows_of(newer)
     raise StateError(
         f"{run.namespace.name!r}: the source was written to faster than it could be carried, "
         f"{_CATCH_UP_ROUNDS} times; the target is whole up to version {run.versions[-1].version}; "
-def _told(layout: Layout, run: _Run) -> PartitionFolders | None:
-    return layout.folders if run.options.target is Format.DELTA else None
-
-
         "run the same command again"
     )
+
+
+def _told(layout: Layout, run: _Run) -> PartitionFolders | None:
+    return layout.folders if run.options.target is Format.DELTA else None
 
 
 def _mark_beside(run: _Run) -> None:

@@ -7,6 +7,7 @@ finds what the crashed one left, and a removal finds the file that an earlier ru
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
@@ -23,7 +24,7 @@ from parquedb.migrate.typescript import STORED, Rows
 from parquedb.model.files import DataFile, Stats
 from parquedb.model.format import Format
 from parquedb.model.partition import PartitionSpec
-from parquedb.model.schema import Schema, ids_by_path, walk
+from parquedb.model.schema import Schema, ids_by_path, named_as_in_files, walk, with_ids_of
 from parquedb.parquet.adapt import Adapter, numbered
 from parquedb.parquet.arrow import arrow_schema_of, type_of_arrow
 from parquedb.parquet.footer import read_footer, read_footers, stats_for
@@ -34,6 +35,9 @@ from parquedb.storage.store import HardLinks, Store
 
 _SHORT = 12
 _GENERATION = 8
+_OF_GENERATION = re.compile(
+    rf"(.*-[0-9a-f]{{{_SHORT}}})-g[0-9a-f]{{{_GENERATION}}}(\.[^.]*)?", re.DOTALL
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +90,6 @@ class Addresses:
     def candidates(self, file: DataFile) -> Iterator[str]:
         """Yield every key under which an earlier run may have put a file."""
         yield file.path
-        yield self.linked(file)
         yield from self._own_keys(file)
         partitions = self.partitions
         if partitions is not None and partitions.anywhere and file.partition:
@@ -96,6 +99,7 @@ class Addresses:
                 yield from earlier._own_keys(file)
 
     def _own_keys(self, file: DataFile) -> Iterator[str]:
+        yield self.linked(file)
         for means in (Means.LINKED, Means.COPIED, Means.FOOTER, Means.REWRITTEN):
             yield self.unique(file, means)
 
@@ -149,6 +153,7 @@ class Placer:
         self.counts: dict[Means, int] = {}
         self.store = store
         self.means = dict(means)
+        self.names_change = False
         self._staged: dict[str, DataFile] = {}
 
     def place(
@@ -169,11 +174,12 @@ class Placer:
         for file in files:
             staged = self._staged.pop(file.path, None)
             if staged is None and self.means[file.path] is Means.REWRITTEN:
-                key = self.addresses.unique(file, Means.REWRITTEN)
+                key = self._rewritten_key(file, schemas)
                 staged = self._rewrite(file, schemas, specs, key)
-                self._account(Means.REWRITTEN, [staged])
+                self.account(Means.REWRITTEN, [staged])
             placed.append(staged)
-        done = self._with_footers(files, placed, schemas.adopted)
+        named = with_ids_of(named_as_in_files(schemas.source), schemas.adopted)
+        done = self._with_footers(files, placed, named)
         self._check_unchanged(files, done)
         pairs = zip(files, done, strict=True)
         return [self._with_deletes(file, one, schemas) for file, one in pairs]
@@ -208,7 +214,7 @@ class Placer:
             ]
         )
         if copies:
-            self._account(Means.FOOTER, copies)
+            self.account(Means.FOOTER, copies)
         rest = iter(copies)
         return [next(rest) if done is None else done for done in placed]
 
@@ -227,7 +233,7 @@ class Placer:
                 self._staged[source.path] = placed
                 taken.setdefault(self._means_taken(means, source, placed), []).append(placed)
             for actual, files_of in taken.items():
-                self._account(actual, files_of)
+                self.account(actual, files_of)
 
     def _check_unchanged(self, files: Sequence[DataFile], placed: Sequence[DataFile]) -> None:
         """Make sure that no file got other bytes under its name before it was placed.
@@ -280,21 +286,29 @@ class Placer:
 
         Delta readers that do not know type widening (Spark before 4) refuse narrower files.
         """
-        kinds = repr([(path, item.type) for path, item in walk(schemas.adopted.fields)])
-        key = self.addresses.unique(file, Means.REWRITTEN)
-        generation = hashlib.sha256(kinds.encode()).hexdigest()[:_GENERATION]
-        widened = self._rewrite(file, schemas, specs, _in_generation(key, generation))
-        self._account(Means.REWRITTEN, [widened])
+        widened = self._rewrite(file, schemas, specs, self._key_with_columns(file, schemas))
+        self.account(Means.REWRITTEN, [widened])
         return replace(widened, deletes=file.deletes)
 
-    def _account(self, means: Means, done: Sequence[DataFile]) -> None:
-        self.counts[means] = self.counts.get(means, 0) + len(done)
+    def _rewritten_key(self, file: DataFile, schemas: Schemas) -> str:
+        if self.names_change:  # a file that comes back later has other columns then
+            return self._key_with_columns(file, schemas)
+        return self.addresses.unique(file, Means.REWRITTEN)
+
+    def _key_with_columns(self, file: DataFile, schemas: Schemas) -> str:
+        kinds = repr([(path, item.type) for path, item in walk(schemas.adopted.fields)])
+        key = self.addresses.unique(file, Means.REWRITTEN)
+        return in_generation(key, hashlib.sha256(kinds.encode()).hexdigest())
+
     def stats_of(self, file: DataFile, placed: DataFile, schemas: Schemas) -> Stats | None:
         """Return the statistics, by the source's ids, of a file that was placed by another run."""
         if placed.size_bytes == file.size_bytes:
             return file.stats
         return stats_for(read_footer(self.store, placed.path), schemas.fitted)
 
+    def account(self, means: Means, done: Sequence[DataFile]) -> None:
+        """Count files that came into the target."""
+        self.counts[means] = self.counts.get(means, 0) + len(done)
         size_bytes = sum(file.size_bytes for file in done)
         if means in (Means.SHARED, Means.LINKED):
             self.bytes_referenced += size_bytes
@@ -371,18 +385,21 @@ class Placer:
         return files
 
 
-def _in_generation(key: str, generation: str) -> str:
+def in_generation(key: str, generation: str) -> str:
+    """Return the key of a file that is made again with other columns.
+
+    Args:
+        key: A unique key of it.
+        generation: A digest of the columns; its beginning becomes part of the key.
+    """
     path = PurePosixPath(key)
-    return str(path.with_name(f"{path.stem}-g{generation}{path.suffix}"))
+    return str(path.with_name(f"{path.stem}-g{generation[:_GENERATION]}{path.suffix}"))
 
 
-def first_generation(key: str) -> str:
-    """Return the key that a widened file had been written under first; others as they are."""
-    path = PurePosixPath(key)
-    stem, mark, digits = path.stem.rpartition("-g")
-    if not mark or len(digits) != _GENERATION or not set(digits) <= set("0123456789abcdef"):
-        return key
-    return str(path.with_name(stem + path.suffix))
+def first_generation(key: str) -> str | None:
+    """Return the name, without folders, of which a key is a generation; None if it is none."""
+    found = _OF_GENERATION.fullmatch(PurePosixPath(key).name)
+    return None if found is None else f"{found[1]}{found[2] or ''}"
 
 
 def _renumbered(stats: Stats, schemas: Schemas) -> Stats:

@@ -11,11 +11,13 @@ from parquedb.formats.dialects import DIALECTS
 from parquedb.migrate.carry import Carry
 from parquedb.migrate.fit import SchemaFit, fit_schema
 from parquedb.migrate.layout import AS_IT_IS, Layout
+from parquedb.migrate.names import NO_COPIES, NameCopies, plan_copies
 from parquedb.migrate.options import Files, History, MigrationOptions, OnConflict
 from parquedb.migrate.relate import Continues, Fresh, Relation
 from parquedb.migrate.report import Action, Means, NamespaceReport, counted
 from parquedb.model.format import Format
-from parquedb.model.schema import Identity, Path, Schema, walk
+from parquedb.model.schema import Schema, walk
+from parquedb.parquet.elements import Element
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,8 @@ class Situation:
             timestamps of an old form that not all of the target's readers read right.
         layout: How the target is partitioned.
         unadoptable: Why the target cannot take over the columns of some version.
+        trees: The columns of the source's files by key, where their names may not be those that
+            the target's readers look for; else None.
     """
 
     namespace: str
@@ -52,6 +56,7 @@ class Situation:
     narrow_files: frozenset[str] = frozenset()
     layout: Layout = AS_IT_IS
     unadoptable: UnsupportedError | None = None
+    trees: Mapping[str, Element] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +74,7 @@ class MigrationPlan:
         error: Why the migration is refused.
         replaces: Whether the target's own rows are replaced or merged by one new version.
         widens: Whether files are written again when a column gets a wider type.
+        names: What renames cost.
     """
 
     situation: Situation
@@ -81,6 +87,7 @@ class MigrationPlan:
     error: ParqueDBError | None = None
     replaces: bool = False
     widens: bool = False
+    names: NameCopies = NO_COPIES
 
     def to_report(self) -> NamespaceReport:
         """Return the plan as the report of a dry run."""
@@ -93,7 +100,8 @@ class MigrationPlan:
         files = Counter(self.means.values())
         widened = self.situation.carry.promoted if self.widens else ()
         files[Means.REWRITTEN] += len(widened)
-        rewritten = sum(file.size_bytes for file in widened)
+        files[Means.FOOTER] += self.names.copies
+        again = sum(file.size_bytes for file in widened) + self.names.size_bytes
         refused = self.action is Action.REFUSED
         return NamespaceReport(
             source=self.situation.source,
@@ -103,7 +111,7 @@ class MigrationPlan:
             versions=0 if refused else len(self.situation.carry.versions),
             rows=self.situation.carry.latest.rows,
             files=files,
-            bytes_written=written + rewritten,
+            bytes_written=written + again,
             bytes_referenced=sum(added[key].size_bytes for key in self.means) - written,
             lost=self.lost,
             warnings=self.warnings,
@@ -138,13 +146,16 @@ def plan_migration(situation: Situation, options: MigrationOptions) -> Migration
                 lost=lost,
             )
         )
-    chosen = _choose_means(situation, options, fits)
+    rewrites_all = any(fit.rewrites for fit in fits) or options.files is Files.REWRITE
+    rewritten = situation.narrow_files | situation.layout.absent
+    names = plan_copies(carry, situation.trees, lambda key: rewrites_all or key in rewritten)
+    chosen = _choose_means(situation, options, names, rewrites_all=rewrites_all)
     if isinstance(chosen, ParqueDBError):
         return refuse(chosen)
     related = isinstance(situation.relation, Fresh | Continues) and not _moved(situation.relation)
     verb = "carry" if related else options.on_conflict.value
     reason = f"{verb} {counted(len(carry.versions), 'version')} of {situation.source.label}"
-    warnings = _warnings(situation, options, chosen)
+    warnings = _warnings(situation, options, chosen, names)
     return MigrationPlan(
         situation,
         target,
@@ -155,6 +166,7 @@ def plan_migration(situation: Situation, options: MigrationOptions) -> Migration
         warnings,
         replaces=not related,
         widens=target is Format.DELTA,
+        names=names,
     )
 
 
@@ -239,7 +251,7 @@ def _find_unsupported(
             return UnsupportedError(
                 f"{where}: the table has no columns", feature="tables without columns"
             )
-    return _find_renames(where, situation.carry.schemas) if target is Format.DELTA else None
+    return None
 
 
 def _find_twins(schema: Schema) -> str | None:
@@ -254,32 +266,8 @@ def _find_twins(schema: Schema) -> str | None:
     return None
 
 
-def _find_renames(where: str, schemas: tuple[Schema, ...]) -> UnsupportedError | None:
-    """Refuse what names alone cannot express: a field id with two names, a name with two ids."""
-    path_of: dict[int, Path] = {}
-    id_of: dict[Path, int] = {}
-    for schema in schemas:
-        if schema.identity is not Identity.BY_ID:
-            continue
-        for path, field in walk(schema.fields):
-            if path_of.setdefault(field.id, path) != path:
-                old, new = ".".join(path_of[field.id]), ".".join(path)
-                return UnsupportedError(
-                    f"{where}: the column {old!r} was renamed to {new!r}, which cannot be carried "
-                    "yet; nothing was written",
-                    feature="column rename",
-                )
-            if id_of.setdefault(path, field.id) != field.id:
-                return UnsupportedError(
-                    f"{where}: the column {'.'.join(path)!r} was dropped and added again, which "
-                    "cannot be carried yet; nothing was written",
-                    feature="column drop and re-add",
-                )
-    return None
-
-
 def _choose_means(
-    situation: Situation, options: MigrationOptions, fits: list[SchemaFit]
+    situation: Situation, options: MigrationOptions, names: NameCopies, *, rewrites_all: bool
 ) -> dict[str, Means] | UnsupportedError:
     """Pick, for each file, the cheapest way that is right in every reader."""
     added = situation.carry.added
@@ -288,7 +276,7 @@ def _choose_means(
         one = len(live) == 1 and not situation.carry.latest.spec.fields
         one = one and not any(file.deletes for file in live.values())
         return dict.fromkeys(live, Means.COPIED if one else Means.REWRITTEN)
-    if any(fit.rewrites for fit in fits) or options.files is Files.REWRITE:
+    if rewrites_all:
         return dict.fromkeys(added, Means.REWRITTEN)
     choose = _means_of(situation, options)
     means: dict[str, Means] = {}
@@ -296,7 +284,8 @@ def _choose_means(
         if key in situation.narrow_files or key in situation.layout.absent:
             chosen: Means | UnsupportedError = Means.REWRITTEN
         else:
-            chosen = Means.FOOTER if key in situation.unfit_files else choose(key)
+            copied = key in situation.unfit_files or key in names.first
+            chosen = Means.FOOTER if copied else choose(key)
         if isinstance(chosen, UnsupportedError):
             return chosen
         means[key] = chosen
@@ -354,13 +343,24 @@ def _means_of(
 
 
 def _warnings(
-    situation: Situation, options: MigrationOptions, means: Mapping[str, Means]
+    situation: Situation,
+    options: MigrationOptions,
+    means: Mapping[str, Means],
+    names: NameCopies,
 ) -> tuple[str, ...]:
     warnings = []
     if not options.delete_source and Means.SHARED in means.values():
         warnings.append(
             f"both tables refer to the same files: a vacuum or expiry of the "
             f"{situation.source.label} table deletes them for the {options.target.label} table too"
+        )
+    if copies := len(names.first) + names.copies:
+        added = situation.carry.added
+        size_bytes = names.size_bytes + sum(added[key].size_bytes for key in names.first)
+        warnings.append(
+            f"columns were renamed, or dropped and added again, and Delta's readers match columns "
+            f"by name: {counted(copies, 'live file')} will be copied with other names in the "
+            f"footer, {size_bytes:,} bytes"
         )
     layout = situation.layout
     if layout.reason is not None:

@@ -24,6 +24,7 @@ from parquedb.migrate.cutover import SourceMovedError, flush_tail, journal_base
 from parquedb.migrate.execute import execute
 from parquedb.migrate.fieldids import find_narrow_files, find_unfit_files
 from parquedb.migrate.layout import layout_of
+from parquedb.migrate.names import read_names
 from parquedb.migrate.oldstamps import find_far_files
 from parquedb.migrate.options import (
     History,
@@ -220,6 +221,7 @@ def _job(namespace: Namespace, source_format: Format, options: MigrationOptions)
         | find_far_files(namespace.store, source, carry, options.target),
         layout=layout_of(namespace.store, source_format, carry, options.target, relation, held),
         unadoptable=find_unadoptable(namespace, carry, target, options),
+        trees=read_names(namespace.store, source, carry, options.target),
     )
     plan = plan_migration(situation, planned_with(source, options))
     return _Job(namespace, source, target, plan)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
 
 from parquedb.errors import ConflictError, StateError
 from parquedb.formats.dialects import DIALECTS
@@ -22,6 +23,7 @@ from parquedb.log.snapshot import Snapshot
 from parquedb.migrate.carry import changes_types
 from parquedb.migrate.fit import fit_schema
 from parquedb.migrate.layout import AS_IT_IS, Layout
+from parquedb.migrate.names import Names
 from parquedb.migrate.place import Placer, Schemas, first_generation
 from parquedb.migrate.report import Means
 from parquedb.model.files import DataFile, Deletes
@@ -29,6 +31,7 @@ from parquedb.model.format import Format
 from parquedb.model.partition import UNPARTITIONED, PartitionSpec
 from parquedb.model.schema import EMPTY
 from parquedb.parquet.deletes import same_deletes
+from parquedb.parquet.elements import Element
 
 NO_SCHEMAS = Schemas(EMPTY, EMPTY, EMPTY)
 
@@ -49,6 +52,7 @@ class Transfer:
         now_ms: The clock.
         source_live: The source's live files by key.
         layout: How the target is partitioned.
+        names: Gives files the names of each version; None where all have them.
     """
 
     source: Format
@@ -64,15 +68,18 @@ class Transfer:
     versions_written: int = 0
     source_live: dict[str, DataFile] = field(default_factory=dict)
     layout: Layout = AS_IT_IS
+    names: Names | None = None
     _held_spec: PartitionSpec | None = None
     _schemas: Schemas = NO_SCHEMAS
     _generations: dict[str, str] = field(default_factory=dict)
+    _origins: dict[str, str] = field(default_factory=dict)
     _spec: PartitionSpec = UNPARTITIONED
     _specs: dict[int, PartitionSpec] = field(default_factory=lambda: {0: UNPARTITIONED})
 
     def __post_init__(self) -> None:
         for key in self.live:
-            self._generations[first_generation(key)] = key
+            self._note_generation(key)
+        self._origins = {PurePosixPath(key).name: live for key, live in self.back.items()}
 
     def start_after(self, before: Snapshot) -> None:
         """Continue after a version of the source that is in the target already."""
@@ -104,6 +111,16 @@ class Transfer:
         self.append([commit], complete=False)
         self.versions_written -= 1
 
+    def follow_names(self, trees: Mapping[str, Element] | None) -> None:
+        """Give files the names of each version from now on.
+
+        Args:
+            trees: The columns of the source's files; None where all names are right.
+        """
+        if trees is not None:
+            self.names = Names(self.placer, trees)
+            self.placer.names_change = True
+
     def run(self, commits: Iterable[Commit], on_batch: Callable[[int, int], None]) -> None:
         """Carry all commits; the last batch records that the migration is complete.
 
@@ -115,12 +132,25 @@ class Transfer:
             ConflictError: Somebody else wrote to the target meanwhile; what was written stays.
         """
         for batch, last in _batches(commits, self.batch_size):
-            added = (c.file for commit in batch for c in commit.changes if isinstance(c, AddFile))
-            self.placer.stage([file for file in added if not self._is_live(file)])
+            self.placer.stage(list(self._stageable(batch)))
             placed = [self.prepare(commit) for commit in batch]
             self.append(placed, complete=last)
             rows = sum(file.live_rows or 0 for file in self.live.values())
             on_batch(self.versions_written, rows)
+
+    def _stageable(self, batch: list[Commit]) -> Iterator[DataFile]:
+        """Yield the files of a batch that come into the target as they are."""
+        schema = self._schemas.source
+        for commit in batch:
+            for change in commit.changes:
+                match change:
+                    case SetSchema(new):
+                        schema = new
+                    case AddFile(file) if not self._is_live(file):
+                        if self.names is None or self.names.fit(file.path, schema):
+                            yield file
+                    case _:
+                        pass
 
     def append(self, commits: list[Commit], *, complete: bool) -> None:
         """Hand prepared commits to the writer.
@@ -145,6 +175,7 @@ class Transfer:
 
     def prepare(self, commit: Commit) -> Commit:
         """Place a commit's files and return the commit as the target will hold it."""
+        before = self._schemas.source
         widened = self._note_schema(commit)
         changes = self._settings(commit)
         added = [change.file for change in commit.changes if isinstance(change, AddFile)]
@@ -158,6 +189,8 @@ class Transfer:
         self._follow(commit)
         if widened and self.target.format is Format.DELTA:
             changes += self._widen()
+        elif self._schemas.source != before:
+            changes += self._rename(self.source_live.values())
         self.source_live.update((file.path, file) for file in added)
         new = [file for file in added if not self._is_live(file)]
         placed = self._placed(new)
@@ -165,8 +198,10 @@ class Transfer:
         news = {file.path for file in new}
         for file in placed:
             self.live[file.path] = file
+            self._note_generation(file.path)
             changes.append(AddFile(file))
         kept = [file for file in added if file.path not in news]
+        changes += self._rename(kept)
         if commit.base and self.layout.rekeyed:
             changes += self._added_again(kept)
         else:
@@ -181,7 +216,7 @@ class Transfer:
             match change:
                 case SetSchema():
                     fitted = self._schemas.fitted
-                    changes.append(SetSchema(fitted))
+                    changes.append(SetSchema(fitted, files_follow=self.names is not None))
                     if not self.layout.kept:
                         changes.append(SetPartitioning(self.layout.spec(fitted)))
                 case SetPartitioning(spec, current) if self.layout.kept:
@@ -198,10 +233,44 @@ class Transfer:
 
     def _placed(self, files: list[DataFile]) -> list[DataFile]:
         """Bring files into the target, with the partition values that they have there."""
-        schemas = self._schemas
-        placed = self.placer.place(files, schemas, self._specs)
-        pairs = zip(files, placed, strict=True)
+        schemas, names, means = self._schemas, self.names, self.placer.means
+        others = (
+            []
+            if names is None
+            else [
+                file
+                for file in files
+                if means[file.path] is not Means.REWRITTEN
+                and not names.fit(file.path, schemas.source)
+            ]
+        )
+        copied = {file.path for file in others}
+        plain = [file for file in files if file.path not in copied]
+        pairs = list(zip(plain, self.placer.place(plain, schemas, self._specs), strict=True))
+        if names is not None:
+            for file, placed in pairs:
+                if placed.size_bytes == file.size_bytes:
+                    names.note(placed.path, file.path)
+            copies = names.copy([(file, file) for file in others], schemas)
+            pairs += zip(others, copies, strict=True)
         return [self.layout.settle(f, p, schemas.source, schemas.fitted) for f, p in pairs]
+
+    def _rename(self, files: Iterable[DataFile]) -> list[Change]:
+        """Replace live files that have other names than the current schema by copies."""
+        if self.names is None:
+            return []
+        schemas = self._schemas
+        pairs = [(file, self.live[self._resolve(file)]) for file in files]
+        stale = [pair for pair in pairs if not self.names.fit(pair[1].path, schemas.source)]
+        changes: list[Change] = []
+        copies = self.names.copy(stale, schemas)
+        for (file, held), copy in zip(stale, copies, strict=True):
+            placed = self.layout.settle(file, copy, schemas.source, schemas.fitted)
+            del self.live[held.path]
+            self.live[placed.path] = placed
+            self._note_generation(placed.path)
+            changes += [RemoveFile(held), AddFile(placed)]
+        return changes
 
     def _added_again(self, files: list[DataFile]) -> list[Change]:
         """Add live files again, with the partition values of another partitioning."""
@@ -264,7 +333,7 @@ class Transfer:
             if wider.path != key:
                 changes += [RemoveFile(self.live.pop(key)), AddFile(wider)]
                 self.live[wider.path] = wider
-                self._generations[first_generation(wider.path)] = wider.path
+                self._note_generation(wider.path)
         return changes
 
     def _note_schema(self, commit: Commit) -> bool:
@@ -290,6 +359,9 @@ class Transfer:
     def _candidates(self, file: DataFile) -> Iterator[str]:
         if file.path in self.back:
             yield self.back[file.path]
+        first = first_generation(file.path)
+        if first is not None and first in self._origins:
+            yield self._origins[first]
         yield from self.placer.addresses.candidates(file)
 
     def _is_live(self, file: DataFile) -> bool:
@@ -298,11 +370,16 @@ class Transfer:
         return any(self._known(key) is not None for key in self._candidates(file))
 
     def _known(self, key: str) -> str | None:
-        """Return the live file of a key or of a widened copy of it."""
+        """Return the live file of a key, or of a copy of it with other columns."""
         if key in self.live:
             return key
-        wider = self._generations.get(key)
-        return wider if wider in self.live else None
+        other = self._generations.get(PurePosixPath(key).name)
+        return other if other in self.live else None
+
+    def _note_generation(self, key: str) -> None:
+        first = first_generation(key)
+        if first is not None and self.target.format is Format.DELTA:
+            self._generations[first] = key
 
     def _resolve(self, file: DataFile) -> str:
         """Return the target's key of a file that the source removes."""

@@ -1,10 +1,15 @@
 """The plan is pure: situations in, decisions out."""
 
+from dataclasses import replace
+
 import pytest
 
 from parquedb.errors import ConflictError, LossyError, UnsupportedError
+from parquedb.log.change import AddFile, RemoveFile, SetSchema
+from parquedb.log.commit import Commit, Operation
 from parquedb.log.snapshot import Snapshot
 from parquedb.migrate.carry import Carry, SourceVersion
+from parquedb.migrate.names import NameCopies
 from parquedb.migrate.options import Files, MigrationOptions, OnConflict
 from parquedb.migrate.plan import Situation, plan_migration
 from parquedb.migrate.relate import Continues, Fresh, Unrelated
@@ -16,6 +21,7 @@ from parquedb.model.partition import (
 )
 from parquedb.model.schema import Identity, Schema
 from parquedb.model.types import Field, IntType, StringType, TimestampType, VariantType
+from parquedb.parquet.elements import Element
 
 LONG = Schema((Field(1, "id", IntType(64)),), Identity.BY_ID)
 FILE = DataFile("users/data/a.parquet", 1000, 10)
@@ -31,6 +37,10 @@ def situation(
     versions=1,
     can_link=True,
     unfit=(),
+    commits=(),
+    before=None,
+    trees=None,
+    narrow=(),
 ):
     by_key = {file.path: file for file in files}
     latest = Snapshot(
@@ -43,7 +53,8 @@ def situation(
         specs,
         latest,
         (),
-        (),
+        commits,
+        before,
     )
     return Situation(
         "users",
@@ -56,6 +67,8 @@ def situation(
         2,
         can_link,
         frozenset(unfit),
+        frozenset(narrow),
+        trees=trees,
     )
 
 
@@ -132,11 +145,95 @@ def test_a_target_that_moved_is_no_conflict_if_there_is_nothing_to_carry():
     assert plan(at=moved).action is Action.SKIPPED
 
 
-def test_renames_and_readds_are_refused_by_name():
-    renamed = Schema((Field(1, "key", IntType(64)),), Identity.BY_ID)
-    assert "renamed to 'key'" in plan(at=situation(schemas=(LONG, renamed))).reason
-    added_again = Schema((Field(2, "id", StringType()),), Identity.BY_ID)
-    assert "dropped and added again" in plan(at=situation(schemas=(LONG, added_again))).reason
+def named(id_=1, name="id", type_=None):
+    return Schema((Field(id_, name, type_ or IntType(64)),), Identity.BY_ID)
+
+
+def tree(name, id_=1):
+    return Element("schema", None, b"\0", (Element(name, id_, b"\0"),))
+
+
+def version(number, *changes, base=False):
+    return Commit(number, number, Operation.APPEND, changes, base=base)
+
+
+KEY, LATER = named(name="key"), replace(FILE, path="users/data/b.parquet", size_bytes=70)
+TREES = {FILE.path: tree("id"), LATER.path: tree("key")}
+ADD, ADD_LATER, REMOVE = AddFile(FILE), AddFile(LATER), RemoveFile(FILE)
+START = Snapshot(0, 0, LONG, UNPARTITIONED, {0: UNPARTITIONED}, {FILE.path: FILE}, {})
+
+
+@pytest.mark.parametrize(
+    ("commits", "first", "copies", "size_bytes"),
+    [
+        ([version(0, SetSchema(LONG), ADD)], [], 0, 0),
+        ([version(0, SetSchema(LONG), ADD), version(1, SetSchema(KEY), ADD_LATER)], [], 1, 1000),
+        ([version(0, SetSchema(LONG), ADD), version(1, SetSchema(KEY), REMOVE)], [], 0, 0),
+        ([version(0, SetSchema(KEY), ADD, ADD_LATER)], [FILE.path], 0, 0),
+        ([version(0, SetSchema(LONG), ADD_LATER)], [LATER.path], 0, 0),
+        (
+            [
+                version(0, SetSchema(LONG), ADD),
+                version(1, SetSchema(KEY)),
+                version(2, SetSchema(LONG)),
+                version(3, SetSchema(KEY), REMOVE),
+                version(4, ADD),
+            ],
+            [],
+            3,
+            3000,
+        ),
+        (  # a plain drop costs nothing, the same name again does
+            [
+                version(0, SetSchema(LONG), ADD),
+                version(1, SetSchema(named(2, "other"))),
+                version(2, SetSchema(named(3, "ID", StringType()))),
+            ],
+            [],
+            1,
+            1000,
+        ),
+        (  # what is written again anyway has the new names then
+            [
+                version(0, SetSchema(named(type_=IntType(32))), ADD),
+                version(1, SetSchema(KEY)),
+                version(2, SetSchema(LONG)),
+            ],
+            [],
+            1,
+            1000,
+        ),
+        ([version(0, SetSchema(KEY), ADD), version(1, SetSchema(KEY), ADD, base=True)],
+         [FILE.path], 1, 1000),
+    ],
+)  # fmt: skip
+def test_renames_cost_copies_of_the_files_that_hold_other_names(commits, first, copies, size_bytes):
+    at = situation(commits=commits, trees=TREES, files=(FILE, LATER))
+    made = plan(at=at)
+    assert made.names == NameCopies(frozenset(first), copies, size_bytes)
+    assert [key for key, means in made.means.items() if means is Means.FOOTER] == first
+    report = made.to_report()
+    assert report.files[Means.FOOTER] == copies + len(first)
+    added = {FILE.path: 1000, LATER.path: 70}
+    assert report.bytes_written == size_bytes + sum(added[key] for key in first)
+    told = [line for line in report.warnings if "renamed" in line]
+    assert bool(told) == bool(copies or first)
+    assert all(f"{copies + len(first)} live file" in line for line in told)
+
+
+def test_renames_cost_copies_of_files_from_before():
+    commits = [version(1, SetSchema(KEY), ADD_LATER)]
+    at = situation(commits=commits, trees=TREES, files=(LATER,), before=START)
+    assert plan(at=at).names == NameCopies(frozenset(), 1, 1000)
+
+
+def test_files_that_are_written_again_get_the_names_on_the_way():
+    commits = [version(0, SetSchema(KEY), ADD)]
+    at = situation(commits=commits, trees=TREES, narrow=[FILE.path])
+    assert plan(at=at).means == {FILE.path: Means.REWRITTEN}
+    assert plan(at=at).names == NameCopies()
+    at = situation(commits=commits, trees=TREES)
+    assert plan(at=at, files=Files.REWRITE).names == NameCopies()
 
 
 def test_a_plan_prints_as_the_report_of_a_dry_run():

@@ -75,6 +75,7 @@ class _Folded:
     removed: dict[str, DataFile | None] = field(default_factory=dict)
     changed: dict[str, WrittenVector] = field(default_factory=dict)
     vectors: Mapping[str, WrittenVector] = field(default_factory=dict)
+    files_follow: bool = False
 
     @property
     def has_vectors(self) -> bool:
@@ -182,7 +183,7 @@ def _fold(table: Table, commit: Commit, vectors: Mapping[str, WrittenVector]) ->
             case SetDeletes():
                 pass
             case SetSchema(schema):
-                folded.schema = schema
+                folded.schema, folded.files_follow = schema, change.files_follow
             case SetPartitioning(spec):
                 folded.spec = spec
             case SetProperties(updates):
@@ -212,6 +213,8 @@ def _next_metadata(
         # files of a table that records no ids may have none, so it goes on without them
         with_ids = known is None or known.fitted.identity is Identity.BY_ID
         table.columns = Columns.of(folded.schema, folded.spec, with_ids=with_ids)
+        if not folded.files_follow and _survivors(table, folded):
+            table.check_ids(folded.schema)
         table.note_ids(folded.schema)
     table.specs[folded.spec.spec_id] = folded.spec
     columns = table.columns
@@ -252,7 +255,8 @@ def _next_metadata(
 
 
 def _evolve(table: Table, known: Columns, columns: Columns, folded: _Folded) -> str:
-    check_types(known.fitted, columns.fitted, _survivors(table, folded))
+    if not folded.files_follow:
+        check_types(known.fitted, columns.fitted, _survivors(table, folded))
     protocol = table.log.protocol
     if protocol is not None and supports(protocol, "typeWidening"):
         check_types(columns.fitted, known.fitted, ["any"])  # equal types only

@@ -79,8 +79,8 @@ class Table:
         specs: The partitionings that files may still refer to, by id.
         keep: What the schema records of fields besides.
         checkpoint: The version of its newest checkpoint, -1 for none.
-        path_of_id: Every path that a field id ever had, where ids identify columns.
-        id_of_path: Every id that a path ever had, likewise.
+        path_of_id: The newest path that a field id had, where ids identify columns.
+        id_of_path: The newest id that a path had, likewise.
     """
 
     log: LogState
@@ -98,7 +98,13 @@ class Table:
         return None if self.log.version < 0 else self.log.version
 
     def note_ids(self, schema: Schema) -> None:
-        """Record the ids of a schema whose fields are identified by them.
+        """Record the ids of a schema whose fields are identified by them."""
+        if schema.identity is Identity.BY_ID:
+            for path, id_ in ids_by_path(schema).items():
+                self.path_of_id[id_], self.id_of_path[path] = path, id_
+
+    def check_ids(self, schema: Schema) -> None:
+        """Check that files that stay have the names of a schema.
 
         Raises:
             UnsupportedError: A field was renamed, or dropped and added again as another.
@@ -107,7 +113,7 @@ class Table:
             return
         for path, id_ in ids_by_path(schema).items():
             name = ".".join(path)
-            before = self.path_of_id.setdefault(id_, path)
+            before = self.path_of_id.get(id_, path)
             if before != path:
                 raise UnsupportedError(
                     f"column {'.'.join(before)!r} was renamed to {name!r}: a Delta table without "
@@ -115,8 +121,7 @@ class Table:
                     "latest version, or rename it back",
                     feature="columnMapping",
                 )
-            other = self.id_of_path.setdefault(path, id_)
-            if other != id_:
+            if self.id_of_path.get(path, id_) != id_:
                 raise UnsupportedError(
                     f"column {name!r} was dropped and another of the same name was added: a "
                     "Delta table without column mapping would read the old values in it",

@@ -721,12 +721,28 @@ def test_changes_that_cannot_be_expressed_are_refused_before_anything_is_written
 
 
 def test_renames_over_the_whole_history_are_seen_by_a_new_writer() -> None:
-    store, writer = _created()
+    store, writer = _created(AddFile(_file("t/a")))
     fewer = Commit(1, T0, Operation.METADATA, (_schema((1, "id", IntType(64))),))
     assert isinstance(writer.append([fewer], expect=0), Committed)
     again = _schema((1, "id", IntType(64)), (9, "key", StringType()))
     with pytest.raises(UnsupportedError, match="dropped"):
         DeltaWriter(store, "t").append([Commit(2, T0, Operation.METADATA, (again,))], expect=1)
+
+
+def test_renames_are_written_where_no_file_stays_or_all_follow() -> None:
+    a = _file("t/a")
+    store, writer = _created(AddFile(a))
+    renamed = _schema((1, "key", IntType(64)), (2, "id", StringType()))
+    copied = Commit(1, T0, Operation.REPLACE, (renamed, RemoveFile(a), AddFile(_file("t/b"))))
+    assert isinstance(writer.append([copied], expect=0), Committed)
+    back = _schema((1, "id", IntType(64)), (2, "key", StringType())).schema
+    for schema in (back, renamed.schema, back):
+        follow = SetSchema(schema, files_follow=True)
+        version = DeltaReader(store, "t").latest()
+        commit = Commit(2, T0, Operation.METADATA, (follow,))
+        assert isinstance(DeltaWriter(store, "t").append([commit], expect=version), Committed)
+        assert DeltaReader(store, "t").snapshot().schema == schema
+    assert DeltaReader(store, "t").snapshot().files.keys() == {"t/b"}
 
 
 def test_types_and_partitioning_may_change_where_no_file_stays() -> None:

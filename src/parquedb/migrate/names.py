@@ -1,0 +1,307 @@
+"""Columns that were renamed, or dropped and added again, on their way into Delta.
+
+Iceberg matches the columns of data files by id, Delta's readers by name. So at the version at which
+a column gets another name, every live file that holds the old one is replaced by a copy in whose
+footer it has the new name; a column that is gone gets a name that nothing asks for there. A file
+is added under other names, too, if it was written before a rename and comes back later. A plain
+drop needs no copy until its name comes again (docs/design/009-names.md).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+
+from parquedb.errors import FormatError
+from parquedb.formats.iceberg.reader import IcebergReader
+from parquedb.log.change import AddFile, RemoveFile, SetSchema
+from parquedb.log.commit import Commit
+from parquedb.log.ports import LogReader
+from parquedb.migrate.carry import Carry, changes_types
+from parquedb.migrate.place import Placer, Schemas, in_generation
+from parquedb.migrate.report import Means
+from parquedb.model.files import DataFile
+from parquedb.model.format import Format
+from parquedb.model.schema import Path, Schema, walk
+from parquedb.parquet.elements import Element, read_elements
+from parquedb.parquet.footer import read_footer, stats_for
+from parquedb.parquet.labels import has_names_of, with_names_of
+from parquedb.parquet.rewrite import FooterCopy, copy_relabelled
+from parquedb.storage.store import LocalPaths, Store
+
+_THREADS = 8
+_SAMPLED = 32
+_PLAIN = re.compile("[A-Za-z_][A-Za-z0-9_]*")
+
+
+@dataclass(frozen=True, slots=True)
+class NameCopies:
+    """What renames cost.
+
+    Args:
+        first: Files whose names are not those of the version that adds them first.
+        copies: How many copies are made besides.
+        size_bytes: The bytes of these.
+    """
+
+    first: frozenset[str] = frozenset()
+    copies: int = 0
+    size_bytes: int = 0
+
+
+NO_COPIES = NameCopies()
+"""All names are right."""
+
+
+def read_names(
+    store: Store, source: LogReader, carry: Carry, target: Format
+) -> Mapping[str, Element] | None:
+    """Read the columns of the source's files, where their names may not be the table's.
+
+    They may not if the table's schemas have a rename or a name that was used twice, if one has a
+    name that Iceberg's writers escape in files, if a name mapping knows other names, or if a few
+    files, spread over the history, hold others (schemas that expired).
+
+    Args:
+        store: The store.
+        source: The source's reader.
+        carry: What is to be carried.
+        target: Format migrated to.
+
+    Returns:
+        The columns by the files' keys; None if all names are right.
+
+    Raises:
+        FormatError: A footer cannot be read.
+    """
+    if target is not Format.DELTA or not isinstance(source, IcebergReader) or not carry.versions:
+        return None
+    schemas = (*source.schemas(), *carry.schemas)
+    if not _may_differ(schemas) and not _differ_in_sample(store, carry):
+        return None
+    trees = dict(_read_all(store, list(carry.added)))
+    if carry.before is not None and any(s != carry.before.schema for s in carry.schemas):
+        there = [key for key in carry.before.files if key not in trees and store.head(key)]
+        trees.update(_read_all(store, there))
+    return trees
+
+
+def _may_differ(schemas: Iterable[Schema]) -> bool:
+    path_of: dict[int, Path] = {}
+    id_of: dict[Path, int] = {}
+    for schema in dict.fromkeys(schemas):
+        aliases = dict(schema.aliases)
+        for path, field in walk(schema.fields):
+            folded = tuple(name.lower() for name in path)
+            if (
+                path_of.setdefault(field.id, path) != path
+                or id_of.setdefault(folded, field.id) != field.id
+                or not _PLAIN.fullmatch(field.name)
+                or aliases.get(field.id, (field.name,)) != (field.name,)
+            ):
+                return True
+    return False
+
+
+def _differ_in_sample(store: Store, carry: Carry) -> bool:
+    """Whether one of a few files holds other names than the newest columns, found by its ids."""
+    keys = list(carry.added)
+    chosen = keys[:: max(1, -(-len(keys) // _SAMPLED))]
+    return any(not has_names_of(root, carry.latest.schema) for _, root in _read_all(store, chosen))
+
+
+def _read_all(store: Store, keys: Sequence[str]) -> Iterator[tuple[str, Element]]:
+    """Read the columns of files; those that are equal are one object."""
+    known: dict[Element, Element] = {}
+    if len(keys) < 4 or isinstance(store, LocalPaths):
+        roots: Iterable[Element] = map(partial(read_elements, store), keys)
+    else:
+        with ThreadPoolExecutor(_THREADS) as pool:
+            roots = list(pool.map(partial(read_elements, store), keys))
+    for key, root in zip(keys, roots, strict=True):
+        yield key, known.setdefault(root, root)
+
+
+def plan_copies(
+    carry: Carry, trees: Mapping[str, Element] | None, is_rewritten: Callable[[str], bool]
+) -> NameCopies:
+    """Say which copies the renames of a history need. Pure.
+
+    Args:
+        carry: What is to be carried.
+        trees: The columns of the files, None if all names are right.
+        is_rewritten: Whether a file is written again when it is added, with the right names.
+    """
+    if trees is None:
+        return NO_COPIES
+    forecast = _Forecast(trees, is_rewritten)
+    if carry.before is not None:
+        forecast.schema = carry.before.schema
+        for file in carry.before.files.values():
+            if file.path in trees:
+                forecast.live[file.path] = (file, forecast.named(trees[file.path]))
+    for commit in carry.commits:
+        forecast.follow(commit)
+    return NameCopies(frozenset(forecast.first), forecast.copies, forecast.size_bytes)
+
+
+class _Forecast:
+    """Follows the names in a target's files."""
+
+    def __init__(self, trees: Mapping[str, Element], is_rewritten: Callable[[str], bool]) -> None:
+        self.trees = trees
+        self.is_rewritten = is_rewritten
+        self.schema = Schema(())
+        self.live: dict[str, tuple[DataFile, Element]] = {}
+        self.seen: set[str] = set()
+        self.first: set[str] = set()
+        self.copies = 0
+        self.size_bytes = 0
+
+    def named(self, root: Element) -> Element:
+        """Return columns as the target's file has them under the current schema."""
+        return root if has_names_of(root, self.schema) else with_names_of(root, self.schema)
+
+    def follow(self, commit: Commit) -> None:
+        """Count the copies of one commit."""
+        for change in commit.changes:
+            if isinstance(change, RemoveFile):
+                self.live.pop(change.file.path, None)
+        schemas = [c.schema for c in commit.changes if isinstance(c, SetSchema)]
+        if schemas and schemas[-1] != self.schema:
+            widened = changes_types(self.schema, schemas[-1])
+            self.schema = schemas[-1]
+            for file, root in list(self.live.values()):
+                after = self.named(root)
+                if after is not root and not widened:
+                    self._count(file)
+                self.live[file.path] = (
+                    file,
+                    with_names_of(root, self.schema) if widened else after,
+                )
+        for change in commit.changes:
+            if isinstance(change, AddFile):
+                self._add(change.file)
+
+    def _add(self, file: DataFile) -> None:
+        root = self.trees[file.path]
+        after = self.named(root)
+        if after is not root and not self.is_rewritten(file.path):
+            if file.path in self.seen:
+                self._count(file)
+            else:
+                self.first.add(file.path)
+        self.seen.add(file.path)
+        self.live[file.path] = (file, after)
+
+    def _count(self, file: DataFile) -> None:
+        self.copies += 1
+        self.size_bytes += file.size_bytes
+
+
+class Names:
+    """Gives a Delta target's files the names of each version.
+
+    Args:
+        placer: Places the files.
+        trees: The columns of files by key, as far as they are known.
+    """
+
+    def __init__(self, placer: Placer, trees: Mapping[str, Element]) -> None:
+        self._placer = placer
+        self._trees = dict(trees)
+        self._equal = {root: root for root in trees.values()}
+        self._asked = Schema(())
+        self._answers: dict[int, bool] = {}
+
+    def fit(self, key: str, schema: Schema) -> bool:
+        """Whether a file, of the source or of the target, has the names of a schema."""
+        if schema is not self._asked:
+            self._asked, self._answers = schema, {}
+        root = self._tree(key)
+        if id(root) not in self._answers:
+            self._answers[id(root)] = has_names_of(root, schema)
+        return self._answers[id(root)]
+
+    def note(self, key: str, like: str) -> None:
+        """Note that a file has the bytes of another."""
+        if like in self._trees:
+            self._trees[key] = self._trees[like]
+
+    def copy(self, pairs: Sequence[tuple[DataFile, DataFile]], schemas: Schemas) -> list[DataFile]:
+        """Copy files under the names of a version.
+
+        A copy's key tells its columns, so that a run after a crash makes the same ones; a copy
+        that is there already is taken as it is.
+
+        Args:
+            pairs: Files of the source, each with what is to be copied: itself, or the target's
+                file that came from it.
+            schemas: The columns.
+
+        Returns:
+            The copies, with the source's deletes and partition values.
+
+        Raises:
+            FormatError: Two columns of a file are the same one of the table.
+        """
+        made: list[tuple[FooterCopy, Element]] = []
+        sizes: dict[str, int] = {}
+        copies = []
+        for file, held in pairs:
+            after = self._named(held.path, schemas.source)
+            key = self._key(file, after)
+            size_bytes = self._size_of_finished(key, after)
+            if size_bytes is None:
+                made.append((FooterCopy(held.path, key, partial(_replaced, after=after)), after))
+            else:
+                sizes[key] = size_bytes
+            copies.append(key)
+        store = self._placer.store
+        written = copy_relabelled(store, [copy for copy, _ in made])
+        for (copy, after), size_bytes in zip(made, written, strict=True):
+            sizes[copy.target] = size_bytes
+            self._trees[copy.target] = self._equal.setdefault(after, after)
+        return [
+            self._described(file, held, replace(file, path=key, size_bytes=sizes[key]), schemas)
+            for (file, held), key in zip(pairs, copies, strict=True)
+        ]
+
+    def _described(
+        self, file: DataFile, held: DataFile, copy: DataFile, schemas: Schemas
+    ) -> DataFile:
+        """Complete a copy: its statistics, where the source's are not its, and its row count."""
+        self._placer.account(Means.FOOTER, [copy])
+        if held.size_bytes == file.size_bytes and file.rows is not None:
+            return copy
+        footer = read_footer(self._placer.store, copy.path)
+        return replace(copy, rows=footer.rows, stats=stats_for(footer, schemas.fitted))
+
+    def _named(self, key: str, schema: Schema) -> Element:
+        try:
+            return with_names_of(self._tree(key), schema)
+        except FormatError as error:
+            raise FormatError(f"{key!r}: {error}", location=key) from error
+
+    def _key(self, file: DataFile, after: Element) -> str:
+        generation = hashlib.sha256(repr(after).encode()).hexdigest()
+        return in_generation(self._placer.addresses.unique(file, Means.FOOTER), generation)
+
+    def _size_of_finished(self, key: str, after: Element) -> int | None:
+        """Return the size of a copy that is there already, None if there is none."""
+        info = self._placer.store.head(key)
+        return None if info is None or self._tree(key) != after else info.size_bytes
+
+    def _tree(self, key: str) -> Element:
+        if key not in self._trees:
+            root = read_elements(self._placer.store, key)
+            self._trees[key] = self._equal.setdefault(root, root)
+        return self._trees[key]
+
+
+def _replaced(_: Element, after: Element) -> Element:
+    return after
