@@ -18,6 +18,8 @@ class Fate(StrEnum):
     """What becomes of a feature on the way into another format."""
 
     CARRIED = "carried"
+    FOOTER = "footer copy"
+    """Data files get copies with other names in their footers; no page is touched."""
     REWRITTEN = "rewritten"
     LOST = "lost"
     REFUSED = "refused"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import pyarrow as pa
 
@@ -17,7 +18,7 @@ from parquedb.migrate.typescript import ENTITIES, STORED, Rows, is_entities, row
 from parquedb.model.files import Deletes
 from parquedb.model.format import Format
 from parquedb.model.partition import PartitionSpec
-from parquedb.model.schema import Schema
+from parquedb.model.schema import Identity, Schema
 from parquedb.parquet.digest import ContentDigest, Digester
 from parquedb.storage.store import Store
 
@@ -133,7 +134,8 @@ def verify_content(
 ) -> None:
     """Compare an order-independent digest of all rows of every version.
 
-    Each side is read through its own reader, files and schema; every data file is decoded.
+    Each side is read through its own reader, files and schema; every data file is decoded. The
+    columns of a Delta table's files go by name, as other programs read them.
 
     Args:
         store: The store.
@@ -159,7 +161,7 @@ def verify_content(
         schema = fitted.schema if fitted.lost else None
         if rows is not STORED:
             schema = ours.schema  # what is decoded goes into whichever columns there are
-        if digests.of(theirs, schema, rows) != digests.of(ours):
+        if digests.of(theirs, schema, rows) != digests.of(ours, _as_others_read(target, ours)):
             problems.append(f"version {wanted.version} and its copy {found.version} differ in rows")
         on_version(done)
     _raise(problems)
@@ -214,9 +216,22 @@ def _same_rows(
     if is_entities(right[0]):
         left, right = right, left
     ours, theirs = left[0].snapshot(left[1]), right[0].snapshot(right[1])
+    seen = _as_others_read(right[0], theirs)
     if is_entities(left[0]):
-        return digests.of(ours, theirs.schema, ENTITIES) == digests.of(theirs)
-    return digests.of(ours) == digests.of(theirs)
+        return digests.of(ours, theirs.schema, ENTITIES) == digests.of(theirs, seen)
+    return digests.of(ours, _as_others_read(left[0], ours)) == digests.of(theirs, seen)
+
+
+def _as_others_read(reader: LogReader, snapshot: Snapshot) -> Schema:
+    """Return a snapshot's columns as other programs look for them in its files.
+
+    Our own reader believes field ids also in files of a Delta table without column mapping; others
+    go by name there.
+    """
+    schema = snapshot.schema
+    if reader.format is Format.DELTA and not schema.aliases:
+        return replace(schema, identity=Identity.BY_NAME)
+    return schema
 
 
 def _compare_latest(wanted: SourceVersion, target: LogReader) -> None:

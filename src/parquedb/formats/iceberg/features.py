@@ -124,6 +124,19 @@ FEATURES: tuple[Feature, ...] = (
         "decimals.",
     ),
     _feature(
+        "column rename", "Schema Evolution",
+        "a field id has different names in the table's schemas",
+        read=True, write=True, delta=Fate.FOOTER, native=_OK,
+        note="At the version of the rename, also of nested fields, for Delta's readers go by name. "
+        "Swapped names, other case and names back again too.",
+    ),
+    _feature(
+        "column drop and re-add", "Schema Evolution",
+        "a name has different field ids in the table's schemas",
+        read=True, write=True, delta=Fate.FOOTER, native=_OK,
+        note="At the version at which the name comes again; a plain drop needs no copy.",
+    ),
+    _feature(
         "identity partitions", "Partitioning", "a partition field's transform is identity",
         read=True, write=True, delta=_OK, native=_OK,
     ),
