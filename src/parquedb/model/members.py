@@ -38,6 +38,11 @@ def optional_count(value: Any) -> int | None:
     return None if value is None else count(value)
 
 
+def digits(value: str) -> int | None:
+    """Return the number that ASCII digits are, at most 18 of them; None for any other text."""
+    return int(value) if len(value) <= 18 and value.isascii() and value.isdigit() else None
+
+
 def text(value: Any) -> str:
     """Return a text."""
     if type(value) is not str:

@@ -128,7 +128,7 @@ def parse_bitmap(data: bytes, location: str) -> BitMap64:
     """
     try:
         return BitMap64.deserialize(data)
-    except (ValueError, EOFError) as error:
+    except (ValueError, EOFError, IndexError, MemoryError) as error:
         raise _broken(location, f"its bitmap cannot be read ({error})") from error
 
 

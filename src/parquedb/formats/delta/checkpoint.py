@@ -6,7 +6,7 @@ PROTOCOL.md, "Checkpoints", "Checkpoint Schema", "V2 Spec", "Sidecar Files".
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -86,7 +86,7 @@ def _read_part(data: bytes, location: str, adds: list[Add], removes: list[Remove
             if name in table.column_names:
                 rows = _present(table, name).to_pylist(maps_as_pydicts="lossy")
                 others += [{name: row} for row in rows]
-    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+    except (pa.ArrowException, OSError, KeyError, TypeError, AttributeError, ValueError) as error:
         raise FormatError(
             f"{location!r} cannot be read as a checkpoint ({error}); delete it if the JSON "
             "commits before it are still there, else restore it from a backup",
@@ -120,6 +120,8 @@ def _parse_adds(array: pa.StructArray) -> list[Add]:
         _field(array, name, required=True) for name in ("path", "size", "modificationTime")
     )
     changes = _field(array, "dataChange")
+    if min(sizes) < 0:
+        raise ValueError("a size is negative")
     return [
         Add(path, values or _NO_VALUES, size, at_ms, bool(change), stats, tags, vector)
         for path, values, size, at_ms, change, stats, tags, vector in zip(
@@ -155,7 +157,37 @@ def _parse_removes(array: pa.StructArray) -> list[Remove]:
 
 def _column(array: pa.StructArray, name: str) -> Any:
     index = array.type.get_field_index(name)
-    return None if index < 0 else array.field(index)
+    if index < 0:
+        return None
+    column = array.field(index)
+    if not _KINDS[name](column.type) and column.null_count < len(column):
+        raise ValueError(f"the field {name!r} is of the type {column.type}")
+    return column
+
+
+def _is_text(type_: pa.DataType) -> bool:
+    if pa.types.is_dictionary(type_):
+        return _is_text(type_.value_type)
+    return pa.types.is_string(type_) or pa.types.is_large_string(type_)
+
+
+def _is_text_map(type_: pa.DataType) -> bool:
+    return pa.types.is_map(type_) and _is_text(type_.key_type) and _is_text(type_.item_type)
+
+
+_KINDS: Mapping[str, Callable[[pa.DataType], bool]] = {
+    "path": _is_text,
+    "stats": _is_text,
+    "size": pa.types.is_integer,
+    "modificationTime": pa.types.is_integer,
+    "deletionTimestamp": pa.types.is_integer,
+    "dataChange": pa.types.is_boolean,
+    "partitionValues": _is_text_map,
+    "tags": _is_text_map,
+    "deletionVector": pa.types.is_struct,
+    "stats_parsed": pa.types.is_struct,
+}
+"""What the members of file actions are (PROTOCOL.md, "Checkpoint Schema")."""
 
 
 def _field(array: pa.StructArray, name: str, *, required: bool = False) -> Sequence[Any]:

@@ -13,6 +13,7 @@ from parquedb.formats.delta.features import READER_FEATURES, WRITER_FEATURES
 from parquedb.formats.delta.mapping import Mode, mode_of
 from parquedb.formats.delta.schema import ParsedSchema
 from parquedb.formats.delta.wire import Metadata, Protocol
+from parquedb.model.members import digits
 from parquedb.model.schema import walk
 from parquedb.model.types import VariantType
 
@@ -32,6 +33,10 @@ _WIDER = {
     "integer": ("long",),
     "float": ("double",),
 }
+_ROW_TRACKING = (
+    "delta.rowTracking.materializedRowIdColumnName",
+    "delta.rowTracking.materializedRowCommitVersionColumnName",
+)
 _ICEBERG_COMPAT = (
     ("icebergCompatV1", "delta.enableIcebergCompatV1"),
     ("icebergCompatV2", "delta.enableIcebergCompatV2"),
@@ -43,13 +48,24 @@ def is_true(metadata: Metadata, key: str) -> bool:
     return metadata.configuration.get(key, "").lower() == "true"
 
 
+def hidden_columns(metadata: Metadata) -> tuple[str, ...]:
+    """Return what Delta's writers may put into data files beside the table's columns.
+
+    PROTOCOL.md, "Row Tracking", "Add CDC File".
+    """
+    names = [metadata.configuration[key] for key in _ROW_TRACKING if key in metadata.configuration]
+    if is_true(metadata, "delta.enableChangeDataFeed"):
+        names.append("_change_type")
+    return tuple(names)
+
+
 def has_in_commit_timestamps(protocol: Protocol, metadata: Metadata, version: int) -> bool:
     """Whether a version's time is its ``inCommitTimestamp`` (PROTOCOL.md, "In-Commit …")."""
     since = metadata.configuration.get("delta.inCommitTimestampEnablementVersion", "0")
     return (
         "inCommitTimestamp" in (protocol.writer_features or ())
         and is_true(metadata, "delta.enableInCommitTimestamps")
-        and (not since.isdigit() or version >= int(since))
+        and version >= (digits(since) or 0)
     )
 
 

@@ -40,6 +40,7 @@ from parquedb.log.ports import Lineage, Version, operation_of
 from parquedb.log.snapshot import Snapshot
 from parquedb.model.files import DataFile
 from parquedb.model.format import Format
+from parquedb.model.members import count, optional_count
 from parquedb.storage.store import Store
 
 
@@ -269,6 +270,9 @@ class DeltaReader:
                 removed += 1
                 added += _deleted(file) < _deleted(known)
                 continue
+            if known is not None and _says_no_more(known, file):
+                live[key] = file
+                continue
             if known is not None:  # added again, to update what is recorded of it
                 changes.append(RemoveFile(known))
                 removed += 1
@@ -353,6 +357,14 @@ def _same_data(known: DataFile, file: DataFile) -> bool:
     )
 
 
+def _says_no_more(known: DataFile, file: DataFile) -> bool:
+    """Whether a file was added again and only counts of nulls differ, such as of new columns."""
+    if known.stats is None or file.stats is None:
+        return False
+    nulls = replace(known.stats, nulls=file.stats.nulls)
+    return replace(known, stats=nulls) == file
+
+
 def _deleted(file: DataFile) -> int:
     return sum(deletes.rows for deletes in file.deletes)
 
@@ -371,14 +383,14 @@ def _count_rows(add: Add, location: str) -> int | None:
         return None
     try:
         body: Any = orjson.loads(add.stats)
-        rows = None if body is None else body.get("numRecords")
-    except (ValueError, AttributeError) as error:
+        rows = None if body is None else optional_count(body.get("numRecords"))
+        if rows is not None and add.vector is not None:
+            rows = count(rows - add.vector.rows)
+    except (ValueError, AttributeError, TypeError) as error:
         raise FormatError(
             f"{location!r}: the file's statistics are no valid JSON ({error}); restore the log "
             "from a backup",
             location=location,
             section="Per-file Statistics",
         ) from error
-    if rows is None or add.vector is None:
-        return rows
-    return int(rows) - add.vector.rows
+    return rows

@@ -13,6 +13,17 @@ from typing import Any, NamedTuple
 import orjson
 
 from parquedb.errors import FormatError
+from parquedb.model.members import (
+    count,
+    items,
+    optional_count,
+    optional_text,
+    optional_texts,
+    optional_whole,
+    text,
+    texts,
+    whole,
+)
 
 Json = dict[str, Any]
 """A decoded JSON object; it does not leave the modules that encode and decode."""
@@ -238,17 +249,17 @@ def parse_actions(  # noqa: C901  (one branch a kind)
                 elif kind == "metaData":
                     metadata = parse_metadata(body)
                 elif kind == "txn":
-                    txns.append(Txn(body["appId"], int(body["version"]), body.get("lastUpdated")))
+                    txns.append(_parse_txn(body))
                 elif kind == "domainMetadata":
                     domains.append(
                         Domain(
-                            body["domain"],
-                            body.get("configuration") or "",
+                            text(body["domain"]),
+                            optional_text(body.get("configuration")) or "",
                             bool(body.get("removed", False)),
                         )
                     )
                 elif kind == "cdc":
-                    cdc_paths.append(body["path"])
+                    cdc_paths.append(text(body["path"]))
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise FormatError(
             f"{location!r}: the action {kind!r} does not follow the Delta protocol "
@@ -263,10 +274,10 @@ def parse_protocol(body: Json) -> Protocol:
     """Parse a ``protocol`` action."""
     readers, writers = body.get("readerFeatures"), body.get("writerFeatures")
     return Protocol(
-        int(body["minReaderVersion"]),
-        int(body["minWriterVersion"]),
-        None if readers is None else tuple(readers),
-        None if writers is None else tuple(writers),
+        count(body["minReaderVersion"]),
+        count(body["minWriterVersion"]),
+        None if readers is None else tuple(text(name) for name in readers),
+        None if writers is None else tuple(text(name) for name in writers),
     )
 
 
@@ -275,13 +286,13 @@ def parse_metadata(body: Json) -> Metadata:
     if body["format"]["provider"] != "parquet":
         raise ValueError(f"format.provider is {body['format']['provider']!r}, not 'parquet'")
     return Metadata(
-        body["id"],
-        body["schemaString"],
-        tuple(body["partitionColumns"]),
-        dict(body.get("configuration") or {}),
-        body.get("createdTime"),
-        body.get("name"),
-        body.get("description"),
+        text(body["id"]),
+        text(body["schemaString"]),
+        tuple(text(name) for name in items(body["partitionColumns"])),
+        texts(body.get("configuration")),
+        optional_whole(body.get("createdTime")),
+        optional_text(body.get("name")),
+        optional_text(body.get("description")),
     )
 
 
@@ -289,13 +300,12 @@ def parse_vector(body: Json | None) -> Vector | None:
     """Parse a ``deletionVector`` descriptor."""
     if body is None:
         return None
-    offset = body.get("offset")
     return Vector(
-        body["storageType"],
-        body["pathOrInlineDv"],
-        int(body["cardinality"]),
-        None if offset is None else int(offset),
-        int(body["sizeInBytes"]),
+        text(body["storageType"]),
+        text(body["pathOrInlineDv"]),
+        count(body["cardinality"]),
+        optional_count(body.get("offset")),
+        count(body["sizeInBytes"]),
     )
 
 
@@ -392,14 +402,20 @@ def _decode_line(line: bytes, location: str, number: int) -> Json:
 
 def _parse_add(body: Json) -> Add:
     get = body.get
-    vector = get("deletionVector")
+    vector, stats = get("deletionVector"), get("stats")
+    path, size, at_ms = body["path"], body["size"], body["modificationTime"]
+    if not (type(path) is str and type(size) is int and size >= 0 and type(at_ms) is int):
+        raise TypeError("path, size or modificationTime is of another kind")
+    if stats is not None and type(stats) is not str:
+        raise TypeError("stats is no text")
+    values = body["partitionValues"]
     return Add(
-        body["path"],
-        body["partitionValues"] or _NOTHING,
-        body["size"],
-        body["modificationTime"],
+        path,
+        optional_texts(values) if values else _NOTHING,
+        size,
+        at_ms,
         body["dataChange"],
-        get("stats"),
+        stats,
         get("tags"),
         None if vector is None else parse_vector(vector),
     )
@@ -408,14 +424,19 @@ def _parse_add(body: Json) -> Add:
 def _parse_remove(body: Json) -> Remove:
     get = body.get
     vector = get("deletionVector")
+    values = get("partitionValues")
     return Remove(
-        body["path"],
-        get("deletionTimestamp"),
+        text(body["path"]),
+        optional_whole(get("deletionTimestamp")),
         get("dataChange", True),
-        get("partitionValues"),
-        get("size"),
+        optional_texts(values) if values else values,
+        optional_whole(get("size")),
         None if vector is None else parse_vector(vector),
     )
+
+
+def _parse_txn(body: Json) -> Txn:
+    return Txn(text(body["appId"]), whole(body["version"]), optional_whole(body.get("lastUpdated")))
 
 
 def _parse_info(body: Json) -> CommitInfo:
@@ -429,10 +450,14 @@ def _parse_info(body: Json) -> CommitInfo:
     )
     return CommitInfo(
         operation if isinstance(operation, str) else None,
-        at if isinstance(at, int) else None,
-        in_commit if isinstance(in_commit, int) else None,
+        at if type(at) is int else None,
+        in_commit if type(in_commit) is int else None,
         mode if isinstance(mode, str) else None,
         user if isinstance(user, str) else None,
-        None if mark is None else OriginMark(mark["format"], mark["tableId"], int(mark["version"])),
+        None if mark is None else _parse_mark(mark),
         engine=engine if isinstance(engine := body.get("engineInfo"), str) else None,
     )
+
+
+def _parse_mark(mark: Json) -> OriginMark:
+    return OriginMark(text(mark["format"]), text(mark["tableId"]), whole(mark["version"]))

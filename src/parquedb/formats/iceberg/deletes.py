@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from parquedb.errors import FormatError
 from parquedb.formats.iceberg.avro import encode_long
 from parquedb.formats.iceberg.chain import Chain
 from parquedb.formats.iceberg.entries import SOME, encode_partition
@@ -143,6 +144,13 @@ class DeleteFiles:
         positions = load_positions(self.store, data.path, deletes)
         if not positions:
             return None
+        if positions.max() >= data.rows:
+            raise FormatError(
+                f"row {positions.max()} of {data.path!r} is said to be deleted, and the file has "
+                f"{data.rows} rows; the deletes belong to another file",
+                location=data.path,
+                section="Position Delete Files",
+            )
         root = self.store.root
         location = data.location or uri_of(root, data.path)
         content = encode_positions(location, positions)

@@ -21,6 +21,7 @@ from parquedb.formats.iceberg.manifest import Entry, ManifestFile, Manifests, St
 from parquedb.formats.iceberg.position_files import PATH_ID
 from parquedb.formats.iceberg.rowdeletes import POSITIONS
 from parquedb.formats.iceberg.wire import TableMetadata, TableSnapshot
+from parquedb.model.members import digits
 
 
 def read_live(
@@ -45,7 +46,7 @@ def read_live(
         one.files += manifest.count
         one.rows += listed.live_rows if listed.live_rows is not None else _rows(manifest)
     size = snapshot.summary.get("total-files-size", "")
-    live.size_bytes = int(size) if size.isdigit() else None
+    live.size_bytes = digits(size)
     return live, deletes
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from parquedb.log.commit import Operation, Origin, Through
 from parquedb.model.format import Format
+from parquedb.model.members import digits
 
 ORIGIN = "parquedb.origin"
 THROUGH = "parquedb.through"
@@ -51,9 +52,10 @@ def parse_origin(summary: Mapping[str, str]) -> Origin | None:
         return None
     name, _, rest = text.partition(":")
     table_id, _, version = rest.rpartition(":")
-    if name not in Format.__members__.values() or not version.lstrip("-").isdigit():
+    number = digits(version.removeprefix("-"))
+    if name not in Format.__members__.values() or number is None:
         return None
-    return Origin(Format(name), table_id, int(version))
+    return Origin(Format(name), table_id, -number if version[:1] == "-" else number)
 
 
 def encode_through(through: Through) -> str:
@@ -64,13 +66,14 @@ def encode_through(through: Through) -> str:
 def parse_through(text: str | None) -> Through | None:
     """Return how much of the journal is included, None where nothing readable says so."""
     journal, _, entry = (text or "").rpartition(":")
-    return Through(journal, int(entry)) if journal and entry.isdigit() else None
+    number = digits(entry)
+    return Through(journal, number) if journal and number is not None else None
 
 
 def completed_at_ms(properties: Mapping[str, str]) -> int | None:
     """Return when the table's migration was complete, None while it is not."""
     text = properties.get(COMPLETED, "")
-    return int(text) if text.isdigit() else None
+    return digits(text)
 
 
 def user_properties(properties: Mapping[str, str]) -> dict[str, str]:

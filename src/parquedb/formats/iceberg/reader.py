@@ -41,6 +41,7 @@ from parquedb.log.ports import Lineage, Version, operation_of
 from parquedb.log.snapshot import Snapshot
 from parquedb.model.files import DataFile
 from parquedb.model.format import Format
+from parquedb.model.members import digits
 from parquedb.model.partition import PartitionSpec
 from parquedb.model.schema import Schema, children, walk
 from parquedb.model.types import Type
@@ -334,8 +335,8 @@ class IcebergReader:
         total = snapshot.summary.get("total-records", "")
         if snapshot.summary.get("total-delete-files", "0") != "0":
             kept = snapshot.summary.get(LIVE_RECORDS, "")
-            return int(kept) if kept.isdigit() else None
-        if not total.isdigit():
+            return digits(kept)
+        if digits(total) is None:
             contents = self._chain.contents(snapshot)
             return None if contents.deletes else contents.rows
         return int(total)

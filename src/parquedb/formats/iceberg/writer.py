@@ -39,6 +39,7 @@ from parquedb.log.change import SetSchema
 from parquedb.log.commit import Commit
 from parquedb.log.ports import Committed, Conflict
 from parquedb.model.format import Format
+from parquedb.model.members import digits
 from parquedb.model.partition import PartitionSpec
 from parquedb.model.schema import EMPTY, Schema, walk
 from parquedb.storage.keys import join, uri_of
@@ -416,7 +417,7 @@ def _metadata_log(state: _State, properties: Mapping[str, str]) -> tuple[tuple[i
     if state.table is None:
         return ()
     limit = properties.get("write.metadata.previous-versions-max", "")
-    keep = max(int(limit), 1) if limit.isdigit() else 100
+    keep = max(digits(limit) or 0, 1) if limit.isdigit() else 100
     entry = (state.table.last_updated_ms, state.location)
     return (*state.table.metadata_log, entry)[-keep:]
 

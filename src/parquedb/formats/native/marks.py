@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from parquedb.log.commit import Through
+from parquedb.model.members import digits
 
 _THROUGH = "parquedb.through"
 
@@ -20,4 +21,5 @@ def encode_through(through: Through) -> dict[str, str]:
 def parse_through(key_values: Mapping[str, str]) -> Through | None:
     """Return how much of the journal is included, None where nothing readable says so."""
     journal, _, entry = key_values.get(_THROUGH, "").rpartition(":")
-    return Through(journal, int(entry)) if journal and entry.isdigit() else None
+    number = digits(entry)
+    return Through(journal, number) if journal and number is not None else None
