@@ -2,17 +2,49 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from deltalake import DeltaTable, write_deltalake
+from pyiceberg.partitioning import PartitionField, PartitionSpec
+from pyiceberg.schema import Schema
+from pyiceberg.table.sorting import SortField, SortOrder
+from pyiceberg.transforms import BucketTransform, IdentityTransform
+from pyiceberg.types import IntegerType, LongType, NestedField, StringType
 
+from parquedb.ambient import SYSTEM
 from parquedb.backends import create_backend, migrate_backend
-from tests.support.evolving import COLUMNS, ICEBERG, SOURCES, Evolving, compare, some
+from parquedb.catalog import FilesystemCatalog
+from parquedb.errors import InvalidInputError, UnsupportedError
+from parquedb.formats.dialects import DIALECTS
+from parquedb.log.change import AddFile, SetDeletes, SetSchema
+from parquedb.log.commit import Commit, Operation
+from parquedb.maintain import evolve
+from parquedb.maintain.evolve_rules import check_table
+from parquedb.model.files import DataFile
+from parquedb.model.format import Format
+from parquedb.parquet.deletes import inline_vector
+from parquedb.parquet.footer import read_footer
+from parquedb.storage.local import LocalStore
+from tests.support.evolving import (
+    COLUMNS,
+    DELTA,
+    ICEBERG,
+    READERS,
+    SOURCES,
+    Evolving,
+    compare,
+    some,
+)
 from tests.support.rows import assert_same_rows
+from tests.support.targets import open_iceberg
 
 ADDRESS = COLUMNS.field("address").type
 LINES = COLUMNS.field("lines").type
@@ -115,8 +147,9 @@ def swap(table: Evolving) -> None:
 
 
 def drop(table: Evolving) -> None:
-    table.backend.drop_column("users", "name")
-    table.changed(columns(table, name=None), lambda row: row.pop("name"))
+    name = table.reused
+    table.backend.drop_column("users", name)
+    table.changed(columns(table, **{name: None}), lambda row: row.pop(name))
     table.append([dict(table.rows[-1], id=40)])
     table.backend.drop_column("users", "lines.element.n")
     lines = table.columns.field("lines").type.value_type
@@ -130,10 +163,12 @@ def drop(table: Evolving) -> None:
 
 
 def add_again(table: Evolving) -> None:
-    """Add a column of a dropped one's name, with the old type and with another."""
-    table.backend.evolve_schema("users", add_column={"name": "name", "type": pa.string()})
-    table.changed(columns(table, name=pa.string()), lambda row: row.update(name=None))
-    table.append([dict(table.rows[-1], id=50, name="new")])
+    """Add a column of a dropped one's name."""
+    name = table.reused
+    type_, value = (pa.string(), "new") if name == "name" else (pa.float32(), 0.5)
+    table.backend.evolve_schema("users", add_column={"name": name, "type": type_})
+    table.changed(columns(table, **{name: type_}), lambda row: row.update({name: None}))
+    table.append([dict(table.rows[-1], id=50, **{name: value})])
 
 
 def widen(table: Evolving) -> None:
@@ -172,6 +207,43 @@ def test_all_versions_read_right_everywhere(source: str, tmp_path: Path) -> None
     table.check()
 
 
+CARRIED = [
+    ("native", "iceberg"),
+    ("native", "delta"),
+    ("pyiceberg", "delta"),
+    ("pyiceberg", "native"),
+    ("native to iceberg", "delta"),
+    ("delta-rs", "iceberg"),
+    ("delta-rs", "native"),
+]
+
+
+@pytest.mark.parametrize(("source", "to"), CARRIED)
+def test_a_migration_carries_the_changes(source: str, to: str, tmp_path: Path) -> None:
+    table = Evolving(tmp_path, source)
+    table.make()
+    steps = list(STEPS)
+    if (source, to) == ("delta-rs", "iceberg"):  # see below
+        steps.remove(swap)
+        table.reused = "score"
+    for step in steps:
+        step(table)
+    migrate_backend(storage=tmp_path, to=to, namespaces=["users"], allow_lossy=True)
+    if to == "native":
+        del table.versions[:-1]
+    table.check(to)
+
+
+def test_another_type_under_an_old_name_is_refused_where_names_are_all(tmp_path: Path) -> None:
+    table = Evolving(tmp_path, "delta-rs")
+    table.make()
+    rename(table)
+    swap(table)
+    with pytest.raises(UnsupportedError, match="the type of column 'name' changes from string"):
+        migrate_backend(storage=tmp_path, to="iceberg", namespaces=["users"])
+    assert not (table.folder / "metadata").exists()
+
+
 def test_files_without_ids_keep_their_columns(tmp_path: Path) -> None:
     """A name mapping tells what is what, whatever the columns are called later."""
     path = tmp_path / "data" / "users" / "data.parquet"
@@ -197,3 +269,203 @@ def test_files_without_ids_keep_their_columns(tmp_path: Path) -> None:
         for name, read in ICEBERG.items():
             found = read(tmp_path / "users", version.version)
             compare(name, version.version, found, rows)
+
+
+@pytest.mark.parametrize("format_", ["iceberg", "delta"])
+def test_deleted_rows_stay_deleted(format_: str, tmp_path: Path) -> None:
+    """Deletes are of positions, and copies keep these."""
+    store = LocalStore(tmp_path)
+    path = tmp_path / "users" / "data" / "a.parquet"
+    path.parent.mkdir(parents=True)
+    pq.write_table(pa.table({"n": pa.array(range(10), pa.int32()), "s": ["x"] * 10}), path)
+    footer = read_footer(store, "users/data/a.parquet")
+    file = DataFile(footer.key, footer.size_bytes, footer.rows, stats=footer.stats)
+    deletes = (inline_vector([0, 3, 9]),)
+    commits = [
+        Commit(0, 1, Operation.APPEND, (SetSchema(footer.schema), AddFile(file))),
+        Commit(1, 2, Operation.DELETE, (SetDeletes(file.path, deletes),)),
+    ]
+    writer = DIALECTS[Format(format_)].open_writer(store, "users", SYSTEM)
+    writer.append(commits, expect=None)
+    backend = create_backend(type=format_, storage=tmp_path)
+    backend.rename_column("users", "n", "number")
+    backend.widen_column("users", "number", "int64")
+    backend.drop_column("users", "s")
+    backend.evolve_schema("users", add_column={"name": "s", "type": "string"})
+    kept = [1, 2, 4, 5, 6, 7, 8]
+    wanted: list[list[dict[str, Any]]] = [
+        [{"n": n, "s": "x"} for n in range(10)],
+        [{"n": n, "s": "x"} for n in kept],
+        [{"number": n, "s": "x"} for n in kept],
+        [{"number": n, "s": "x"} for n in kept],
+        [{"number": n} for n in kept],
+        [{"number": n, "s": None} for n in kept],
+    ]
+    for version, rows in zip(backend.history("users"), wanted, strict=True):
+        assert version.rows == len(rows)
+        compare("ours", version.version, backend.to_arrow("users", version=version.version), rows)
+        for name, read in READERS[format_].items():
+            if name != "pyarrow":  # refuses vectors
+                compare(name, version.version, read(tmp_path / "users", version.version), rows)
+
+
+def test_a_partitioned_delta_table(tmp_path: Path) -> None:
+    """Readers that take partition values from the path find them there."""
+    folder = str(tmp_path / "users")
+    rows: list[dict[str, Any]] = [{"country": c, "n": n} for n, c in enumerate(["CH", "a b", None])]
+    write_deltalake(folder, pa.Table.from_pylist(rows), partition_by=["country"])
+    backend = create_backend(type="delta", storage=tmp_path)
+    with pytest.raises(InvalidInputError, match="partitioned by 'country'"):
+        backend.drop_column("users", "country")
+    done = backend.rename_column("users", "country", "land")
+    assert (done.footer, done.rewritten) == (3, 0)
+    write_deltalake(folder, pa.table({"land": ["FR"], "n": [3]}), mode="append")
+    renamed = [{"land": row["country"], "n": row["n"]} for row in rows]
+    grown = [*renamed, {"land": "FR", "n": 3}]
+    for version, wanted in enumerate([rows, renamed, grown]):
+        compare("ours", version, backend.to_arrow("users", version=version), wanted)
+        for name, read in DELTA.items():
+            compare(name, version, read(tmp_path / "users", version), wanted)
+    found = pl.scan_delta(folder).filter(pl.col("land") == "a b").collect()
+    assert found["n"].to_list() == [1]
+    assert DeltaTable(folder).metadata().partition_columns == ["land"]
+
+
+def test_a_partitioned_iceberg_table(tmp_path: Path) -> None:
+    catalog = FilesystemCatalog("lake", warehouse=str(tmp_path))
+    schema = Schema(
+        NestedField(1, "k", IntegerType(), required=False),
+        NestedField(2, "n", IntegerType(), required=False),
+        NestedField(3, "v", StringType(), required=False),
+    )
+    spec = PartitionSpec(
+        PartitionField(1, 1000, IdentityTransform(), "k"),
+        PartitionField(2, 1001, BucketTransform(4), "n_bucket"),
+    )
+    columns = pa.schema([("k", pa.int32()), ("n", pa.int32()), ("v", pa.string())])
+    rows = [{"k": i % 2, "n": i, "v": "x"} for i in range(6)]
+    table = catalog.create_table("users", schema, partition_spec=spec)
+    table.append(pa.Table.from_pylist(rows, columns))
+    backend = create_backend(type="iceberg", storage=tmp_path)
+    for name in ("k", "n"):
+        with pytest.raises(InvalidInputError, match=f"partitioned by '{name}'"):
+            backend.drop_column("users", name)
+        backend.widen_column("users", name, "int64")
+    with pytest.raises(InvalidInputError, match="name of a partition field"):
+        backend.rename_column("users", "v", "n_bucket")
+    backend.rename_column("users", "k", "key")
+    new = [{"key": 1, "n": 2**40, "v": "y"}, {"key": 5, "n": 3, "v": "y"}]
+    wide = pa.schema([("key", pa.int64()), ("n", pa.int64()), ("v", pa.string())])
+    table = catalog.load_table("users")
+    table.append(pa.Table.from_pylist(new, wide))
+    wanted = [{"key": row["k"], "n": row["n"], "v": row["v"]} for row in rows] + new
+    version = backend.history("users")[-1].version
+    compare("ours", version, backend.to_arrow("users"), wanted)
+    for name, read in ICEBERG.items():
+        compare(name, version, read(tmp_path / "users", version), wanted)
+    found = catalog.load_table("users").scan("key == 1 and n == 3").to_arrow()
+    assert_same_rows(found, [row for row in wanted if (row["key"], row["n"]) == (1, 3)])
+
+
+def test_what_an_iceberg_table_needs_stays(tmp_path: Path) -> None:
+    catalog = FilesystemCatalog("lake", warehouse=str(tmp_path))
+    columns = Schema(
+        NestedField(1, "id", LongType(), required=True),
+        NestedField(2, "at", LongType(), required=False),
+        NestedField(3, "v", LongType(), required=False),
+        identifier_field_ids=[1],
+    )
+    order = SortOrder(SortField(2, IdentityTransform()))
+    catalog.create_table("users", columns, sort_order=order)
+    backend = create_backend(type="iceberg", storage=tmp_path)
+    with pytest.raises(InvalidInputError, match="identifies the rows"):
+        backend.drop_column("users", "id")
+    with pytest.raises(InvalidInputError, match="identifies the rows"):
+        backend.evolve_schema("users", make_optional="id")
+    with pytest.raises(InvalidInputError, match="sorted by 'at'"):
+        backend.drop_column("users", "at")
+    backend.rename_column("users", "id", "key")
+    backend.drop_column("users", "v")
+    backend.evolve_schema("users", add_column={"name": "w", "type": "int"})
+    schema = catalog.load_table("users").schema()
+    assert [(field.field_id, field.name) for field in schema.fields] == [
+        (1, "key"),
+        (2, "at"),
+        (4, "w"),
+    ]
+    assert schema.identifier_field_names() == {"key"}
+    assert catalog.load_table("users").metadata.last_column_id == 4
+
+
+def test_comments_are_kept_by_both_table_formats(tmp_path: Path) -> None:
+    for source, read in (("pyiceberg", _iceberg_doc), ("delta-rs", _delta_doc)):
+        table = Evolving(tmp_path / source, source)
+        table.make()
+        table.backend.evolve_schema("users", set_doc={"name": "who it is"})
+        assert read(table) == "who it is"
+        table.backend.rename_column("users", "name", "title")
+        table.backend.evolve_schema("users", set_doc={"title": None})
+        assert read(table, "title") is None
+
+
+def _iceberg_doc(table: Evolving, name: str = "name") -> str | None:
+    return open_iceberg(table.folder).schema().find_field(name).doc
+
+
+def _delta_doc(table: Evolving, name: str = "name") -> str | None:
+    (field,) = [f for f in DeltaTable(table.folder).schema().fields if f.name == name]
+    return field.metadata.get("comment")
+
+
+def _meanwhile(monkeypatch: pytest.MonkeyPatch, meddle: Callable[[], None]) -> None:
+    """Do something once between the reading of a table and the commit of a change."""
+    left = [meddle]
+
+    def check(*args: Any) -> None:
+        check_table(*args)
+        if left:
+            left.pop()()
+
+    monkeypatch.setattr(evolve, "check_table", check)
+
+
+def test_columns_that_others_add_meanwhile_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Iceberg's columns may change without a snapshot: that is a conflict all the same."""
+    table = Evolving(tmp_path, "pyiceberg")
+    table.make()
+
+    def add_theirs() -> None:
+        catalog = FilesystemCatalog("lake", warehouse=str(tmp_path))
+        with catalog.load_table("users").update_schema() as update:
+            update.add_column("theirs", LongType())
+
+    _meanwhile(monkeypatch, add_theirs)
+    table.backend.drop_column("users", "score")
+    names = open_iceberg(table.folder).schema().column_names
+    assert "theirs" in names
+    assert "score" not in names
+
+
+@pytest.mark.parametrize("source", ["native", "pyiceberg", "delta-rs"])
+def test_rows_that_others_add_meanwhile_stay(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = Evolving(tmp_path, source)
+    table.make()
+    _meanwhile(monkeypatch, lambda: table.append(some(30, 2)))
+    done = table.backend.rename_column("users", "name", "title")
+    table.changed([], lambda row: row.update(title=row.pop("name")))
+    table.check()
+    files = sorted(file.path for file in table.backend.snapshot("users").files.values())
+    lying = sorted(
+        str(path.relative_to(tmp_path))
+        for path in tmp_path.rglob("*.parquet")
+        if re.fullmatch("[0-9a-f-]{36}", path.stem) or path.parent.name == "staged"
+    )
+    if source == "delta-rs":
+        assert lying == files  # no copy that nothing refers to
+        assert done.footer == 3
+    if source == "native":
+        assert lying == []

@@ -81,12 +81,14 @@ class Evolving:
         source: See :data:`SOURCES`.
         versions: The rows of every version, oldest first.
         columns: The columns now.
+        reused: The name that a column gets after another one had it.
     """
 
     root: Path
     source: str
     versions: list[list[Row]] = field(default_factory=list)
     columns: pa.Schema = COLUMNS
+    reused: str = "name"
 
     @property
     def format(self) -> str:

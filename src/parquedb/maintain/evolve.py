@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from parquedb.ambient import SYSTEM, Ambient
 from parquedb.errors import ConflictError, StateError
@@ -120,7 +120,7 @@ def _try(
     if isinstance(reader, NativeReader):
         return _evolve_native(space, reader, snapshot, after, ambient)
     at_ms = _moment(space, reader, ambient) if journaled else ambient.now_ms()
-    changes: tuple[Change, ...] = (SetSchema(after, instead_of=before),)
+    changes: tuple[Change, ...] = (_set_schema(format_, before, after),)
     if format_ is Format.DELTA:
         try:
             changes = (*changes, *_moved(copies, snapshot, after))
@@ -147,6 +147,14 @@ def _try(
         rewritten=copies.count(Need.REWRITE),
         bytes_written=result.bytes_written + copies.bytes_written,
     )
+
+
+def _set_schema(format_: Format, before: Schema, after: Schema) -> SetSchema:
+    """Return the change of columns as a format's writer takes it."""
+    if format_ is Format.DELTA:
+        return SetSchema(after, instead_of=before, files_follow=True)
+    # what columns are called in Iceberg's files without ids is for the writer to know
+    return SetSchema(replace(after, aliases=()), instead_of=before)
 
 
 def _moved(copies: Copies, snapshot: Snapshot, after: Schema) -> Iterator[Change]:

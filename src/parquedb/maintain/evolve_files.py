@@ -14,12 +14,12 @@ from parquedb.log.snapshot import Snapshot
 from parquedb.model.files import DataFile
 from parquedb.model.format import Format
 from parquedb.model.partition import PartitionSpec
-from parquedb.model.schema import Identity, Path, Schema, children, walk
+from parquedb.model.schema import Path, Schema, children, walk
 from parquedb.model.types import Field, Type
 from parquedb.namespace.tables import Namespace
-from parquedb.parquet.elements import Element, read_elements, without_ids
+from parquedb.parquet.elements import Element, read_elements, walk_elements, without_ids
 from parquedb.parquet.footer import read_footer, stats_for
-from parquedb.parquet.labels import has_names_of, with_names_of
+from parquedb.parquet.labels import DROPPED, has_names_of, with_names_of
 from parquedb.parquet.rewrite import FooterCopy, copy_relabelled
 from parquedb.parquet.scan import read_batches
 from parquedb.parquet.write import PLAIN, Arrangement, write_parquet
@@ -37,7 +37,7 @@ class Need(Enum):
     FOOTER = 1
     """Other names."""
     REWRITE = 2
-    """Other values: a wider type."""
+    """Other values, of a wider type, or none of a column that is hidden by one of its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +114,22 @@ class Step:
         return replace(self.after, aliases=tuple(aliases))
 
     def relabel(self, root: Element) -> Element:
-        """Return a file's columns with the names after."""
-        done = with_names_of(root, self.reading())
-        return done if self.after.identity is Identity.BY_ID else without_ids(done)
+        """Return a file's columns with the names after.
+
+        Columns that the table does not have keep their names, unless another has it now. A file
+        without ids stays one: readers want all columns to have one, or none.
+        """
+        taken = {path[-1].lower() for path, _ in walk(self.after.fields)}
+        done = _restored(root, with_names_of(root, self.reading()), taken)
+        return done if any(each.id is not None for each in root.children) else without_ids(done)
+
+    def hides(self, root: Element) -> bool:
+        """Whether a column without id would have to get a name that no table knows."""
+        pairs = zip(walk_elements(root), walk_elements(self.relabel(root)), strict=True)
+        return any(
+            new.name != old.name and new.name.startswith(DROPPED) and new.id is None
+            for old, new in pairs
+        )
 
 
 def need_of(store: Store, file: DataFile, step: Step) -> Need:
@@ -132,9 +145,22 @@ def need_of(store: Store, file: DataFile, step: Step) -> Need:
         for path, item in walk(step.before.fields):
             if item.id in widened and path in held and held[path].type != widened[item.id]:
                 return Need.REWRITE
-    if step.moves_names and not has_names_of(read_elements(store, file.path), step.reading()):
-        return Need.FOOTER
-    return Need.NOTHING
+    if not step.moves_names:
+        return Need.NOTHING
+    root = read_elements(store, file.path)
+    if has_names_of(root, step.reading()):
+        return Need.NOTHING
+    return Need.REWRITE if step.hides(root) else Need.FOOTER
+
+
+def _restored(before: Element, after: Element, taken: Collection[str]) -> Element:
+    """Give columns that are hidden under another name their own again, if none has it."""
+    children = []
+    for old, new in zip(before.children, after.children, strict=True):
+        hidden = new.name.startswith(DROPPED) and new.name != old.name
+        name = old.name if hidden and old.name.lower() not in taken else new.name
+        children.append(replace(_restored(old, new, taken), name=name))
+    return replace(after, children=tuple(children))
 
 
 class Copies:
