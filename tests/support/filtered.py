@@ -58,7 +58,9 @@ def filters_of(column: str, rows: list[Row]) -> Iterator[Filter]:
             continue
         seen.append(value)
         yield Filter(column, "=", value)
-    for value in seen[:: max(1, len(seen) // 2)] if not isinstance(seen[0], bool | bytes) else ():
+    if any(isinstance(value, bool | bytes) for value in seen):
+        return
+    for value in seen[:: max(1, len(seen) // 2)]:
         yield Filter(column, "<=", value)
         if not nan:  # above all numbers in some readers, unordered in others
             yield Filter(column, ">", value)

@@ -254,11 +254,11 @@ def _find_reason(
             return "its partitioning changes in the course of its history"
     for id_ in columns:
         found = [item for schema in schemas for item in schema.fields if item.id == id_]
-        name = folders.names.get(id_, str(id_))
+        column = folders.names.get(id_, str(id_))
         if len(found) < len(schemas) or any(children(item.type) for item in found):
-            return f"the partition column {name!r} is not a column of every version"
-        if any(item.name != name for item in found):
-            return f"the partition column {name!r} had another name"
+            return f"the partition column {column!r} is not a column of every version"
+        if any(item.name != column for item in found):
+            return f"the partition column {column!r} had another name"
     return _find_untellable(carry, columns, folders)
 
 

@@ -258,7 +258,7 @@ def _parse_binary(text: str) -> bytes:
 def _parse_decimal(text: str, scale: int) -> int:
     odd = _ODD_DECIMAL.fullmatch(text)
     if odd is not None:  # older delta-rs: both parts of -3.45 with their sign
-        return -(abs(int(odd[1])) * 10**scale + int(odd[2]))
+        return -(abs(int(odd[1])) * int(10**scale) + int(odd[2]))
     unscaled = unscale(Decimal(text), scale)
     if unscaled is None:
         raise ValueError(f"{text!r} has more than {scale} decimal places")
