@@ -44,6 +44,7 @@ StatsParser = Callable[[str], tuple[int | None, Stats | None]]
 
 _DOUBLE_DIGITS = 15
 _RELATIVE = Decimal(2) ** -51
+_INT64_MIN, _INT64_MAX = -(1 << 63), (1 << 63) - 1
 
 # How the raw JSON value of a bound becomes physical; None drops it.
 _Bound = Callable[[Any], Value | None]
@@ -242,6 +243,8 @@ def _timestamp_upper(raw: Any) -> int | None:
 
 def _decimal(raw: Any, precision: int, scale: int, rounding: str) -> int | None:
     if type(raw) is int:
+        if raw == (_INT64_MIN if rounding == ROUND_FLOOR else _INT64_MAX):
+            return None  # delta-rs cuts larger ones to 64 bits
         number = Decimal(raw)
     elif isinstance(raw, Decimal) and raw.is_finite():
         number = raw
@@ -254,4 +257,6 @@ def _decimal(raw: Any, precision: int, scale: int, rounding: str) -> int | None:
         if precision > _DOUBLE_DIGITS and len(number.as_tuple().digits) <= _DOUBLE_DIGITS + 2:
             slack = abs(number) * _RELATIVE  # it may have been a double on its way
             number = number - slack if rounding == ROUND_FLOOR else number + slack
-        return int(number.scaleb(scale).to_integral_value(rounding))
+        unscaled = int(number.scaleb(scale).to_integral_value(rounding))
+        most = 10**precision - 1  # readers choke on bounds that the type cannot hold
+        return max(-most, min(unscaled, most))

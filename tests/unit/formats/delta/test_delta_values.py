@@ -273,6 +273,27 @@ def test_statistics_of_others() -> None:
     assert stats.nulls == {1: 0, 12: 2, 10: 3}
 
 
+@pytest.mark.parametrize(
+    ("text", "bounds"),
+    [
+        ("1e38", (99999999999999955591079014993738383054, 10**38 - 1)),
+        ("-1e38", (-(10**38) + 1, -99999999999999955591079014993738383054)),
+        ("9223372036854775807", (9223372036854775807, None)),
+        ("-9223372036854775808", (None, -9223372036854775808)),
+        ("9223372036854775806", (9223372036854775806, 9223372036854775806)),
+    ],
+)
+def test_decimals_of_others_are_certain_bounds(
+    text: str, bounds: tuple[int | None, int | None]
+) -> None:
+    """A double's precision is made up for, within the type; delta-rs cuts to 64 bits."""
+    schema = Schema((Field(1, "d", DecimalType(38, 0)),))
+    raw = f'{{"numRecords":1,"minValues":{{"d":{text}}},"maxValues":{{"d":{text}}}}}'
+    _, found = compile_stats_parser(schema, "log")(raw)
+    assert found is not None
+    assert (found.lower.get(1), found.upper.get(1)) == bounds
+
+
 def test_missing_statistics_are_missing() -> None:
     parse = compile_stats_parser(COLUMNS, "log")
     assert parse("null") == (None, None)
