@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from parquedb.errors import UnsupportedError
 from parquedb.formats.dialects import DIALECTS
 from parquedb.log.ports import LogReader
 from parquedb.migrate.carry import Carry
 from parquedb.migrate.fit import fit_schema
 from parquedb.migrate.options import MigrationOptions
+from parquedb.model.schema import Schema
 from parquedb.namespace.tables import Namespace
 
 
@@ -25,17 +28,30 @@ def find_unadoptable(
         target: The target's reader, None where there is no table yet.
         options: What the caller chose.
     """
-    if not carry.versions:
-        return None
-    dialect = DIALECTS[options.target]
-    writer = dialect.open_writer(namespace.store, namespace.folder(options.target), options.ambient)
-    expect = None if target is None else target.latest()
-    for schema in dict.fromkeys((*carry.schemas, carry.latest.schema)):
-        fit = fit_schema(schema, dialect.fit_type)
-        if fit.refused:
+    adopt = adopter(namespace, carry, target, options)
+    for schema in dict.fromkeys((*carry.schemas, carry.latest.schema)) if carry.versions else ():
+        if fit_schema(schema, DIALECTS[options.target].fit_type).refused:
             return None
         try:
-            writer.adopt(fit.schema, carry.latest.spec, expect=expect)
+            adopt(schema)
         except UnsupportedError as error:
             return error
     return None
+
+
+def adopter(
+    namespace: Namespace, carry: Carry, target: LogReader | None, options: MigrationOptions
+) -> Callable[[Schema], Schema]:
+    """Return what tells which ids and types the target gives the columns of the source.
+
+    It is to be asked for the schemas in their order; nothing is written.
+    """
+    dialect = DIALECTS[options.target]
+    writer = dialect.open_writer(namespace.store, namespace.folder(options.target), options.ambient)
+    expect = None if target is None else target.latest()
+
+    def adopt(schema: Schema) -> Schema:
+        fitted = fit_schema(schema, dialect.fit_type).schema
+        return writer.adopt(fitted, carry.latest.spec, expect=expect)
+
+    return adopt

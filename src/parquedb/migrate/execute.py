@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 from parquedb.errors import ConflictError, NotFoundError, StateError, VerificationError
 from parquedb.formats.dialects import DIALECTS
@@ -11,6 +12,7 @@ from parquedb.log.change import AddFile, RemoveFile, SetPartitioning, SetSchema
 from parquedb.log.commit import MERGED, Commit, Operation, Origin
 from parquedb.log.pairs import common_versions
 from parquedb.log.ports import Conflict, LogReader, LogWriter
+from parquedb.migrate.adopt import adopter
 from parquedb.migrate.carry import (
     Carry,
     SourceVersion,
@@ -223,14 +225,21 @@ def _carry_all(run: _Run, source: LogReader, target: LogReader | None, plan: Mig
         if newer.latest() == last.version:
             return
         carry = carry_after(run.namespace.store, newer, last.version, last.at_ms, None)
-        held = run.namespace.reader(run.options.target).snapshot()
+        there = run.namespace.reader(run.options.target)
+        held = there.snapshot()
         layout = find_layout(run.namespace.store, source.format, carry, run.options.target, held)
         target_format = run.options.target
         situation = replace(
             plan.situation,
             carry=carry,
             layout=layout,
-            unfit_files=find_unfit_files(run.namespace.store, newer, carry, target_format),
+            unfit_files=find_unfit_files(
+                run.namespace.store,
+                newer,
+                carry,
+                target_format,
+                partial(adopter, run.namespace, carry, there, run.options),
+            ),
             narrow_files=find_narrow_files(run.namespace.store, newer, carry, target_format),
             trees=read_names(run.namespace.store, newer, carry, target_format),
         )

@@ -10,18 +10,20 @@ pyiceberg. Such files get a copy with another footer.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
+from parquedb.errors import UnsupportedError
 from parquedb.formats.native.reader import NativeReader
 from parquedb.log.change import AddFile, SetSchema
 from parquedb.log.ports import LogReader
 from parquedb.migrate.carry import Carry
 from parquedb.model.format import Format
 from parquedb.model.schema import (
+    NO_COLUMN,
     Path,
     Schema,
     children,
-    ids_by_path,
     named_as_in_files,
     walk,
 )
@@ -34,7 +36,11 @@ _SAMPLED = 1024
 
 
 def find_unfit_files(
-    store: Store, source: LogReader, carry: Carry, target: Format
+    store: Store,
+    source: LogReader,
+    carry: Carry,
+    target: Format,
+    open_adopter: Callable[[], Callable[[Schema], Schema]],
 ) -> frozenset[str]:
     """Return the files that need a copy with the right field ids.
 
@@ -46,21 +52,21 @@ def find_unfit_files(
         source: The source's reader.
         carry: What is to be carried.
         target: Format migrated to.
+        open_adopter: Makes what gives the source's columns the target's ids.
     """
-    if target is not Format.ICEBERG or source.format is Format.ICEBERG:
+    if target is not Format.ICEBERG or source.format is Format.ICEBERG or not carry.versions:
         return frozenset()
-    schemas = (*carry.schemas, carry.latest.schema)
-    known: dict[Path, int] = {}
-    insides: dict[int, tuple[int, ...]] = {}
-    for schema in schemas:
-        known.update(ids_by_path(named_as_in_files(schema)))
-        insides.update(_insides(schema))
-    named = not any(schema.matches_ids and schema.aliases for schema in schemas)
+    schemas = tuple(dict.fromkeys((*carry.schemas, carry.latest.schema)))
+    wanted = _Wanted()
+    try:
+        adopt = open_adopter()
+        for schema in schemas:
+            wanted.add(schema, adopt(schema))
+    except UnsupportedError:
+        return frozenset()  # nothing will be carried
 
     def is_unfit(footer: Footer) -> bool:
-        if footer.unusual_arrow or _lacks(footer):
-            return True
-        return _contradicts(footer, known) if named else _differs_inside(footer, insides)
+        return footer.unusual_arrow or _lacks(footer) or wanted.differs(footer)
 
     if isinstance(source, NativeReader):  # it has read every footer already
         return frozenset(footer.key for footer in source.footers if is_unfit(footer))
@@ -98,33 +104,57 @@ def _spread(keys: Sequence[str], most: int) -> Sequence[str]:
     return keys[:: max(1, -(-len(keys) // most))]
 
 
-def _contradicts(footer: Footer, known: Mapping[Path, int]) -> bool:
-    """Whether ids in a file are not those that its columns have by their names."""
-    taken = set(known.values())
-    return any(
-        known[path] != id_ if path in known else id_ in taken
-        for path, id_ in footer.carried_ids.items()
-    )
+@dataclass(slots=True)
+class _Wanted:
+    """The ids that columns must have in files.
 
+    Args:
+        by_path: The target's ids by the paths in files.
+        by_id: The target's ids by the source's, for a source whose files are matched by ids.
+        insides: For these, the target's ids inside lists and maps by the source's ids of them.
+        strangers: Names in files that are no column's, and are known to the target as such.
+    """
 
-def _insides(schema: Schema) -> Mapping[int, tuple[int, ...]]:
-    """Return the ids inside lists and maps by those of the lists and maps."""
-    return {
-        one.id: tuple(inner.id for inner in children(one.type))
-        for _, one in walk(schema.fields)
-        if isinstance(one.type, ListType | MapType)
-    }
+    by_path: dict[Path, int] = field(default_factory=dict)
+    by_id: dict[int, int] = field(default_factory=dict)
+    insides: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    strangers: set[str] = field(default_factory=set)
 
+    def add(self, source: Schema, adopted: Schema) -> None:
+        """Add the columns of a version, as the source and as the target has them."""
+        in_files = named_as_in_files(source)
+        pairs = zip(walk(in_files.fields), walk(adopted.fields), strict=True)
+        for (path, theirs), (_, ours) in pairs:
+            self.by_path[path] = ours.id
+            if source.matches_ids and source.aliases:
+                self.by_id[theirs.id] = ours.id
+                self.insides[theirs.id] = tuple(inner.id for inner in children(ours.type))
+        self.strangers.update(source.aliases_of(NO_COLUMN))
 
-def _differs_inside(footer: Footer, insides: Mapping[int, tuple[int, ...]]) -> bool:
-    """Whether lists and maps of a file, which is matched by its ids, have other ids inside."""
-    carried = footer.carried_ids
-    for path, one in walk(footer.schema.fields):
-        if isinstance(one.type, ListType | MapType) and path in carried:
-            own = tuple(carried.get((*path, inner.name)) for inner in children(one.type))
-            if insides.get(carried[path], own) != own:
+    def differs(self, footer: Footer) -> bool:
+        """Whether a file has an id that is another column's, or a column that nobody knows."""
+        if self.by_id:
+            return self._differs_by_id(footer)
+        carried, wanted = footer.carried_ids, self.by_path
+        taken = set(wanted.values())
+        if any(wanted[p] != id_ if p in wanted else id_ in taken for p, id_ in carried.items()):
+            return True
+        return not footer.has_field_ids and any(
+            path not in wanted and path not in carried and path[0] not in self.strangers
+            for path, _ in walk(footer.schema.fields)
+        )
+
+    def _differs_by_id(self, footer: Footer) -> bool:
+        carried = footer.carried_ids
+        for path, one in walk(footer.schema.fields):
+            id_ = carried.get(path)
+            if id_ is not None and self.by_id.get(id_, id_) != id_:
                 return True
-    return False
+            if id_ is not None and isinstance(one.type, ListType | MapType):
+                own = tuple(carried.get((*path, inner.name)) for inner in children(one.type))
+                if self.insides.get(id_, own) != own:
+                    return True
+        return False
 
 
 def _lacks(footer: Footer) -> bool:

@@ -24,7 +24,7 @@ from parquedb.migrate.typescript import STORED, Rows
 from parquedb.model.files import DataFile, Stats
 from parquedb.model.format import Format
 from parquedb.model.partition import PartitionSpec
-from parquedb.model.schema import Schema, ids_by_path, named_as_in_files, walk, with_ids_of
+from parquedb.model.schema import Schema, ids_by_path, walk
 from parquedb.parquet.adapt import Adapter, numbered
 from parquedb.parquet.arrow import arrow_schema_of, type_of_arrow
 from parquedb.parquet.footer import read_footer, read_footers, stats_for
@@ -178,8 +178,7 @@ class Placer:
                 staged = self._rewrite(file, schemas, specs, key)
                 self.account(Means.REWRITTEN, [staged])
             placed.append(staged)
-        named = with_ids_of(named_as_in_files(schemas.source), schemas.adopted)
-        done = self._with_footers(files, placed, named)
+        done = self._with_footers(files, placed, schemas)
         self._check_unchanged(files, done)
         pairs = zip(files, done, strict=True)
         return [self._with_deletes(file, one, schemas) for file, one in pairs]
@@ -200,13 +199,15 @@ class Placer:
         return replace(placed, deletes=file.deletes, rows=footer.rows, stats=stats)
 
     def _with_footers(
-        self, files: Sequence[DataFile], placed: Sequence[DataFile | None], schema: Schema
+        self, files: Sequence[DataFile], placed: Sequence[DataFile | None], schemas: Schemas
     ) -> list[DataFile]:
         """Copy the files that are not placed yet, with the target's field ids."""
         missing = [file for file, done in zip(files, placed, strict=True) if done is None]
         keys = [self.addresses.unique(file, Means.FOOTER) for file in missing]
         pairs = [(file.path, key) for file, key in zip(missing, keys, strict=True)]
-        sizes = copy_with_ids(self.store, pairs, schema)
+        theirs, ours = walk(schemas.source.fields), walk(schemas.adopted.fields)
+        ids = {old.id: new.id for (_, old), (_, new) in zip(theirs, ours, strict=True)}
+        sizes = copy_with_ids(self.store, pairs, schemas.source, ids)
         copies = self._with_counts(
             [
                 replace(file, path=key, size_bytes=size)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from parquedb.errors import (
     ConflictError,
@@ -17,7 +18,7 @@ from parquedb.errors import (
     UnsupportedError,
 )
 from parquedb.log.ports import LogReader
-from parquedb.migrate.adopt import find_unadoptable
+from parquedb.migrate.adopt import adopter, find_unadoptable
 from parquedb.migrate.carry import Carry, carry_after, carry_history, carry_latest
 from parquedb.migrate.cleanup import finish_cleanup
 from parquedb.migrate.cutover import SourceMovedError, flush_tail, journal_base
@@ -216,7 +217,13 @@ def _job(namespace: Namespace, source_format: Format, options: MigrationOptions)
         target_rows=None if held is None else held.rows,
         target_versions=0 if target is None else len(target.history()),
         can_link=isinstance(namespace.store, HardLinks),
-        unfit_files=find_unfit_files(namespace.store, source, carry, options.target),
+        unfit_files=find_unfit_files(
+            namespace.store,
+            source,
+            carry,
+            options.target,
+            partial(adopter, namespace, carry, target, options),
+        ),
         narrow_files=find_narrow_files(namespace.store, source, carry, options.target)
         | find_far_files(namespace.store, source, carry, options.target),
         layout=layout_of(namespace.store, source_format, carry, options.target, relation, held),

@@ -30,7 +30,8 @@ class Schema:
         aliases: The names, each the last component of a path, of fields in data files that are
             not matched by id, for fields whose names there may be others than their own: those
             of Iceberg's name mapping, Delta's physical names. A field with no names is in no
-            such file.
+            such file. The names that go with the id :data:`NO_COLUMN` are of columns in such
+            files that are no fields of the table.
         file_ids: Whether the ids that data files carry are those of the fields, if the identity
             is ``BY_ID``. Delta's column mapping by name matches by physical names alone.
         last_id: The highest id that a field of the table ever had, where that is known: the id of
@@ -63,6 +64,9 @@ class Schema:
         """Return a field's names in files without ids where its own does not count, else ()."""
         return dict(self.aliases).get(field_id, ())
 
+
+NO_COLUMN = 0
+"""No field's id."""
 
 EMPTY = Schema(())
 """No columns."""

@@ -14,6 +14,7 @@ from parquedb.errors import FormatError
 from parquedb.model.schema import Schema
 from parquedb.model.types import Field, ListType, MapType, StructType
 from parquedb.parquet.elements import Element, without_ids
+from parquedb.parquet.match import stranger_id
 
 DROPPED = "__dropped_"
 """Begins the name of a column that its table does not have (any more)."""
@@ -51,16 +52,19 @@ def with_names_of(root: Element, schema: Schema, ids: Mapping[int, int] | None =
 def with_ids_of(root: Element, schema: Schema, ids: Mapping[int, int] | None = None) -> Element:
     """Return a file's columns under their names with the field ids that a schema has for these.
 
-    Columns that the schema does not have lose the id that they may have.
+    Columns that the schema does not have get ids that nothing asks for: some readers do not
+    believe the ids of a file in which not every column has one.
 
     Args:
         root: The file's columns.
-        schema: The table's columns, matched by name or alias.
+        schema: The table's columns, matched as a scan does it.
         ids: The field ids to write by those of the schema, where they differ.
+
+    Raises:
+        FormatError: Two columns of the file are the same one of the schema.
     """
-    labels = _Labels(dict(schema.aliases), ids or {}, by_id=False, renaming=False)
-    bare = without_ids(root)
-    return replace(bare, children=labels.apply(bare.children, schema.fields))
+    labels = _Labels.of(root, schema, ids or {}, renaming=False)
+    return replace(root, id=None, children=labels.apply(root.children, schema.fields))
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +118,7 @@ class _Labels:
                 done.append(replace(unknown, name=_free_name(element, taken)))
                 taken.add(done[-1].name.lower())
             else:
-                done.append(element)
+                done.append(_stranger(element, element.name))
         return tuple(done)
 
     def _match(self, offered: tuple[Element, ...], fields: tuple[Field, ...]) -> dict[int, Field]:
@@ -183,6 +187,13 @@ class _Labels:
                 return self._fits_inside(pair[0], key) and self._fits_inside(pair[1], value)
             case _:
                 return True
+
+
+def _stranger(element: Element, path: str) -> Element:
+    """Return a column that the table does not have, with ids that no column of it has."""
+    children = tuple(_stranger(child, f"{path}.{child.name}") for child in element.children)
+    number = None if element.is_repeated else stranger_id(path)
+    return replace(element, id=number, children=children)
 
 
 def _free_name(element: Element, taken: set[str]) -> str:

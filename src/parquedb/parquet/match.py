@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from parquedb.model.schema import Path, Schema
 from parquedb.model.types import Field, ListType, MapType, StructType
+
+_FIRST_STRANGER = 1 << 30
+_STRANGERS = 1 << 29
+
+
+def stranger_id(path: str) -> int:
+    """Return a field id for a column of a file that is no column of its table.
+
+    It is beyond those that tables give out, and the same for the same path.
+    """
+    return _FIRST_STRANGER + zlib.crc32(path.encode("utf-8", "surrogatepass")) % _STRANGERS
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,14 +93,14 @@ def copy_with_ids(
     schema: Schema,
     ids: Mapping[int, int] | None = None,
 ) -> list[int]:
-    """Copy files, giving every column the field id that a schema has for its name.
+    """Copy files, giving every column the field id that a schema has for it.
 
-    Columns that the schema does not have lose the id they may have.
+    Columns that the schema does not have get ids that nothing asks for.
 
     Args:
         store: The store.
         pairs: Sources and targets.
-        schema: The ids, by name or alias.
+        schema: The table's columns, matched as a scan does it.
         ids: The field ids to write by those of the schema, where they differ.
 
     Returns:

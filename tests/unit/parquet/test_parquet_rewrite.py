@@ -18,6 +18,7 @@ from parquedb.model.types import Field, IntType, ListType, MapType, StringType, 
 from parquedb.parquet.elements import Element, leaf_paths, read_elements
 from parquedb.parquet.footer import read_footer
 from parquedb.parquet.labels import has_names_of, with_names_of
+from parquedb.parquet.match import stranger_id
 from parquedb.parquet.rewrite import FooterCopy, copy_relabelled, copy_with_ids, relabel_footer
 from parquedb.storage.local import LocalStore
 from parquedb.storage.memory import MemoryStore
@@ -270,10 +271,16 @@ def test_ids_by_name_or_alias(store, tmp_path):
     aliased = replace(schema(field(7, "first"), field(8, "b")), aliases=((7, ("a", "old")),))
     copy_with_ids(store, [("a.parquet", "b.parquet")], aliased, {7: 70})
     root = read_elements(store, "b.parquet")
-    assert [(one.name, one.id) for one in root.children] == [("a", 70), ("b", 8), ("c", None)]
-    copy_with_ids(store, [("b.parquet", "c.parquet")], schema(field(3, "c")))
+    strange = {name: stranger_id(name) for name in "abc"}  # no table's own
+    assert [(one.name, one.id) for one in root.children] == [
+        ("a", 70), ("b", 8), ("c", strange["c"]),
+    ]  # fmt: skip
+    by_name = replace(schema(field(3, "c")), file_ids=False)
+    copy_with_ids(store, [("b.parquet", "c.parquet")], by_name)
     root = read_elements(store, "c.parquet")
-    assert [(one.name, one.id) for one in root.children] == [("a", None), ("b", None), ("c", 3)]
+    assert [(one.name, one.id) for one in root.children] == [
+        ("a", strange["a"]), ("b", strange["b"]), ("c", 3),
+    ]  # fmt: skip
     both = replace(schema(field(7, "z")), aliases=((7, ("a", "b")),))
     with pytest.raises(FormatError, match="2 columns"):
         copy(store, "d.parquet", both)

@@ -17,12 +17,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from parquedb.errors import FormatError, UnsupportedError
 from parquedb.formats.delta.mapping import MappedIds, Mode, mode_of
 from parquedb.formats.delta.paths import Listing, commit_key, parse_data_path
-from parquedb.formats.delta.protocol import find_read_refusal, has_in_commit_timestamps
+from parquedb.formats.delta.protocol import (
+    find_read_refusal,
+    has_in_commit_timestamps,
+    hidden_columns,
+)
 from parquedb.formats.delta.schema import FieldMetadata, IdBook, ParsedSchema, parse_schema
 from parquedb.formats.delta.stats import StatsParser, compile_stats_parser
 from parquedb.formats.delta.values import compile_partition_parser
@@ -30,7 +34,7 @@ from parquedb.formats.delta.vectors import parse_deletes
 from parquedb.formats.delta.wire import Actions, Add, CommitInfo, Metadata, Protocol, parse_head
 from parquedb.model.files import DataFile, Value
 from parquedb.model.partition import PartitionField, PartitionSpec
-from parquedb.model.schema import Path, Schema
+from parquedb.model.schema import NO_COLUMN, Path, Schema
 from parquedb.storage.store import Store
 
 _COPIED_MS = 60_000
@@ -147,8 +151,13 @@ class _Eras:
                 for later in self.read_ahead():
                     self._note(*later)
         if self.mapped is None:
-            return self.ids.assign(parsed.schema)
-        return self.mapped.assign(parsed, mode)
+            schema = self.ids.assign(parsed.schema)
+        else:
+            schema = self.mapped.assign(parsed, mode)
+        strangers = hidden_columns(metadata)
+        if not strangers:
+            return schema
+        return replace(schema, aliases=(*schema.aliases, (NO_COLUMN, strangers)))
 
     def _note(self, protocol: Protocol, metadata: Metadata) -> None:
         """Note the ids of column mapping; what is wrong with them is told at their own version."""
@@ -337,6 +346,13 @@ def build_file(root: str, folder: str, era: Era, add: Add) -> DataFile:
         if not spec.fields and frozenset(add.partition_values) in era.specs:
             spec, partition = _older_partition(folder, era, add)  # not re-keyed since
     rows, stats = (None, None) if add.stats is None else era.parse_stats(add.stats)
+    if rows is not None and add.vector is not None and add.vector.rows > rows:
+        raise FormatError(
+            f"{path!r} has {rows} rows and a deletion vector of {add.vector.rows}; restore the "
+            "log from a backup",
+            location=path,
+            section="Deletion Vectors",
+        )
     return DataFile(
         path, add.size, rows, partition, spec.spec_id, stats, add.modified_at_ms, deletes
     )

@@ -17,6 +17,7 @@ from parquedb.formats.iceberg.wire import TableMetadata, highest_column_id
 from parquedb.formats.iceberg.wire_schema import FIRST_PARTITION_ID, IcebergSpec
 from parquedb.model.partition import IdentityTransform, PartitionField, PartitionSpec
 from parquedb.model.schema import (
+    NO_COLUMN,
     Identity,
     Path,
     Schema,
@@ -124,7 +125,7 @@ class Columns:
             for (_, theirs), (_, ours) in zip(walk(fitted.fields), walk(target.fields), strict=True)
         }
         filled = set[int]()
-        if schema.identity is Identity.BY_NAME or (schema.aliases and not own_ids):
+        if schema.identity is Identity.BY_NAME or (_is_aliased(schema) and not own_ids):
             filled = {ids[id_] for id_ in identity_sources(spec) if id_ in ids}
         target = self._with_optional(target, filled)
         kept = {item.id for item in target.fields if item.required and item.id not in filled}
@@ -135,6 +136,7 @@ class Columns:
         self._remember(schema_id, target)
         aliases = [(ids[id_], names) for id_, names in schema.aliases if id_ in ids]
         self.names.note(replace(target, aliases=tuple(aliases)))
+        self.names.note_strangers(schema.aliases_of(NO_COLUMN))
         if schema.identity is Identity.BY_NAME and (others := self.names.strangers(target)):
             raise UnsupportedError(
                 f"the column {others[0]!r} has a name that another column of the Iceberg table has "
@@ -187,7 +189,7 @@ class Columns:
 
     def _by_path(self, schema: Schema) -> Schema:
         last = max(self.last_column_id, *self.known.values(), 0)
-        if schema.aliases:
+        if _is_aliased(schema):
             in_files = named_as_in_files(schema)
             known = {**self._unused(in_files, self.names.paths()), **self.names.paths()}
             found, self.last_column_id = assign_ids(in_files, known, max(last, *known.values(), 0))
@@ -276,6 +278,11 @@ class Columns:
                     return field_id
         self.last_partition_id += 1
         return self.last_partition_id
+
+
+def _is_aliased(schema: Schema) -> bool:
+    """Whether columns have names of their own in files."""
+    return any(id_ != NO_COLUMN for id_, _ in schema.aliases)
 
 
 def is_promotion(old: Type, new: Type) -> bool:

@@ -16,6 +16,7 @@ import orjson
 from parquedb.errors import FormatError
 from parquedb.model.schema import Path, Schema, children, walk
 from parquedb.model.types import Field, ListType, MapType, StructType
+from parquedb.parquet.match import stranger_id
 
 NAME_MAPPING = "schema.name-mapping.default"
 _SECTION = "Name Mapping Serialization"
@@ -36,6 +37,13 @@ class FileNames:
     def note(self, schema: Schema) -> None:
         """Note what a schema's columns are called: their aliases, else their own names."""
         self._note(schema.fields, None, dict(schema.aliases))
+
+    def note_strangers(self, names: Iterable[str]) -> None:
+        """Note names in files that are no column's: some readers refuse those that they miss."""
+        for name in names:
+            number = stranger_id(name)
+            self.names[number] = (name,)
+            self.above[number] = None
 
     def complete(self, schema: Schema) -> None:
         """Note the columns of which no name is known."""
