@@ -89,6 +89,24 @@ CASES = (
         slow=True,
     ),
     Case(
+        "dv2i",
+        "1,000 commits of 10 deletion vectors to Iceberg",
+        ("delta_vectors", 1000),
+        "delta_to_iceberg",
+        None,
+        "",
+        "5 s",
+    ),
+    Case(
+        "dv2d",
+        "1,000 snapshots of 10 delete files to Delta",
+        ("iceberg_deletes", 1000),
+        "iceberg_to_delta",
+        None,
+        "",
+        "5 s",
+    ),
+    Case(
         "d2i-files",
         "20,000-file snapshot, Delta to Iceberg",
         ("delta_files", 20_000),
@@ -187,7 +205,7 @@ def main(arguments: list[str]) -> None:
 def run_migrations(cases: list[Case]) -> None:
     """Run the migrations and print their table."""
     print(
-        f"{'case':<44}{'seconds':>9}{'peak MB':>9}   {'peer':<32}{'seconds':>9}{'peak MB':>9}"
+        f"{'case':<48}{'seconds':>9}{'peak MB':>9}   {'peer':<32}{'seconds':>9}{'peak MB':>9}"
         f"{'ratio':>8}   target"
     )
     with tempfile.TemporaryDirectory(dir=HERE / ".bench") as folder:
@@ -213,7 +231,7 @@ def show(case: Case, folder: Path) -> None:
     )
     lake.rename(folder / "pristine")  # absolute paths in metadata stay right: runs use its name
     ours = measure(case.work, folder)
-    line = f"{case.title:<44}{ours[0]:>9.2f}{ours[1]:>9.0f}   "
+    line = f"{case.title:<48}{ours[0]:>9.2f}{ours[1]:>9.0f}   "
     if case.peer is not None:
         peer = measure(case.peer, folder)
         line += f"{case.peer_title:<32}{peer[0]:>9.2f}{peer[1]:>9.0f}{ours[0] / peer[0]:>8.2f}"

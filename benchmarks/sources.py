@@ -15,6 +15,17 @@ def delta_commits(folder: Path, size: int) -> None:
     tables.delta_table(folder / "t", size)
 
 
+def delta_vectors(folder: Path, size: int) -> None:
+    """A Delta table of that many commits, each of which changes 10 deletion vectors."""
+    tables.delta_vectors(folder / "t", size)
+
+
+def iceberg_deletes(folder: Path, size: int) -> None:
+    """An Iceberg table of that many snapshots, each of which changes the deletes of 10 files."""
+    delta_vectors(folder, size)
+    _only_iceberg(folder)
+
+
 def delta_files(folder: Path, size: int) -> None:
     """A Delta table of one commit of that many files."""
     tables.delta_table(folder / "t", 1, size)

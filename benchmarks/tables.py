@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
+import uuid
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +24,11 @@ COLUMNS = (
 )
 START_MS = 1_600_000_000_000
 ROWS = 100
+_MAGIC = (1681511377).to_bytes(4, "little")
+_TO_Z85 = str.maketrans(
+    "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&()*+-;<=>?@^_`{|}~",
+    "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#",
+)
 
 
 def parquet_file(path: Path, rows: int = ROWS) -> Path:
@@ -83,6 +91,77 @@ def delta_table(folder: Path, commits: int, files_per_commit: int = 1) -> None:
         path = log / f"{version:020}.json"
         path.write_text("".join(json.dumps(action) + "\n" for action in actions))
         os.utime(path, ns=(at * 1_000_000, at * 1_000_000))
+
+
+def delta_vectors(folder: Path, commits: int, files: int = 100, vectors: int = 10) -> None:
+    """Write a Delta table each of whose commits deletes a row more in some of its files.
+
+    Args:
+        folder: The table's folder.
+        commits: Commits after the first, which adds the files.
+        files: Data files.
+        vectors: Deletion vectors that a commit changes.
+    """
+    from pyroaring import BitMap64
+
+    rows = 10_000
+    delta_table(folder, 1, files)
+    first = parquet_file(folder / "part-000000.parquet", rows)
+    for i in range(1, files):
+        path = folder / f"part-{i:06}.parquet"
+        path.unlink()
+        os.link(first, path)
+    log, size = folder / "_delta_log", first.stat().st_size
+    head = log / f"{0:020}.json"
+    actions = [json.loads(line) for line in head.read_text().splitlines()]
+    for action in actions:
+        if "protocol" in action:
+            features = ["deletionVectors"]
+            action["protocol"] = {
+                "minReaderVersion": 3, "minWriterVersion": 7,
+                "readerFeatures": features, "writerFeatures": features,
+            }  # fmt: skip
+        if "metaData" in action:
+            action["metaData"]["configuration"] = {"delta.enableDeletionVectors": "true"}
+    stats = json.dumps({"numRecords": rows, "tightBounds": False})
+    adds = {
+        f"part-{i:06}.parquet": {
+            "path": f"part-{i:06}.parquet", "partitionValues": {}, "size": size,
+            "modificationTime": START_MS, "dataChange": True, "stats": stats,
+        }
+        for i in range(files)
+    }  # fmt: skip
+    actions = [a for a in actions if "add" not in a] + [{"add": add} for add in adds.values()]
+    _write_commit(log, 0, START_MS, actions)
+    deleted = {name: BitMap64() for name in adds}
+    names = list(adds)
+    for version in range(1, commits + 1):
+        at = START_MS + version * 60_000
+        actions = [{"commitInfo": {"timestamp": at, "operation": "DELETE"}}]
+        name = uuid.UUID(int=version)
+        text = base64.b85encode(name.bytes).decode().translate(_TO_Z85)
+        blobs = bytearray(b"\x01")
+        for place in range(vectors):
+            path = names[(version * vectors + place) % files]
+            add, positions = adds[path], deleted[path]
+            actions.append({"remove": {**add, "deletionTimestamp": at}})
+            positions.add((version * 7919 + place) % rows)
+            body = _MAGIC + positions.serialize()
+            vector = {
+                "storageType": "u", "pathOrInlineDv": text, "offset": len(blobs),
+                "sizeInBytes": len(body), "cardinality": len(positions),
+            }  # fmt: skip
+            blobs += len(body).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big")
+            adds[path] = {**add, "deletionVector": vector}
+            actions.append({"add": adds[path]})
+        (folder / f"deletion_vector_{name}.bin").write_bytes(blobs)
+        _write_commit(log, version, at, actions)
+
+
+def _write_commit(log: Path, version: int, at: int, actions: list[dict[str, object]]) -> None:
+    path = log / f"{version:020}.json"
+    path.write_text("".join(json.dumps(action) + "\n" for action in actions))
+    os.utime(path, ns=(at * 1_000_000, at * 1_000_000))
 
 
 def _head(at: int) -> list[dict[str, object]]:

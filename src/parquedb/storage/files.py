@@ -9,7 +9,7 @@ import errno
 import io
 import os
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -122,12 +122,16 @@ def fsync_all(paths: Collection[str], *, missing_ok: bool = False) -> None:
         except OSError as error:
             raise write_error(error, path) from error
 
-    if len(paths) < 4:
-        for path in paths:
+    def sync_each(some: Iterable[str]) -> None:
+        for path in some:
             sync(path)
+
+    if len(paths) < 4:
+        sync_each(paths)
         return
-    with ThreadPoolExecutor(_FSYNC_THREADS) as pool:
-        for _ in pool.map(sync, paths):
+    every = list(paths)
+    with ThreadPoolExecutor(_FSYNC_THREADS) as pool:  # a task for each would cost more than it does
+        for _ in pool.map(sync_each, (every[i::_FSYNC_THREADS] for i in range(_FSYNC_THREADS))):
             pass
 
 

@@ -19,15 +19,22 @@ from pyroaring import BitMap64
 from parquedb.errors import FormatError, NotFoundError
 from parquedb.formats.iceberg.avro import encode_bytes, encode_long
 from parquedb.formats.iceberg.paths import Locations
+from parquedb.formats.iceberg.small_positions import (
+    MOST,
+    PATH_ID,
+    POSITION_ID,
+    decode_small,
+    encode_small,
+)
 from parquedb.parquet.arrow import FIELD_ID
 from parquedb.parquet.dynamic import AnyArray, AnyField
 from parquedb.parquet.footer import not_parquet
 from parquedb.parquet.scan import open_parquet, translate
 from parquedb.storage.store import Store
 
+__all__ = ["PATH_ID", "POSITION_ID", "encode_entry", "encode_positions", "read_positions"]
+
 _Numbers = npt.NDArray[np.int64]
-PATH_ID, POSITION_ID = 2147483546, 2147483545
-"""Reserved field ids of the two columns ("Reserved Field IDs")."""
 _PATH, _POSITION = "file_path", "pos"
 _FIELDS: list[AnyField] = [
     pa.field(_PATH, pa.string(), nullable=False, metadata={FIELD_ID: b"%d" % PATH_ID}),
@@ -40,7 +47,11 @@ _SECTION = "Position Delete Files"
 
 
 def read_positions(
-    store: Store, locations: Locations, key: str, only: str | None
+    store: Store,
+    locations: Locations,
+    key: str,
+    only: str | None,
+    told: tuple[str, int] | None = None,
 ) -> dict[str, BitMap64]:
     """Return the positions that a delete file deletes, by the keys of data files.
 
@@ -49,13 +60,20 @@ def read_positions(
         locations: Turns locations into keys.
         key: Key of the delete file.
         only: The data file, if the metadata says that there is but one.
+        told: That one's location and the number of positions, by the metadata.
 
     Raises:
         FormatError: The file is missing or is no position delete file.
     """
     found: dict[str, BitMap64] = {}
     keys: dict[str, str | None] = {}
-    for paths, positions in _read(store, key, with_paths=only is None):
+    data = None
+    if only is not None and told is not None and told[1] <= MOST:
+        data = _get(store, key)
+        small = decode_small(data, told[0].encode(), told[1])
+        if small is not None:
+            return {only: BitMap64(_packed(key, small))}
+    for paths, positions in _read(store, key, data, with_paths=only is None):
         if only is not None:
             found.setdefault(only, BitMap64()).update(_packed(key, positions))
             continue
@@ -73,16 +91,29 @@ def read_positions(
     return found
 
 
-def _read(store: Store, key: str, *, with_paths: bool) -> Iterator[tuple[AnyArray, _Numbers]]:
+def _get(store: Store, key: str) -> bytes:
     try:
-        opened = _open(store, key)
+        return store.get(key)
     except NotFoundError as error:
-        raise FormatError(
-            f"{key!r} holds deleted rows and does not exist; restore it, or roll the table back to "
-            "a snapshot that does not need it",
-            location=key,
-            section=_SECTION,
-        ) from error
+        raise _missing(key) from error
+
+
+def _missing(key: str) -> FormatError:
+    return FormatError(
+        f"{key!r} holds deleted rows and does not exist; restore it, or roll the table back to "
+        "a snapshot that does not need it",
+        location=key,
+        section=_SECTION,
+    )
+
+
+def _read(
+    store: Store, key: str, data: bytes | None, *, with_paths: bool
+) -> Iterator[tuple[AnyArray, _Numbers]]:
+    try:
+        opened = _open(store, key, data)
+    except NotFoundError as error:
+        raise _missing(key) from error
     with opened as parquet:
         names = _columns(parquet, key)
         try:
@@ -97,13 +128,15 @@ def _read(store: Store, key: str, *, with_paths: bool) -> Iterator[tuple[AnyArra
             raise translate(key, error) from error
 
 
-def _open(store: Store, key: str) -> pq.ParquetFile:
+def _open(store: Store, key: str, data: bytes | None) -> pq.ParquetFile:
     """Open a delete file. Most are small, and many are read: these are read at once."""
-    info = store.head(key)
-    if info is None or info.size_bytes > _AT_ONCE:
-        return open_parquet(store, key)
+    if data is None:
+        info = store.head(key)
+        if info is None or info.size_bytes > _AT_ONCE:
+            return open_parquet(store, key)
+        data = store.get(key)
     try:
-        return pq.ParquetFile(pa.BufferReader(store.get(key)))
+        return pq.ParquetFile(pa.BufferReader(data))
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise translate(key, error) from error
 
@@ -148,6 +181,8 @@ def encode_positions(location: str, positions: BitMap64) -> bytes:
         positions: The deleted rows.
     """
     numbers = np.frombuffer(positions.to_array(), np.int64)
+    if 0 < len(numbers) <= MOST:
+        return encode_small(location.encode(), numbers)
     paths = pa.repeat(location, len(numbers))
     table = pa.table([paths, pa.array(numbers)], schema=_SCHEMA)
     sink = pa.BufferOutputStream()

@@ -25,6 +25,7 @@ from parquedb.parquet.deletes import FRAME_BYTES, inline_vector, load_positions
 
 POSITIONS, EQUALITY = 1, 2
 """Values of ``content``."""
+_LAST = (1 << 64) - 1
 PUFFIN = "PUFFIN"
 """The file format of deletion vectors."""
 
@@ -40,6 +41,7 @@ class DeleteFile:
         only: Key of the data file that it is about, where the metadata says that there is but one.
         equality_ids: The columns by which it deletes.
         vector: Where in the file the rows are, if it is a deletion vector.
+        about: Location of that data file.
     """
 
     file: DataFile
@@ -48,6 +50,7 @@ class DeleteFile:
     only: str | None
     equality_ids: tuple[int, ...]
     vector: VectorFile | None = None
+    about: str | None = None
 
     @property
     def name(self) -> str:
@@ -163,7 +166,7 @@ class RowDeletes:
         key = None if only is None else self.manifests.locations.key_or_none(only)
         ids = tuple(record.get("equality_ids") or ())
         vector = vector_of(entry) if record["file_format"].upper() == PUFFIN else None
-        return DeleteFile(entry.file, content, entry.sequence_number, key, ids, vector)
+        return DeleteFile(entry.file, content, entry.sequence_number, key, ids, vector, only)
 
     def _take(self, one: DeleteFile, live: Mapping[str, FileEntry]) -> Iterable[str]:
         path = one.name
@@ -174,7 +177,8 @@ class RowDeletes:
         if one.vector is not None:
             found = {} if one.only is None else {one.only: BitMap64()}
         else:
-            found = read_positions(manifests.store, manifests.locations, path, one.only)
+            told = None if one.about is None else (one.about, one.file.rows or 0)
+            found = read_positions(manifests.store, manifests.locations, path, one.only, told)
         self._positions[path] = found
         for key in found:
             self._by_data.setdefault(key, {})[path] = one
@@ -232,7 +236,8 @@ class RowDeletes:
                 total |= self._positions[one.name][key]
         rows = entry.file.rows or 0
         if total and total.max() >= rows:  # deletes nothing
-            total &= BitMap64(range(rows))
+            total.remove_range(rows, _LAST)
+            total.discard(_LAST)
         return (inline_vector(total),) if total else ()
 
     def _match(self, one: DeleteFile, file: DataFile) -> BitMap64:
