@@ -504,3 +504,30 @@ def test_a_forced_or_merged_target_may_be_partitioned_otherwise(root, how):
     assert_filtered(found_in_delta, folder, rows, DeltaTable(folder).version(), COLUMNS)
     kept = DeltaTable(folder).metadata().partition_columns
     assert kept == (["kind"] if how == "merge" else [])
+
+
+def test_a_partition_column_that_is_promoted_stays_one(root):
+    catalog = FilesystemCatalog("lake", warehouse=str(root))
+
+    def made(start, type_):
+        values = pa.array([start, start + 1, None], type_)
+        return pa.table({"id": pa.array(range(3), pa.int64()), "n": values})
+
+    table = catalog.create_table("users", schema=made(0, pa.int32()).schema)
+    with table.update_spec() as update:
+        update.add_identity("n")
+    table.append(made(-(2**31), pa.int32()))
+    with table.update_schema() as update:
+        update.update_column("n", LongType())
+    table.append(made(2**40, pa.int64()))
+    wanted = known_iceberg(table)
+    migrate_backend(storage=root, to="delta", verify="content")
+    assert DeltaTable(root / "users").metadata().partition_columns == ["n"]
+    assert_delta_has(root / "users", wanted)
+    assert_filtered(found_in_delta, root / "users", wanted[-1].rows, 1, [("n", pa.int64())])
+    DeltaTable(root / "users").delete("n = -2147483648")
+    migrate_backend(storage=root, from_="delta", to="iceberg", verify="content")
+    rows = [row for row in wanted[-1].rows if row["n"] != -(2**31)]
+    version = open_iceberg(root / "users").current_snapshot().snapshot_id
+    assert_same_rows(open_iceberg(root / "users").scan().to_arrow(), rows)
+    assert_filtered(found_in_iceberg, root / "users", rows, version, [("n", pa.int64())])

@@ -170,13 +170,13 @@ def find_layout(
         return Layout(
             replace(folders, columns=()), reason, tuple(_lines(used, folders)), absent=absent
         )
-    reason = _find_reason(carry, schemas, used, columns, folders)
+    why = _find_reason(carry, schemas, used, columns, folders)
     before = () if held is None else tuple(item.name for item in held.spec.fields)
     names = [folders.names.get(id_, "") for id_ in columns]
     same = sorted(before) == sorted(names)
-    if reason is None and held is not None and continues and not same:
-        reason = _changed(before, names)
-    if reason is None:
+    if why is None and held is not None and continues and not same:
+        why = _changed(before, names)
+    if why is None:
         if same:
             columns = tuple(sorted(columns, key=lambda id_: before.index(folders.names[id_])))
         changed = held is not None and not same
@@ -188,7 +188,7 @@ def find_layout(
     absent = _find_absent(store, source, schemas, folders, files)
     news = held is None or rekeyed or not continues
     lines = tuple(_lines(used, folders)) if news else ()
-    return Layout(replace(folders, columns=()), reason if news else None, lines, rekeyed, absent)
+    return Layout(replace(folders, columns=()), why if news else None, lines, rekeyed, absent)
 
 
 def layout_of(
