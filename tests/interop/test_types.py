@@ -22,6 +22,7 @@ from parquedb.model.format import Format
 from parquedb.parquet.arrow import type_of_arrow
 from tests.support import duck, extremes
 from tests.support.targets import metadata_file, open_iceberg
+from tests.support.version3 import simple
 
 
 @pytest.fixture
@@ -336,3 +337,112 @@ def test_what_a_type_becomes_is_a_type_of_the_format(format_, name):
     assert becomes is not None
     again = fit(becomes)
     assert (again.becomes, again.rewrite, again.lost) == (becomes, False, None)
+
+
+def changed_delta(root, first, second):
+    """Write a Delta table whose column was overwritten by one of another type."""
+    write_delta(root, {"id": pa.array([1]), "v": first})
+    table = pa.table({"id": pa.array([2]), "v": second})
+    write_deltalake(root / "users", table, mode="overwrite", schema_mode="overwrite")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "words"),
+    [
+        (pa.array([1]), pa.array(["a"]), "from int64 to string"),
+        (pa.array([1], pa.int32()), pa.array([1.5]), "from int32 to float64"),
+        (pa.array([dt.date(2024, 1, 1)]), pa.array([0], pa.timestamp("us")), "from date to"),
+        (pa.array([1]), pa.array([1], pa.int32()), "from int64 to int32"),
+        (
+            pa.array([Decimal("1.5")], pa.decimal128(5, 1)),
+            pa.array([Decimal("1.55")], pa.decimal128(5, 2)),
+            r"from decimal\(5,1\) to decimal\(5,2\)",
+        ),
+    ],
+)
+def test_changes_of_type_that_iceberg_has_not_got_are_refused(root, first, second, words):
+    changed_delta(root, first, second)
+    before = sorted(root.rglob("*"))
+    with pytest.raises(UnsupportedError, match=f"the type of column 'v' changes {words}"):
+        migrate_backend(storage=root, to="iceberg", allow_lossy=True)
+    assert sorted(root.rglob("*")) == before
+    migrate_backend(storage=root, to="iceberg", history="latest", verify="content")
+    assert_same_columns(root, "iceberg", {"id": pa.array([2]), "v": second})
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (pa.array([1], pa.int8()), pa.array([2], pa.int64())),
+        (pa.array([1.5], pa.float32()), pa.array([0.1])),
+        (
+            pa.array([Decimal("1.5")], pa.decimal128(5, 1)),
+            pa.array([Decimal("1e30")], pa.decimal128(38, 1)),
+        ),
+    ],
+)
+def test_wider_types_are_carried_in_every_version(root, first, second):
+    changed_delta(root, first, second)
+    migrate_backend(storage=root, to="iceberg", verify="content")
+    table = open_iceberg(root / "users")
+    old = table.scan(snapshot_id=table.snapshots()[0].snapshot_id).to_arrow()
+    assert same(old.column("v").to_pylist(), first.to_pylist())
+    assert_same_columns(root, "iceberg", {"id": pa.array([2]), "v": second})
+
+
+def test_a_column_of_nothing_is_kept_in_native_files(root):
+    table = simple(root / "users", kind="unknown")
+    table.add("a.parquet", pa.table({"id": pa.array([1, 2], pa.int64())}))
+    table.commit()
+    migrate_backend(storage=root, to="native", verify="content", allow_lossy=True)
+    for reader in READERS["native"]:
+        assert reader(root).to_pylist() == [{"id": 1, "v": None}, {"id": 2, "v": None}]
+
+
+SCHEMA = (
+    '{"type":"struct","fields":['
+    '{"name":"id","type":"long","nullable":true,"metadata":{}},'
+    '{"name":"v","type":"TYPE","nullable":true,"metadata":METADATA}]}'
+)
+
+
+def retyped_delta(root, kind, metadata="{}"):
+    """Write a Delta table and give a column another type in its log."""
+    write_delta(root, {"id": pa.array([1, 2]), "v": pa.array(["a", ""])})
+    (log,) = (root / "users" / "_delta_log").glob("*.json")
+    actions = [json.loads(line) for line in log.read_text().splitlines()]
+    for action in actions:
+        if "metaData" in action:
+            text = SCHEMA.replace("TYPE", kind).replace("METADATA", metadata)
+            action["metaData"]["schemaString"] = text
+    log.write_text("\n".join(map(json.dumps, actions)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("void", "column 'v': void has no equivalent"),
+        ("variant", "variantType is used by a column"),
+        ("interval day to second", "'v' has the type 'interval day to second'"),
+        ("geometry(4326)", "'v' has the type 'geometry"),
+    ],
+)
+def test_types_of_delta_without_an_equivalent_are_refused_by_name(root, kind, words):
+    retyped_delta(root, kind)
+    with pytest.raises(UnsupportedError, match=words):
+        migrate_backend(storage=root, to="iceberg", allow_lossy=True)
+    assert not (root / "users" / "metadata").exists()
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        '{"__CHAR_VARCHAR_TYPE_STRING":"varchar(5)"}',
+        '{"__CHAR_VARCHAR_TYPE_STRING":"char(5)"}',
+        '{"__COLLATIONS":{"v":"spark.UTF8_LCASE"}}',
+    ],
+)
+def test_lengths_and_collations_leave_the_values_as_they_are(root, metadata):
+    retyped_delta(root, "string", metadata)
+    migrate_backend(storage=root, to="iceberg", verify="content")
+    assert_same_columns(root, "iceberg", {"id": pa.array([1, 2]), "v": pa.array(["a", ""])})
