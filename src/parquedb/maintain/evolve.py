@@ -20,7 +20,7 @@ from parquedb.log.commit import Commit, Operation
 from parquedb.log.ports import Committed, LogReader
 from parquedb.log.snapshot import Snapshot
 from parquedb.maintain.evolve_files import Copies, Need, replace_native
-from parquedb.maintain.evolve_rules import check_edits, check_table, fit_edits
+from parquedb.maintain.evolve_rules import check_edits, check_table, check_types
 from parquedb.model.edit import Edit, apply_edits
 from parquedb.model.format import Format
 from parquedb.model.schema import Schema
@@ -111,9 +111,9 @@ def _try(
     reader = space.reader(format_)
     snapshot = reader.snapshot()
     before = snapshot.schema
-    fitted = fit_edits(format_, edits)
-    check_edits(space.name, format_, before, fitted, journaled=journaled)
-    after = apply_edits(before, fitted)
+    check_edits(space.name, format_, before, edits, journaled=journaled)
+    after = apply_edits(before, edits)
+    check_types(format_, edits)
     if after == before:
         return Evolved(space.name, format_, reader.latest(), before.names, changed=False)
     check_table(space, format_, snapshot, after)

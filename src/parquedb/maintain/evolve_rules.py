@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, assert_never
 
 from parquedb.errors import InvalidInputError, StateError, UnsupportedError
@@ -44,31 +43,23 @@ _NOT_IN_DELTA = " ,;{}()\n\t="
 """Characters that names of Delta columns cannot have without column mapping."""
 
 
-def fit_edits(format_: Format, edits: Sequence[Edit]) -> tuple[Edit, ...]:
-    """Return the changes with the types that a format has for theirs.
+def check_types(format_: Format, edits: Sequence[Edit]) -> None:
+    """Raise unless a format has the types of all changes, and not others in their place.
 
     Raises:
-        UnsupportedError: It has none for one.
+        UnsupportedError: It has not.
     """
-    return tuple(
-        replace(edit, type=_fit(format_, edit))
-        if isinstance(edit, AddColumn | WidenColumn)
-        else edit
-        for edit in edits
-    )
-
-
-def _fit(format_: Format, edit: AddColumn | WidenColumn) -> Type:
-    fit = DIALECTS[format_].fit_type(edit.type)
-    exact = fit.becomes == edit.type or isinstance(edit, AddColumn)
-    if fit.becomes is None or fit.lost or not exact:
+    for edit in edits:
+        if not isinstance(edit, AddColumn | WidenColumn):
+            continue
+        fit = DIALECTS[format_].fit_type(edit.type)
+        if fit.becomes == edit.type and not fit.lost:
+            continue
+        what = describe_type(edit.type)
         closest = "" if fit.becomes is None else f"; the closest is {describe_type(fit.becomes)}"
         raise UnsupportedError(
-            f"column {edit.name!r}: {format_.label} has no type "
-            f"{describe_type(edit.type)}{closest}",
-            feature=describe_type(edit.type),
+            f"column {edit.name!r}: {format_.label} has no type {what}{closest}", feature=what
         )
-    return fit.becomes
 
 
 def check_edits(
