@@ -33,12 +33,14 @@ class PartitionFolders:
         names: Names of its columns by field id.
         columns: Field ids of Delta's partition columns; none for an unpartitioned table, whose
             files may lie anywhere; None for those that the files are partitioned by.
+        namings: All names that the columns had, each version's once.
     """
 
     specs: Mapping[int, PartitionSpec] = field(default_factory=dict)
     types: Mapping[int, Type] = field(default_factory=dict)
     names: Mapping[int, str] = field(default_factory=dict)
     columns: tuple[int, ...] | None = None
+    namings: tuple[Mapping[int, str], ...] = ()
 
     @classmethod
     def of(
@@ -50,10 +52,16 @@ class PartitionFolders:
         """Gather what is needed of all versions, the newest last."""
         types: dict[int, Type] = {}
         names: dict[int, str] = {}
+        by_id = {spec.spec_id: spec for spec in specs}
+        sources = {item.source_id for spec in by_id.values() for item in spec.fields}
+        namings: list[Mapping[int, str]] = []
         for schema in schemas:
             types.update({item.id: item.type for _, item in walk(schema.fields)})
             names.update({item.id: item.name for item in schema.fields})
-        return cls({spec.spec_id: spec for spec in specs}, types, names, columns)
+            naming = {item.id: item.name for item in schema.fields if item.id in sources}
+            if naming not in namings:
+                namings.append(naming)
+        return cls(by_id, types, names, columns, tuple(namings))
 
     @property
     def anywhere(self) -> bool:

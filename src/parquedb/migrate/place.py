@@ -92,11 +92,14 @@ class Addresses:
         yield file.path
         yield from self._own_keys(file)
         partitions = self.partitions
-        if partitions is not None and partitions.anywhere and file.partition:
-            # from when the target was partitioned
-            earlier = replace(self, partitions=replace(partitions, columns=None))
-            if earlier.partitions is not None and earlier.partitions.folders(file):
-                yield from earlier._own_keys(file)
+        if partitions is None or not file.partition:
+            return
+        if partitions.anywhere or len(partitions.namings) > 1:
+            # from when the target was partitioned, or its columns had other names
+            for names in partitions.namings:
+                told = replace(partitions, columns=None, names=names)
+                if told.folders(file):
+                    yield from replace(self, partitions=told)._own_keys(file)
 
     def _own_keys(self, file: DataFile) -> Iterator[str]:
         yield self.linked(file)
