@@ -109,10 +109,14 @@ def outline(root, format_, **places):
     """A log in words: operation, rows added and removed, columns where they change."""
     backend = create_backend(type=format_, storage=root, **places)
     reader = backend._reader("users")
-    lines, columns = [], None
+    lines, columns, live = [], None, set()
     for commit in reader.commits():
-        added = sum(c.file.rows for c in commit.changes if isinstance(c, AddFile))
-        removed = sum(c.file.rows for c in commit.changes if isinstance(c, RemoveFile))
+        gone = [c.file for c in commit.changes if isinstance(c, RemoveFile)]
+        live -= {file.path for file in gone}
+        came = [c.file for c in commit.changes if isinstance(c, AddFile)]
+        came = [file for file in came if file.path not in live]  # else it has new statistics
+        live |= {file.path for file in came}
+        added, removed = sum(file.rows for file in came), sum(file.rows for file in gone)
         assert not any(isinstance(c, SetDeletes) for c in commit.changes)
         schemas = [c.schema for c in commit.changes if isinstance(c, SetSchema)]
         if schemas:

@@ -12,7 +12,11 @@ from parquedb.model.schema import Schema
 
 @dataclass(frozen=True, slots=True)
 class AddFile:
-    """A data file becomes part of the table."""
+    """A data file becomes part of the table.
+
+    Args:
+        file: The file. One that is live already stays, and this is recorded of it from now on.
+    """
 
     file: DataFile
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from parquedb import __version__
 from parquedb.errors import InvalidInputError, StateError, UnsupportedError
+from parquedb.formats.delta.late_columns import again, late_columns, with_null_counts
 from parquedb.formats.delta.lineage import COMPLETED_APP, origin_app, through_app
 from parquedb.formats.delta.operations import encode_operation
 from parquedb.formats.delta.paths import encode_data_path
@@ -51,7 +52,7 @@ from parquedb.log.change import (
 from parquedb.log.commit import Commit, Operation
 from parquedb.model.files import DataFile
 from parquedb.model.partition import UNPARTITIONED, PartitionSpec
-from parquedb.model.schema import EMPTY, Identity, Schema
+from parquedb.model.schema import EMPTY, Identity, Path, Schema
 
 KEEP_HISTORY: Mapping[str, str] = {
     "delta.logRetentionDuration": "interval 36500 days",
@@ -124,11 +125,16 @@ def encode_commit(
     version = table.log.version + 1
     known = None if table.columns is None else table.columns.schema
     folded = _fold(table, commit, vectors.encode(commit, table.log.live, known))
+    ids_before = dict(table.path_of_id)
     metadata = _next_metadata(table, folded, at_ms, new_id, properties)
+    assert table.columns is not None
+    late = late_columns(table.columns.schema, ids_before)
     protocol = _next_protocol(table, folded)
     same_rows = commit.operation is Operation.REPLACE
     removes = _encode_removes(table, folded, at_ms, data_change=not same_rows)
-    adds = _encode_adds(table, folded, at_ms, data_change=not same_rows)
+    adds = _encode_adds(table, folded, at_ms, late, data_change=not same_rows)
+    stay = [key for key in _survivors(table, folded) if key not in folded.changed] if late else ()
+    adds += again((table.log.live[key] for key in stay), late)
     _check_feed(table, metadata or table.log.metadata, adds, removes)
     txns = _txns(commit, marks, at_ms)
     schema_changed = metadata is not None and (
@@ -277,7 +283,9 @@ def _next_protocol(table: Table, folded: _Folded) -> Protocol | None:
     return None if after == before else after
 
 
-def _encode_adds(table: Table, folded: _Folded, at_ms: int, *, data_change: bool) -> list[Add]:
+def _encode_adds(
+    table: Table, folded: _Folded, at_ms: int, late: Sequence[Path], *, data_change: bool
+) -> list[Add]:
     columns, folder = table.columns, table.log.folder
     assert columns is not None
     encode_stats = columns.encode_stats
@@ -311,7 +319,8 @@ def _encode_adds(table: Table, folded: _Folded, at_ms: int, *, data_change: bool
         if written.stats is not None:
             recorded = encode_stats(written.rows, written.stats)
         stats = tighten_stats(recorded) if vector is None else widen_stats(recorded, written.rows)
-        adds.append(live._replace(vector=vector, stats=stats, data_change=data_change))
+        changed = live._replace(vector=vector, stats=stats, data_change=data_change)
+        adds.append(with_null_counts(changed, late))
     return adds
 
 

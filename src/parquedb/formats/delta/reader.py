@@ -270,8 +270,9 @@ class DeltaReader:
                 removed += 1
                 added += _deleted(file) < _deleted(known)
                 continue
-            if known is not None and _says_no_more(known, file):
-                live[key] = file
+            if known is not None and not add.data_change and _same_rows(known, file):
+                live[key] = file  # added again, with other statistics
+                changes.append(AddFile(file))
                 continue
             if known is not None:  # added again, to update what is recorded of it
                 changes.append(RemoveFile(known))
@@ -357,12 +358,8 @@ def _same_data(known: DataFile, file: DataFile) -> bool:
     )
 
 
-def _says_no_more(known: DataFile, file: DataFile) -> bool:
-    """Whether a file was added again and only counts of nulls differ, such as of new columns."""
-    if known.stats is None or file.stats is None:
-        return False
-    nulls = replace(known.stats, nulls=file.stats.nulls)
-    return replace(known, stats=nulls) == file
+def _same_rows(known: DataFile, file: DataFile) -> bool:
+    return _same_data(known, file) and (known.rows, known.deletes) == (file.rows, file.deletes)
 
 
 def _deleted(file: DataFile) -> int:

@@ -87,6 +87,11 @@ def compile_stats_encoder(schema: Schema, skip_ids: frozenset[int]) -> StatsEnco
     return encode
 
 
+def bounded_columns(schema: Schema) -> list[tuple[int, tuple[str, ...]]]:
+    """Return ids and paths of the columns that can have bounds."""
+    return [(c.id, c.path) for c in _columns(schema.fields, ()) if c.bounded]
+
+
 def _encode_bounds(bounded: list[_Column], stats: Stats, rows: int) -> tuple[Any, Any]:
     lowers, uppers, nulls = stats.lower, stats.upper, stats.nulls
     lower, upper = [], []

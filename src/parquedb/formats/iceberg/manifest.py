@@ -271,12 +271,13 @@ class Manifests:
         lower = record.get("lower_bounds")
         upper = record.get("upper_bounds")
         sizes = record.get("column_sizes")
+        nans = record.get("nan_value_counts")
         if not (nulls or lower or upper or sizes):
             return None
         return Stats(
             nulls or {},
             self._bounds(lower) if lower else {},
-            self._bounds(upper) if upper else {},
+            self._bounds(_numbers_only(upper, nans) if nans else upper) if upper else {},
             sizes or {},
         )
 
@@ -290,6 +291,11 @@ class Manifests:
                 if value is not None:
                     bounds[column] = value
         return bounds
+
+
+def _numbers_only(upper: Mapping[int, bytes], nans: Mapping[int, int]) -> Mapping[int, bytes]:
+    """Return the bounds of columns without NaN, which Iceberg's bounds leave out."""
+    return {column: data for column, data in upper.items() if not nans.get(column)}
 
 
 @contextmanager

@@ -260,7 +260,7 @@ class IcebergReader:
             changes += deletes
             yield _commit(snapshot, changes, difference)
             before = (snapshot, contents)
-        yield from self._trailing(told)
+        yield from self._trailing(told, whole=whole)
 
     def _followed(self, snapshot: TableSnapshot, contents: Contents) -> _Followed | None:
         """Begin to follow the deleted rows at a snapshot; None if it has none."""
@@ -295,7 +295,7 @@ class IcebergReader:
             [SetDeletes(path, rows) for path, rows in found.items() if path not in new],
         )
 
-    def _trailing(self, told: _Told) -> Iterator[Commit]:
+    def _trailing(self, told: _Told, *, whole: bool) -> Iterator[Commit]:
         """Yield the columns and partitioning that are newer than the newest snapshot."""
         table = self._table
         schema, spec = table.schema, table.specs[table.default_spec_id].spec
@@ -303,7 +303,8 @@ class IcebergReader:
             return
         changes = self._news(told, schema, spec, ())
         changes.append(SetProperties(user_properties(table.properties)))
-        operation = Operation.METADATA if self._snapshots else Operation.CREATE
+        first = whole and not self._snapshots
+        operation = Operation.CREATE if first else Operation.METADATA
         yield Commit(self.latest(), table.last_updated_ms, operation, tuple(changes))
 
     def _news(
