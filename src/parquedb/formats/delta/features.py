@@ -135,7 +135,8 @@ FEATURES: tuple[Feature, ...] = (
         "Generated Columns",
         "a column's metadata has delta.generationExpression",
         _LOST,
-        "Values are kept; the expression is not carried, and such a table is not written.",
+        "Values are kept, also of partition columns; the expression is not carried, and such a "
+        "table is not written.",
     ),
     _feature(
         "allowColumnDefaults",
@@ -312,7 +313,8 @@ FEATURES: tuple[Feature, ...] = (
         "Partition Value Serialization",
         "metaData.partitionColumns is not empty",
         _CARRIED,
-        "Identity partitions; a null and an empty string are the same in Delta.",
+        "Identity partitions, whether or not the files have the columns; a null and an empty "
+        "string are the same in Delta. Doubles that pyiceberg would round do not partition.",
         write=True,
     ),
     _feature(
@@ -320,7 +322,7 @@ FEATURES: tuple[Feature, ...] = (
         "Change Metadata",
         "partitionColumns change between versions",
         _CARRIED,
-        "Written only where no older file stays: Delta re-keys all files.",
+        "Another spec in Iceberg; written only where all files are added again.",
         write=True,
     ),
 )

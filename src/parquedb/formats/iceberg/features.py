@@ -139,15 +139,20 @@ FEATURES: tuple[Feature, ...] = (
     _feature(
         "identity partitions", "Partitioning", "a partition field's transform is identity",
         read=True, write=True, delta=_OK, native=_OK,
+        note="Delta's partition columns, if all files have the same and Delta can tell the values; "
+        "else statistics, and files that lack the column are rewritten.",
     ),
     _feature(
         "partition transforms", "Partition Transforms",
         "a partition field's transform is bucket, truncate, year, month, day or hour",
-        read=True, write=True, delta=_NO, native=_OK,
+        read=True, write=True, delta=_OK, native=_OK,
+        note="As an unpartitioned Delta table with statistics, of which bucket has no equal.",
     ),
     _feature(
         "partition evolution", "Partition Evolution", "partition-specs has more than one entry",
-        read=True, write=True, delta=_NO, native=_OK,
+        read=True, write=True, delta=_OK, native=_OK,
+        note="As an unpartitioned Delta table, unless all specs have the same columns; a later "
+        "change adds a version with the same rows.",
     ),
     _feature(
         "column statistics", "Data File Fields", "a manifest entry has bounds or counts",
