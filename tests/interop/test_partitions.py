@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 from decimal import Decimal
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -15,7 +16,7 @@ from pyiceberg.types import LongType
 from parquedb.backends import migrate_backend
 from parquedb.catalog import FilesystemCatalog
 from parquedb.formats.iceberg.writer import IcebergWriter
-from parquedb.log.change import AddFile, SetPartitioning, SetSchema
+from parquedb.log.change import AddFile, SetDeletes, SetPartitioning, SetSchema
 from parquedb.log.commit import Commit, Operation
 from parquedb.model.files import DataFile
 from parquedb.model.partition import (
@@ -26,7 +27,9 @@ from parquedb.model.partition import (
 )
 from parquedb.model.schema import Identity, Schema
 from parquedb.model.types import Field, FloatType, IntType, StringType
+from parquedb.parquet.deletes import inline_vector
 from parquedb.storage.local import LocalStore
+from tests.support import duck
 from tests.support.filtered import filters_of, found_in_delta, found_in_iceberg
 from tests.support.histories import Known, iceberg_table, known_delta, known_iceberg
 from tests.support.rows import assert_same_rows
@@ -531,3 +534,58 @@ def test_a_partition_column_that_is_promoted_stays_one(root):
     version = open_iceberg(root / "users").current_snapshot().snapshot_id
     assert_same_rows(open_iceberg(root / "users").scan().to_arrow(), rows)
     assert_filtered(found_in_iceberg, root / "users", rows, version, [("n", pa.int64())])
+
+
+def test_rows_that_are_merged_into_buckets_belong_to_none(root):
+    table, folder = lake_table(root), root / "users"
+    with table.update_spec() as update:
+        update.add_field("id", "bucket[3]", "pail")
+    table.append(rows_from(0))
+    write_deltalake(root / "other" / "users", rows_from(4))
+    migrate_backend(
+        storage=root, from_="delta", to="iceberg", location="other", on_conflict="merge", key="id"
+    )
+    rows = rows_from(0, 10).to_pylist()
+    version = open_iceberg(folder).current_snapshot().snapshot_id
+    assert_same_rows(open_iceberg(folder).scan().to_arrow(), rows)
+    assert_filtered(found_in_iceberg, folder, rows, version, COLUMNS)
+    assert [field.name for field in open_iceberg(folder).spec().fields] == ["pail"]
+
+
+def test_deleted_rows_stay_deleted_when_a_table_becomes_unpartitioned(root):
+    folder, store = root / "users", LocalStore(root)
+    schema = Schema((Field(1, "id", IntType(64)), Field(2, "kind", StringType())), Identity.BY_ID)
+    by_kind = PartitionSpec(0, (PartitionField(2, "kind"),))
+    pails = PartitionSpec(1, (PartitionField(1, "pail", BucketTransform(2)),))
+
+    def put(number, partition, spec_id, positions):
+        path = folder / "data" / f"f{number}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        ids = range(number * 10, number * 10 + 10)
+        pq.write_table(pa.table({"id": ids, "kind": [f"k{number}"] * 10}), path)
+        deletes = (inline_vector(positions),) if positions else ()
+        key, size = f"users/data/{path.name}", path.stat().st_size
+        return AddFile(DataFile(key, size, 10, partition, spec_id, deletes=deletes))
+
+    def commit(number, *changes):
+        return Commit(number, 1_700_000_000_000 + number * 1000, Operation.OVERWRITE, changes)
+
+    writer = IcebergWriter(store, "users")
+    first = commit(0, SetSchema(schema), SetPartitioning(by_kind), put(0, ("k0",), 0, [1, 2]))
+    expect = writer.append([first, commit(1, put(1, ("k1",), 0, []))], expect=None).version
+    migrate_backend(storage=root, to="delta", verify="content")
+    assert DeltaTable(folder).metadata().partition_columns == ["kind"]
+    second = commit(2, SetPartitioning(pails), put(2, (1,), 1, [9]))
+    writer.append([second, commit(3, SetDeletes("users/data/f1.parquet", ()))], expect=expect)
+    migrate_backend(storage=root, from_="iceberg", to="delta", verify="content")
+    assert DeltaTable(folder).metadata().partition_columns == []
+
+    def rows(files):
+        gone = {1, 2, 29}
+        ids = [i for i in range(files * 10) if i not in gone]
+        return [{"id": i, "kind": f"k{i // 10}"} for i in ids]
+
+    for version, files in enumerate([1, 2, 2, 3, 3]):
+        assert_same_rows(duck.rows_delta(folder, version), rows(files))
+        found = pl.scan_delta(str(folder), version=version).filter(pl.col("kind") == "k0")
+        assert sorted(found.collect()["id"].to_list()) == [0, 3, 4, 5, 6, 7, 8, 9]

@@ -43,6 +43,7 @@ from parquedb.migrate.typescript import planned_with, reopened, rows_of
 from parquedb.migrate.verify import verify_content, verify_counts, verify_merged
 from parquedb.model.files import DataFile
 from parquedb.model.format import Format
+from parquedb.model.partition import IdentityTransform, PartitionSpec
 from parquedb.namespace.tables import Namespace
 
 _CATCH_UP_ROUNDS = 20
@@ -338,13 +339,16 @@ def _merge(run: _Run, source: LogReader, target: LogReader, plan: MigrationPlan)
     """Write the combined rows as one new version."""
     theirs, ours = plan.situation.carry.latest, target.snapshot()
     fit = fit_schema(theirs.schema, DIALECTS[run.options.target].fit_type)
+    spec = ours.spec
+    if not all(isinstance(item.transform, IdentityTransform) for item in spec.fields):
+        spec = PartitionSpec(max(ours.specs) + 1)  # merged rows are of many days and buckets
     schema = merge_schemas(run.namespace.name, ours.schema, fit.schema)
     run.tell(Phase.TRANSFORM, 0, 0)
     folder = run.placer.addresses.data_folder
     merged = merge_rows(
         run.namespace.store,
         theirs,
-        ours,
+        replace(ours, spec=spec),
         schema,
         run.options.key or "$id",
         lambda: f"{folder}/merged-{run.options.ambient.new_uuid()}.parquet",
@@ -359,7 +363,7 @@ def _merge(run: _Run, source: LogReader, target: LogReader, plan: MigrationPlan)
         Operation.OVERWRITE,
         (
             SetSchema(schema),
-            SetPartitioning(ours.spec),
+            SetPartitioning(spec, current=spec is ours.spec),
             *(RemoveFile(file) for file in ours.files.values()),
             *(AddFile(file) for file in merged.files),
         ),

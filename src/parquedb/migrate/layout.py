@@ -63,6 +63,9 @@ class Layout:
     lines: tuple[str, ...] = ()
     rekeyed: bool = False
     absent: frozenset[str] = frozenset()
+    _unchanged: list[tuple[Schema, Schema, Mapping[int, Type]]] = field(
+        default_factory=list, compare=False, repr=False
+    )
 
     @property
     def kept(self) -> bool:
@@ -93,11 +96,19 @@ class Layout:
             return replace(placed, partition=partition, spec_id=0)
         spec = self.folders.specs.get(file.spec_id, UNPARTITIONED)
         if not spec.fields:
-            return replace(placed, partition=(), spec_id=0)
-        types = {item.id: item.type for _, item in walk(source.fields)}
-        kinds = {i.id: i.type for _, i in walk(fitted.fields) if types.get(i.id) == i.type}
-        stats = _with_bounds(placed, spec, file.partition, kinds)
+            plain = not placed.partition and placed.spec_id == 0
+            return placed if plain else replace(placed, partition=(), spec_id=0)
+        stats = _with_bounds(placed, spec, file.partition, self._types(source, fitted))
         return replace(placed, partition=(), spec_id=0, stats=stats)
+
+    def _types(self, source: Schema, fitted: Schema) -> Mapping[int, Type]:
+        """Return the types of the columns that are the same in the target, once a version."""
+        known = self._unchanged
+        if not known or known[0][0] is not source or known[0][1] is not fitted:
+            types = {item.id: item.type for _, item in walk(source.fields)}
+            same = {i.id: i.type for _, i in walk(fitted.fields) if types.get(i.id) == i.type}
+            known[:] = [(source, fitted, same)]
+        return known[0][2]
 
 
 AS_IT_IS = Layout(PartitionFolders())
