@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -24,6 +25,8 @@ from parquedb.errors import (
     UnsupportedError,
 )
 from parquedb.rows.typescript import COLUMNS
+from parquedb.storage.faults import Fault, FaultKind, SimulatedCrashError, inject
+from parquedb.storage.local import LocalStore
 from tests.support.databases import BACKENDS, fields_of, moment
 
 DAY = datetime(2026, 1, 2, tzinfo=UTC)
@@ -283,3 +286,43 @@ def test_names_that_delta_does_not_allow(tmp_path: Path) -> None:
     for name in ("x y", "a,b", "a=b"):
         with pytest.raises(InvalidInputError, match="cannot be a column of a Delta table"):
             backend.rename_column("t", "a", name)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_changes_at_the_same_time_are_all_made(backend: str, tmp_path: Path) -> None:
+    path = tmp_path / "data" / "t" / "data.parquet"
+    path.parent.mkdir(parents=True)
+    pq.write_table(pa.table({"a": pa.array([1, 2], pa.int32()), "b": ["x", "y"]}), path)
+    if backend != "native":
+        migrate_backend(storage=tmp_path, to=backend, namespaces=["t"], delete_source=True)
+
+    def change(number: int) -> None:
+        table = create_backend(type=backend, storage=tmp_path)
+        if number == 0:
+            table.rename_column("t", "a", "z")
+        elif number == 1:
+            table.widen_column("t", "c0", "int64")
+        else:
+            table.evolve_schema("t", add_column={"name": f"c{number}", "type": "int32"})
+
+    table = create_backend(type=backend, storage=tmp_path)
+    table.evolve_schema("t", add_column={"name": "c0", "type": "int32"})
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(change, range(8)))
+    schema = table.to_arrow("t").schema
+    assert set(schema.names) == {"z", "b", "c0", *(f"c{number}" for number in range(2, 8))}
+    assert schema.field("c0").type == pa.int64()
+    assert table.to_arrow("t").select(["z", "b"]).to_pydict() == {"z": [1, 2], "b": ["x", "y"]}
+    assert len(table.history("t")) == (1 if backend == "native" else 10)
+
+
+def test_copies_of_a_process_that_died_are_vacuumed(tmp_path: Path) -> None:
+    write_deltalake(str(tmp_path / "t"), pa.table({"a": [1]}))
+    faulty = inject(LocalStore(tmp_path), Fault(1, FaultKind.CRASH_BEFORE))
+    with pytest.raises(SimulatedCrashError):
+        create_backend(type="delta", storage=faulty).rename_column("t", "a", "b")
+    (left,) = (tmp_path / "t" / "data").glob("*.parquet")
+    with DB(str(tmp_path)) as db:
+        removed = db.vacuum("t", older_than_s=0, nobody_writes=True)["t"]
+    assert [file.key for file in removed.files] == [f"t/data/{left.name}"]
+    assert create_backend(type="delta", storage=tmp_path).to_arrow("t").to_pydict() == {"a": [1]}
