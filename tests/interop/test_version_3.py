@@ -1,5 +1,8 @@
 """Iceberg tables of format version 3: carried in every version, or refused by name."""
 
+import datetime as dt
+from decimal import Decimal
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -7,10 +10,12 @@ from deltalake import DeltaTable
 
 from parquedb.backends import create_backend, migrate_backend
 from parquedb.errors import FormatError, LossyError, UnsupportedError
+from parquedb.migrate.report import Means
 from tests.support import duck
+from tests.support.histories import Known
 from tests.support.rows import assert_same_rows
 from tests.support.targets import assert_delta_has, metadata_file, open_iceberg
-from tests.support.version3 import simple
+from tests.support.version3 import Table3, simple
 
 
 @pytest.fixture
@@ -136,7 +141,11 @@ REFUSED = {
     "unknown": ("unknown", {}, "no equivalent"),
     "geometry": ("geometry(srid:3857)", {}, "the type 'geometry"),
     "geography": ("geography", {}, "the type 'geography"),
-    "initial-default": ("long", {"initial-default": 7, "write-default": 7}, "initial-default 7"),
+    "initial-default": (
+        {"type": "list", "element-id": 3, "element": "int", "element-required": False},
+        {"initial-default": [1]},
+        "initial-default",
+    ),
 }
 
 
@@ -277,3 +286,86 @@ def test_a_missing_puffin_file_is_an_error(root):
     with pytest.raises(FormatError, match=r"1\.puffin"):
         migrate_backend(storage=root, to="delta")
     assert not (root / "users" / "_delta_log").exists()
+
+
+DEFAULTS = {
+    "boolean": (True, pa.array([True])),
+    "int": (-7, pa.array([-7], pa.int32())),
+    "long": (1 << 62, pa.array([1 << 62])),
+    "float": (1.5, pa.array([1.5], pa.float32())),
+    "double": (0.1, pa.array([0.1])),
+    "decimal(9, 2)": ("-14.20", pa.array([Decimal("-14.20")], pa.decimal128(9, 2))),
+    "date": ("1969-12-31", pa.array([dt.date(1969, 12, 31)])),
+    "timestamp": (
+        "1969-12-31T23:59:59.999999",
+        pa.array([dt.datetime(1969, 12, 31, 23, 59, 59, 999999)], pa.timestamp("us")),
+    ),
+    "timestamptz": (
+        "2024-01-01T00:00:00.000001+00:00",
+        pa.array([dt.datetime(2024, 1, 1, 0, 0, 0, 1)], pa.timestamp("us", "UTC")),
+    ),
+    "string": ("", pa.array([""])),
+    "binary": ("00ff", pa.array([b"\x00\xff"])),
+}
+
+
+@pytest.mark.parametrize("kind", DEFAULTS)
+def test_a_column_with_a_default_has_it_in_older_rows(root, kind):
+    default, value = DEFAULTS[kind]
+    table = Table3(root / "users", [{"fields": simple(root).schemas[0]["fields"][:1]}])
+    table.add("a.parquet", pa.table({"id": pa.array([1, 2], pa.int64())}))
+    table.commit()
+    table.vectors("1.puffin", {"a.parquet": [0]})
+    table.commit("delete")
+    table.schemas.append(simple(root, kind=kind, **{"initial-default": default}).schemas[0])
+    both = pa.table({"id": pa.array([3, 4], pa.int64()), "v": [value[0].as_py(), None]})
+    table.add("b.parquet", both.cast(pa.schema([both.schema[0], ("v", value.type)])))
+    table.add("late.parquet", pa.table({"id": pa.array([5], pa.int64())}))
+    table.commit()
+    old = [{"id": 2, "v": value[0].as_py()}, {"id": 5, "v": value[0].as_py()}]
+    new = [{"id": 3, "v": value[0].as_py()}, {"id": 4, "v": None}]
+    table.known[2] = Known(3, table.known[2].at_ms, [*old, *new])
+    backend = create_backend(type="iceberg", storage=root)
+    for known in table.known:
+        assert_same_rows(backend.to_arrow("users", version=known.version), known.rows)
+    assert_same_rows(duck.rows_iceberg(metadata_file(root / "users")), table.known[2].rows)
+    report = migrate_backend(storage=root, to="delta", verify="content")
+    assert report.namespaces["users"].files == {Means.LINKED: 2, Means.REWRITTEN: 2}
+    assert_delta_has(root / "users", table.known, vectors=True)
+    migrate_backend(storage=root, from_="iceberg", to="native", allow_lossy=True, verify="content")
+    assert_same_rows(duck.rows_parquet([root / "data/users/data.parquet"]), table.known[2].rows)
+
+
+def test_a_default_inside_of_a_struct_is_carried(root):
+    inner = [{"id": 3, "name": "x", "type": "int", "required": False}]
+    kind = {"type": "struct", "fields": inner}
+    table = simple(root / "users", kind=kind)
+    ids = pa.array([1, 2], pa.int64())
+    x = pa.field("x", pa.int32(), metadata={"PARQUET:field_id": "3"})
+    table.add("a.parquet", pa.table({"id": ids, "v": pa.array([{"x": 1}, None], pa.struct([x]))}))
+    table.commit()
+    added = {"id": 4, "name": "y", "type": "string", "required": True, "initial-default": "d"}
+    kind = {"type": "struct", "fields": [*inner, added]}
+    table.schemas.append(simple(root, kind=kind).schemas[0])
+    table.commit()
+    table.known[1] = Known(
+        2, table.known[1].at_ms, [{"id": 1, "v": {"x": 1, "y": "d"}}, {"id": 2, "v": None}]
+    )
+    migrate_backend(storage=root, to="delta", verify="content")
+    assert_delta_has(root / "users", table.known)
+
+
+@pytest.mark.parametrize(
+    ("kind", "default"),
+    [
+        ("int", "x"), ("int", 1 << 31), ("boolean", 1), ("date", "yesterday"),
+        ("decimal(4, 2)", "1.5"), ("decimal(4, 2)", "123.45"), ("decimal(4, 2)", "NaN"),
+        ("timestamp", "2024-01-01"), ("timestamptz", "2024-01-01T00:00:00"), ("time", "25:00:00"),
+        ("uuid", "x"), ("fixed[2]", "00"), ("binary", "0"), ("unknown", 1),
+    ],
+)  # fmt: skip
+def test_a_default_of_another_type_is_an_error(root, kind, default):
+    table = simple(root / "users", kind=kind, **{"initial-default": default})
+    table.write()
+    with pytest.raises(FormatError, match="does not follow the specification"):
+        create_backend(type="iceberg", storage=root).to_arrow("users")

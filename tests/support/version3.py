@@ -327,7 +327,7 @@ class Table3:
         return _avro(MANIFEST_LIST_FILE_SCHEMAS[3], "manifest_file")
 
 
-def simple(folder: Path, *, kind: str = "long", **more: Any) -> Table3:
+def simple(folder: Path, *, kind: Any = "long", **more: Any) -> Table3:
     """Return a table of an id and a column of a type, still without a snapshot."""
     fields = [
         {"id": 1, "name": "id", "type": "long", "required": False},

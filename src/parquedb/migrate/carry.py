@@ -173,7 +173,7 @@ def base_commit(snapshot: Snapshot) -> Commit:
 
 
 def changes_types(old: Schema, new: Schema) -> bool:
-    """Whether a column, or a part of one, has another type in the new schema.
+    """Whether a column has another type in the new schema, or came with a value for old rows.
 
     Where ids identify columns, another column of the same name is no matter of this function.
     """
@@ -183,6 +183,9 @@ def changes_types(old: Schema, new: Schema) -> bool:
         for path, item in walk(old.fields)
         if not children(item.type)
     }
+    known = {item.id for _, item in walk(old.fields)}
+    if any(item.initial is not None and item.id not in known for _, item in walk(new.fields)):
+        return True
     return any(
         before.get(item.id if by_id else path, item.type) != item.type
         for path, item in walk(new.fields)

@@ -29,6 +29,7 @@ from parquedb.model.schema import (
 )
 from parquedb.model.types import DecimalType, FloatType, IntType, ListType, MapType, Type
 from parquedb.parquet.footer import Footer, read_footers
+from parquedb.parquet.match import match_fields
 from parquedb.storage.store import Store
 
 _FOOTERS_AT_A_TIME = 256
@@ -189,7 +190,11 @@ def find_narrow_files(
 
 
 def _is_narrow(footer: Footer, schema: Schema) -> bool:
-    """Whether a number in a file is of a narrower type than in the schema."""
+    """Whether a number in a file is of a narrower type than in the schema, or a default absent."""
+    found = match_fields(footer.schema.fields, footer.carried_ids, schema)
+    filled = {item.id for _, item in walk(schema.fields) if item.initial is not None}
+    if filled - {field.id for _, field in found}:
+        return True
     wanted = {item.id: item.type for _, item in walk(schema.fields)}
     return any(
         (

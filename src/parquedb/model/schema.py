@@ -178,6 +178,6 @@ def same_shape(a: Schema, b: Schema) -> bool:
     """Whether two schemas have equal names, types, nullability and order; ids are left out."""
 
     def bare(schema: Schema) -> tuple[Field, ...]:
-        return map_fields(schema.fields, lambda _, field: replace(field, id=0, doc=None))
+        return map_fields(schema.fields, lambda _, f: replace(f, id=0, doc=None, initial=None))
 
     return bare(a) == bare(b)

@@ -143,6 +143,8 @@ class Field:
         type: Its type.
         required: Whether null is excluded.
         doc: A comment, or None.
+        initial: The physical value (see :mod:`parquedb.model.files`) in rows of data files that
+            lack the column; None for null.
     """
 
     id: int
@@ -150,6 +152,7 @@ class Field:
     type: Type
     required: bool = False
     doc: str | None = None
+    initial: bool | int | float | str | bytes | None = None
 
 
 def describe_type(type_: Type) -> str:

@@ -25,7 +25,7 @@ from parquedb.model.types import (
     UuidType,
     describe_type,
 )
-from parquedb.parquet.arrow import FIELD_ID, arrow_type_of
+from parquedb.parquet.arrow import FIELD_ID, arrow_type_of, constant
 from parquedb.parquet.dynamic import AnyArray, AnyField, AnyType
 
 NO_ALIASES: Mapping[int, tuple[str, ...]] = MappingProxyType({})
@@ -110,11 +110,13 @@ class Adapter:
                 return self._cast(array, type_, path)
 
     def missing(self, field: Field, rows: int, path: Path) -> AnyArray:
-        """Return the column of nulls that stands for a field that a file lacks.
+        """Return the column that stands for a field that a file lacks: null, or its default.
 
         Raises:
             FormatError: The field must not be null.
         """
+        if field.initial is not None:
+            return constant(field.initial, field.type, rows)
         if field.required and rows:
             raise FormatError(
                 f"{self._key!r} lacks the required column {'.'.join(path)!r}; "
@@ -153,7 +155,7 @@ class Adapter:
             if index is None:
                 present = len(array) - array.null_count
                 self.missing(field, present, inner)
-                children.append(pa.nulls(len(array), arrow_type_of(field.type, inner)))
+                children.append(constant(field.initial, field.type, len(array)))
             else:
                 children.append(self.adapt(array.field(index), field.type, inner))
         return children

@@ -163,8 +163,8 @@ class GroupFile:
 
         Returns:
             Names by names; a column that is not in it is null in every row. None where rows are
-            deleted, or a column is a partition's constant or of another type in the file than in
-            the schema, so that the file cannot be read as it is.
+            deleted, or a column is a partition's constant, has a default in place of null, or is of
+            another type in the file than in the schema, so that the file cannot be read as it is.
         """
         return None if self.file.deletes else self._plain_columns()
 
@@ -181,7 +181,7 @@ class GroupFile:
                 ):
                     return None
                 found[field.name] = offered.name
-            elif field.id in self._constants:
+            elif field.id in self._constants or field.initial is not None:
                 return None
         return found
 

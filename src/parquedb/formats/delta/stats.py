@@ -258,5 +258,5 @@ def _decimal(raw: Any, precision: int, scale: int, rounding: str) -> int | None:
             slack = abs(number) * _RELATIVE  # it may have been a double on its way
             number = number - slack if rounding == ROUND_FLOOR else number + slack
         unscaled = int(number.scaleb(scale).to_integral_value(rounding))
-        most = 10**precision - 1  # readers choke on bounds that the type cannot hold
+        most: int = 10**precision - 1  # readers choke on bounds that the type cannot hold
         return max(-most, min(unscaled, most))

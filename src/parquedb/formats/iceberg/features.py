@@ -192,7 +192,9 @@ FEATURES: tuple[Feature, ...] = (
     ),
     _feature(
         "initial-default", "Default Values", "a column has an initial-default",
-        read=False, write=False, delta=_NO, native=_NO,
+        read=True, write=False, delta=Fate.REWRITTEN, native=Fate.REWRITTEN,
+        note="Files that are older than the column are written again with its value, at the "
+        "version that brings it. Refused for nested columns.",
     ),
     _feature(
         "write-default", "Default Values", "a column has a write-default",

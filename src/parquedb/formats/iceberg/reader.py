@@ -172,10 +172,13 @@ class IcebergReader:
         return tuple(self._table.schemas.values())
 
     def has_promotions(self) -> bool:
-        """Whether a column has different types in the table's schemas ("Schema Evolution")."""
+        """Whether a column has different types in the table's schemas, or a default.
+
+        See "Schema Evolution", "Default Values".
+        """
         types: dict[int, Type] = {}
         return any(
-            types.setdefault(item.id, item.type) != item.type
+            types.setdefault(item.id, item.type) != item.type or item.initial is not None
             for schema in self._table.schemas.values()
             for _, item in walk(schema.fields)
             if not children(item.type)

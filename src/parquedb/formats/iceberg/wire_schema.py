@@ -1,7 +1,8 @@
 """Schemas, partition specs and types as JSON and back (Appendix C: "JSON serialization").
 
 Only field ids, names, types, requiredness and comments are kept. Of format version 3's defaults,
-``write-default`` is for writers and is not kept; a column with an ``initial-default`` is refused.
+``initial-default`` is kept, which stands for the values in files that are older than the column;
+``write-default`` is for writers and is not.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from parquedb.errors import FormatError, UnsupportedError
+from parquedb.formats.iceberg.defaults import parse_default
 from parquedb.model.members import MAX_DEPTH, flag, items, optional_text, text, whole
 from parquedb.model.partition import (
     BucketTransform,
@@ -26,7 +28,7 @@ from parquedb.model.partition import (
     VoidTransform,
     YearTransform,
 )
-from parquedb.model.schema import Identity, Schema, walk
+from parquedb.model.schema import Identity, Schema, children, walk
 from parquedb.model.types import (
     BinaryType,
     BooleanType,
@@ -174,17 +176,18 @@ def parse_fields(
 
 
 def _parse_field(wire: Mapping[str, Any], location: str, depth: int) -> Field:
-    name = text(wire["name"])
-    if wire.get("initial-default") is not None:
+    name, initial = text(wire["name"]), wire.get("initial-default")
+    type_ = parse_type(wire["type"], location, depth)
+    if initial is not None and children(type_):
         raise UnsupportedError(
-            f"{location}: the column {name!r} has the initial-default {wire['initial-default']!r}, "
+            f"{location}: the column {name!r} is nested and has the initial-default {initial!r}, "
             "which stands for its values in files that are older than the column; rewrite the "
             "table's data files and copy it into a table without the default",
             feature="initial-default",
         )
-    type_ = parse_type(wire["type"], location, depth)
+    value = None if initial is None else parse_default(initial, type_)
     required, doc = flag(wire.get("required", False)), optional_text(wire.get("doc"))
-    return Field(whole(wire["id"]), name, type_, required, doc)
+    return Field(whole(wire["id"]), name, type_, required, doc, value)
 
 
 def parse_schema(wire: Mapping[str, Any], location: str) -> Schema:
