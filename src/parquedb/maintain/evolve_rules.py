@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, assert_never
 
 from parquedb.errors import InvalidInputError, StateError, UnsupportedError
+from parquedb.formats.delta.reader import DeltaReader
 from parquedb.formats.dialects import DIALECTS
 from parquedb.formats.iceberg.load import load_existing
 from parquedb.log.snapshot import Snapshot
@@ -41,6 +42,7 @@ from parquedb.rows.typescript import is_typescript_layout
 
 _NOT_IN_DELTA = " ,;{}()\n\t="
 """Characters that names of Delta columns cannot have without column mapping."""
+_STATISTICS = "delta.dataSkippingStatsColumns"
 
 
 def check_types(format_: Format, edits: Sequence[Edit]) -> None:
@@ -205,6 +207,9 @@ def check_table(space: Namespace, format_: Format, snapshot: Snapshot, after: Sc
                     f"field {field.name!r}), so it cannot be dropped; its files' metadata refer "
                     "to it"
                 )
+    reader = space.reader(format_)
+    if isinstance(reader, DeltaReader):
+        _check_statistics(reader, snapshot, after)
     if format_ is not Format.ICEBERG:
         return
     for source in _sort_sources(space, format_):
@@ -214,6 +219,20 @@ def check_table(space: Namespace, format_: Format, snapshot: Snapshot, after: Sc
                 "replace the sort order with another engine first"
             )
     _check_partition_names(snapshot, after)
+
+
+def _check_statistics(reader: DeltaReader, snapshot: Snapshot, after: Schema) -> None:
+    """Raise if a table property names a column that is to have another name, or none."""
+    metadata = reader.timeline.at(reader.latest()).era.metadata
+    listed = metadata.configuration.get(_STATISTICS, "").split(",")
+    new = {item.id: path for path, item in walk(after.fields)}
+    for path, item in walk(snapshot.schema.fields):
+        name = ".".join(path)
+        if new.get(item.id) != path and name in {each.strip(" `") for each in listed}:
+            raise InvalidInputError(
+                f"the table's property {_STATISTICS} names {name!r}, and other writers refuse a "
+                "table that has no such column; change the property with another engine first"
+            )
 
 
 def _sort_sources(space: Namespace, format_: Format) -> Iterator[int]:

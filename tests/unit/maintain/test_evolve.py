@@ -12,7 +12,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from deltalake import write_deltalake
+from deltalake import DeltaTable, Field, Schema, write_deltalake
+from deltalake.schema import PrimitiveType
 
 from parquedb.backends import Backend, create_backend, migrate_backend
 from parquedb.catalog import FilesystemCatalog
@@ -326,3 +327,25 @@ def test_copies_of_a_process_that_died_are_vacuumed(tmp_path: Path) -> None:
         removed = db.vacuum("t", older_than_s=0, nobody_writes=True)["t"]
     assert [file.key for file in removed.files] == [f"t/data/{left.name}"]
     assert create_backend(type="delta", storage=tmp_path).to_arrow("t").to_pydict() == {"a": [1]}
+
+
+def test_what_delta_says_of_a_column_goes_with_its_name(tmp_path: Path) -> None:
+    """Such as Spark's CHAR and VARCHAR; a new column of the old name has none of it."""
+    kept = {"__CHAR_VARCHAR_TYPE_STRING": "varchar(5)"}
+    fields = [
+        Field("v", PrimitiveType("string"), metadata=kept),
+        Field("n", PrimitiveType("integer")),
+    ]
+    DeltaTable.create(
+        str(tmp_path / "t"),
+        Schema(fields),
+        configuration={"delta.dataSkippingStatsColumns": "n"},
+    )
+    table = create_backend(type="delta", storage=tmp_path)
+    table.rename_column("t", "v", "w")
+    table.evolve_schema("t", add_column={"name": "v", "type": "string"})
+    found = {f.name: f.metadata for f in DeltaTable(tmp_path / "t").schema().fields}
+    assert found == {"w": kept, "n": {}, "v": {}}
+    with pytest.raises(InvalidInputError, match=r"delta\.dataSkippingStatsColumns names 'n'"):
+        table.drop_column("t", "n")
+    table.widen_column("t", "n", "int64")

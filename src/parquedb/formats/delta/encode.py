@@ -52,7 +52,7 @@ from parquedb.log.change import (
 from parquedb.log.commit import Commit, Operation
 from parquedb.model.files import DataFile
 from parquedb.model.partition import UNPARTITIONED, PartitionSpec
-from parquedb.model.schema import EMPTY, Identity, Path, Schema
+from parquedb.model.schema import EMPTY, Identity, Path, Schema, walk
 
 KEEP_HISTORY: Mapping[str, str] = {
     "delta.logRetentionDuration": "interval 36500 days",
@@ -77,6 +77,7 @@ class _Folded:
     changed: dict[str, WrittenVector] = field(default_factory=dict)
     vectors: Mapping[str, WrittenVector] = field(default_factory=dict)
     files_follow: bool = False
+    own: bool = False
 
     @property
     def has_vectors(self) -> bool:
@@ -167,6 +168,7 @@ def _fold(table: Table, commit: Commit, vectors: Mapping[str, WrittenVector]) ->
         EMPTY if columns is None else columns.schema,
         UNPARTITIONED if columns is None else columns.spec,
         vectors=vectors,
+        own=commit.origin is None,
     )
     live = table.log.live
     if commit.base:
@@ -263,6 +265,10 @@ def _next_metadata(
 def _evolve(table: Table, known: Columns, columns: Columns, folded: _Folded) -> str:
     if not folded.files_follow:
         check_types(known.fitted, columns.fitted, _survivors(table, folded))
+    elif folded.own:  # what the schema says of a column besides goes with its name
+        places = {one.id: path for path, one in walk(known.schema.fields)}
+        pairs = [(path, places.get(one.id, ())) for path, one in walk(columns.schema.fields)]
+        table.keep = {new: table.keep[old] for new, old in pairs if old in table.keep}
     protocol = table.log.protocol
     if protocol is not None and supports(protocol, "typeWidening"):
         check_types(columns.fitted, known.fitted, ["any"])  # equal types only
