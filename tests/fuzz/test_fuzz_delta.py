@@ -39,7 +39,7 @@ def test_the_table_without_damage():
 @pytest.mark.parametrize("version", range(5))
 def test_values_of_commits(version):
     key = commit_key(version)
-    fuzz(reading(key), damaged_json([corpus.delta().get(key)], lines=True), 100)
+    fuzz(reading(key), damaged_json([corpus.delta().get(key)], lines=True), 30)
 
 
 @pytest.mark.parametrize("version", [0, 2])
@@ -61,7 +61,7 @@ def only_checkpoint():
 
 def test_bytes_of_a_checkpoint():
     store = only_checkpoint()
-    fuzz(reading(CLASSIC, store), damaged([store.get(CLASSIC)]), 150)
+    fuzz(reading(CLASSIC, store), damaged([store.get(CLASSIC)]), 40)
 
 
 def test_values_of_a_checkpoint():
@@ -80,7 +80,7 @@ def test_values_of_a_checkpoint():
         read(corpus.parquet(changed(table, *places[place], kind)))
 
     changes = st.tuples(st.integers(0, len(places) - 1), st.sampled_from(list(OTHER)))
-    fuzz(check, changes, 60)
+    fuzz(check, changes, 30)
 
 
 OTHER = {
@@ -125,4 +125,4 @@ def test_deletion_vectors():
         found = [load_positions(store, file.path, file.deletes) for file in files]
         assert found == right
 
-    fuzz(check, damaged([corpus.delta().get(key)]), 200)
+    fuzz(check, damaged([corpus.delta().get(key)]), 60)

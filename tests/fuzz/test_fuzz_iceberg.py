@@ -50,7 +50,7 @@ def metadata_of_version_1():
 
 def test_values_of_table_metadata():
     seeds = [corpus.iceberg().get(NEWEST), metadata_of_version_1()]
-    fuzz(reading(NEWEST), damaged_json(seeds), 120)
+    fuzz(reading(NEWEST), damaged_json(seeds), 60)
 
 
 def test_bytes_of_table_metadata():
@@ -103,7 +103,7 @@ FILES = {
 def test_bytes_of_avro_files(kind, codec):
     seed = with_codec(corpus.iceberg().get(FILES[kind]), codec)
     reading(FILES[kind])(seed)
-    fuzz(reading(FILES[kind]), damaged([seed]), 50 if codec == "null" else 12)
+    fuzz(reading(FILES[kind]), damaged([seed]), 25 if codec == "null" else 8)
 
 
 ZEROS = bytes(200 << 20)

@@ -22,7 +22,9 @@ from parquedb.model.schema import Identity, Path, Schema, walk
 from parquedb.model.types import Field, TimestampType, Type, UuidType
 from parquedb.parquet.arrow import carried_schema, leaves, schema_of_arrow, with_leaf_types
 from parquedb.parquet.bounds import gather_stats
+from parquedb.parquet.chunks import Leaf, check_chunks
 from parquedb.parquet.match import match_fields
+from parquedb.parquet.thrift import ThriftError
 from parquedb.storage.store import LocalPaths, Store
 
 _TAIL_BYTES = 65_536
@@ -151,7 +153,7 @@ def footer_of(key: str, size_bytes: int, metadata: pq.FileMetaData) -> Footer:
         columns = _columns(arrow.serialize().to_pybytes(), _storages(metadata.schema))
     except UnsupportedError as error:
         raise UnsupportedError(f"{key!r}: {error}", feature=error.feature) from error
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise not_parquet(key, f"its schema cannot be read ({error})") from error
     if columns.problem is not None:
         raise not_parquet(key, columns.problem)
@@ -167,7 +169,7 @@ def footer_of(key: str, size_bytes: int, metadata: pq.FileMetaData) -> Footer:
         gather_stats(metadata, columns.leaves),
         columns.uses_int96,
         columns.unusual_arrow,
-        metadata.created_by or "",
+        _created_by(metadata),
     )
 
 
@@ -218,10 +220,13 @@ def _try_footer(store: Store, key: str) -> Footer | FormatError:
 def _parse_metadata(key: str, tail: bytes, length: int) -> pq.FileMetaData:
     try:
         metadata = pq.read_metadata(pa.BufferReader(b"PAR1" + tail))
-    except (pa.ArrowException, OSError) as error:
+        if length - metadata.serialized_size == _SIGNATURE_BYTES:
+            raise encrypted(key)
+        check_chunks(tail[:length], _levels(metadata.schema))
+    except (pa.ArrowException, OSError, UnicodeDecodeError, ThriftError) as error:
         raise not_parquet(key, f"its footer is damaged ({error})") from error
-    if length - metadata.serialized_size == _SIGNATURE_BYTES:
-        raise encrypted(key)
+    if metadata.num_rows < 0:
+        raise not_parquet(key, f"its footer claims {metadata.num_rows} rows")
     return metadata
 
 
@@ -239,6 +244,10 @@ class _Columns:
 
 _Storage = tuple[str, bool]
 """A column's physical type, and whether it is annotated as a UUID."""
+_PHYSICAL = (
+    "BOOLEAN", "INT32", "INT64", "INT96", "FLOAT", "DOUBLE", "BYTE_ARRAY", "FIXED_LEN_BYTE_ARRAY",
+)  # fmt: skip
+"""Names of physical types by their numbers."""
 
 
 def _storages(parquet: pq.ParquetSchema) -> tuple[_Storage, ...]:
@@ -249,6 +258,15 @@ def _storages(parquet: pq.ParquetSchema) -> tuple[_Storage, ...]:
         is_fixed = physical == "FIXED_LEN_BYTE_ARRAY"
         found.append((physical, is_fixed and column.logical_type.type == "UUID"))
     return tuple(found)
+
+
+def _levels(parquet: pq.ParquetSchema) -> list[Leaf]:
+    found = []
+    for index in range(len(parquet)):
+        column = parquet.column(index)
+        physical = _PHYSICAL.index(column.physical_type)
+        found.append((physical, column.max_repetition_level, column.max_definition_level))
+    return found
 
 
 @functools.lru_cache(maxsize=256)
@@ -302,6 +320,13 @@ def _meaning(storage: _Storage) -> Type | None:
             return UuidType()
         case _:
             return None
+
+
+def _created_by(metadata: pq.FileMetaData) -> str:
+    try:
+        return metadata.created_by or ""
+    except UnicodeDecodeError:
+        return ""
 
 
 def _key_values(metadata: pq.FileMetaData) -> dict[str, str]:

@@ -191,6 +191,7 @@ def open_parquet(store: Store, key: str) -> pq.ParquetFile:
             buffer_size=_BUFFER_BYTES,
             pre_buffer=False,
             coerce_int96_timestamp_unit="us",
+            page_checksum_verification=True,
         )
     except FileNotFoundError:
         store.open_read(key).close()  # says what is wrong in the store's own words
@@ -209,14 +210,20 @@ def _raw_batches(
             yield min(batch_rows, rows - start), None
         return
     batches = parquet.iter_batches(batch_rows, columns=list(layout.names))
+    left = parquet.metadata.num_rows
     while True:
         try:
             batch = next(batches, None)
         except (pa.ArrowException, OSError) as error:
             raise translate(key, error) from error
         if batch is None:
-            return
+            break
+        left -= batch.num_rows
         yield batch.num_rows, batch
+    if left:  # pyarrow may pass over pages that are damaged
+        found = parquet.metadata.num_rows - left
+        reason = f"its pages hold {found} rows and its footer says {found + left}"
+        raise not_parquet(key, reason)
 
 
 def _has_id(field: AnyField) -> bool:

@@ -128,33 +128,49 @@ def unzigzag(value: int) -> int:
     return value >> 1 ^ -(value & 1)
 
 
+def skip_value(data: bytes, position: int, type_: int) -> int:
+    """Return where a value ends.
+
+    Raises:
+        ThriftError: It does not, or is nested too deeply.
+    """
+    return _skip(data, position, type_, 0)
+
+
 def _skip(data: bytes, position: int, type_: int, depth: int) -> int:
     """Return where a value ends."""
-    if depth > _MAX_DEPTH:
+    if 4 <= type_ <= 6:  # most values, so first and without a call
+        while position < len(data) and data[position] >= 0x80:
+            position += 1
+        end = position + 1
+    elif type_ == 8:
+        length, start = read_varint(data, position)
+        end = start + length
+    elif type_ in (_TRUE, _FALSE):
+        end = position
+    elif depth > _MAX_DEPTH:
         raise ThriftError("values are nested too deeply")
-    match type_:
-        case 1 | 2:
-            end = position
-        case 3:
-            end = position + 1
-        case 4 | 5 | 6:
-            _, end = read_varint(data, position)
-        case 7:
-            end = position + 8
-        case 8:
-            length, start = read_varint(data, position)
-            end = start + length
-        case 9 | 10:
-            end = _skip_list(data, position, depth)
-        case 11:
-            end = _skip_map(data, position, depth)
-        case 12:
-            end = _skip_struct(data, position, depth)
-        case _:
-            raise ThriftError(f"{type_} is no type")
+    else:
+        end = _skip_other(data, position, type_, depth)
     if end > len(data):
         raise ThriftError("a value does not end")
     return end
+
+
+def _skip_other(data: bytes, position: int, type_: int, depth: int) -> int:
+    match type_:
+        case 3:
+            return position + 1
+        case 7:
+            return position + 8
+        case 9 | 10:
+            return _skip_list(data, position, depth)
+        case 11:
+            return _skip_map(data, position, depth)
+        case 12:
+            return _skip_struct(data, position, depth)
+        case _:
+            raise ThriftError(f"{type_} is no type")
 
 
 def _skip_struct(data: bytes, position: int, depth: int) -> int:

@@ -1,0 +1,133 @@
+"""Check what a footer says of column chunks before pyarrow looks at it.
+
+pyarrow parses a footer with care, but ends the whole process when a column chunk contradicts the
+schema: its accessor throws where nobody catches. So that is looked for first
+(https://parquet.apache.org/docs/file-format/metadata/): ``ColumnChunk``, ``ColumnMetaData.type``
+and ``SizeStatistics``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from parquedb.parquet.thrift import (
+    ThriftError,
+    read_list_header,
+    read_varint,
+    skip_value,
+    unzigzag,
+)
+
+_ROW_GROUPS, _COLUMNS, _META, _CRYPTO, _ENCRYPTED = 4, 1, 3, 8, 9
+_TYPE, _SIZES = 1, 16
+_REPETITIONS, _DEFINITIONS = 2, 3
+_I32, _LIST, _STRUCT = 5, 9, 12
+
+Leaf = tuple[int, int, int]
+"""A column's physical type by its number, and its largest repetition and definition level."""
+
+
+def check_chunks(footer: bytes, leaves: Sequence[Leaf]) -> None:
+    """Check that every column chunk is one of its column.
+
+    Args:
+        footer: The serialised ``FileMetaData``.
+        leaves: The columns.
+
+    Raises:
+        ThriftError: One is not.
+    """
+    at = _find(footer, 0, _ROW_GROUPS, _LIST)
+    if at is None:
+        return
+    groups, type_, at = read_list_header(footer, at)
+    if groups and type_ != _STRUCT:
+        raise ThriftError("the row groups are no structs")
+    for _ in range(groups):
+        at = _check_group(footer, at, leaves)
+
+
+def _check_group(footer: bytes, start: int, leaves: Sequence[Leaf]) -> int:
+    last, at, found = 0, start, -1
+    while True:
+        last, type_, at = _next(footer, at, last)
+        if not type_:
+            break
+        if last != _COLUMNS or type_ != _LIST:
+            at = skip_value(footer, at, type_)
+            continue
+        found, item, at = read_list_header(footer, at)
+        if found != len(leaves) or (found and item != _STRUCT):
+            break
+        for leaf in leaves:
+            at = _check_chunk(footer, at, leaf)
+    if found != len(leaves):
+        raise ThriftError(f"a row group has {max(found, 0)} columns, the schema {len(leaves)}")
+    return at
+
+
+def _check_chunk(footer: bytes, at: int, leaf: Leaf) -> int:
+    last = 0
+    while True:
+        last, type_, at = _next(footer, at, last)
+        if not type_:
+            return at
+        if last in (_CRYPTO, _ENCRYPTED):
+            raise ThriftError("a column is encrypted in a file that is not")
+        if last == _META and type_ == _STRUCT:
+            at = _check_metadata(footer, at, leaf)
+        else:
+            at = skip_value(footer, at, type_)
+
+
+def _check_metadata(footer: bytes, at: int, leaf: Leaf) -> int:
+    last = 0
+    while True:
+        last, type_, at = _next(footer, at, last)
+        if not type_:
+            return at
+        if last == _TYPE and type_ == _I32 and unzigzag(read_varint(footer, at)[0]) != leaf[0]:
+            raise ThriftError("a column chunk has another type than its column")
+        if last == _SIZES and type_ == _STRUCT:
+            at = _check_sizes(footer, at, leaf)
+        else:
+            at = skip_value(footer, at, type_)
+
+
+def _check_sizes(footer: bytes, at: int, leaf: Leaf) -> int:
+    last = 0
+    while True:
+        last, type_, at = _next(footer, at, last)
+        if not type_:
+            return at
+        if type_ == _LIST and last in (_REPETITIONS, _DEFINITIONS):
+            size, _, _ = read_list_header(footer, at)
+            if size not in (0, leaf[1 if last == _REPETITIONS else 2] + 1):
+                raise ThriftError(f"a histogram of levels has {size} entries")
+        at = skip_value(footer, at, type_)
+
+
+def _find(data: bytes, at: int, wanted: int, wanted_type: int) -> int | None:
+    """Return where a member of a struct begins."""
+    last = 0
+    while True:
+        last, type_, at = _next(data, at, last)
+        if not type_:
+            return None
+        if last == wanted and type_ == wanted_type:
+            return at
+        at = skip_value(data, at, type_)
+
+
+def _next(data: bytes, at: int, last: int) -> tuple[int, int, int]:
+    """Read the header of a member: its number, its type (0 at the end) and where it begins."""
+    if at >= len(data):
+        raise ThriftError("a struct does not end")
+    header = data[at]
+    at += 1
+    if header == 0:
+        return last, 0, at
+    if header >> 4:
+        return last + (header >> 4), header & 0x0F, at
+    number, at = read_varint(data, at)
+    return unzigzag(number), header & 0x0F, at

@@ -1,0 +1,143 @@
+"""Damaged Parquet files: footers, their rewriting, pages; and deletion vectors' bitmaps."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pytest
+from pyroaring import BitMap64
+
+from parquedb.errors import FormatError
+from parquedb.model.files import DataFile, InlineVector
+from parquedb.model.partition import UNPARTITIONED
+from parquedb.parquet.arrow import arrow_schema_of
+from parquedb.parquet.deletes import deleted_positions, frame, inline_vector, parse_bitmap, unframe
+from parquedb.parquet.footer import read_footers
+from parquedb.parquet.rewrite import copy_with_ids
+from parquedb.parquet.scan import read_batches
+from parquedb.storage.store import NewObject
+from tests.support import corpus
+from tests.support.mutate import damaged, fuzz, within_bounds
+
+FILE = corpus.parquet(corpus.rows(0, 10), compression="none")
+
+
+def footer_of(data):
+    return data[-8 - int.from_bytes(data[-8:-4], "little") : -8]
+
+
+FOOTER = footer_of(FILE)
+
+
+def with_footer(footer):
+    """Return the file with another footer, whose length is right."""
+    return FILE[: -8 - len(FOOTER)] + footer + len(footer).to_bytes(4, "little") + b"PAR1"
+
+
+def stored(data):
+    store = corpus.store()
+    store.create(NewObject("x.parquet", data))
+    return store
+
+
+def read_footer_of(data):
+    (footer,) = read_footers(stored(data), ["x.parquet"])
+    assert type(footer.rows) is int
+    assert footer.rows >= 0
+
+
+def copy(data):
+    store = stored(data)
+    copy_with_ids(store, [("x.parquet", "y.parquet")], corpus.SCHEMA)
+    assert store.head("y.parquet") is not None
+
+
+def test_footers():
+    fuzz(read_footer_of, damaged([FOOTER]).map(with_footer), 100)
+
+
+def test_trailers():
+    fuzz(read_footer_of, damaged([FILE[-300:]]), 50)
+
+
+def test_copies_with_other_footers():
+    fuzz(copy, damaged([FOOTER]).map(with_footer), 60)
+
+
+def rows_of(data):
+    store = stored(data)
+    file = DataFile("x.parquet", len(data), 10)
+    batches = list(read_batches(store, file, corpus.SCHEMA, UNPARTITIONED))
+    return pa.Table.from_batches(batches, arrow_schema_of(corpus.SCHEMA))
+
+
+SUMMED = corpus.parquet(corpus.rows(0, 10), compression="snappy", write_page_checksum=True)
+RIGHT = rows_of(SUMMED)
+
+
+def test_pages_with_checksums():
+    """Damage is found by the checksum: never other rows."""
+    pages = SUMMED[4 : -8 - len(footer_of(SUMMED))]
+
+    def check(data):
+        assert rows_of(b"PAR1" + data + SUMMED[4 + len(pages) :]) == RIGHT
+
+    sized = damaged([pages]).filter(lambda data: len(data) == len(pages))
+    fuzz(check, sized, 30)
+
+
+def test_footers_of_files_that_are_read():
+    fuzz(rows_of, damaged([FOOTER]).map(with_footer), 40)
+
+
+def parse(data):
+    found = parse_bitmap(data, "x")
+    assert len(found) >= 0
+
+
+BITMAPS = [
+    inline_vector([1, 3, 5, 1 << 33, (1 << 40) + 7]).bitmap,
+    inline_vector(range(100_000)).bitmap,
+    inline_vector(range(0, 20_000, 2)).bitmap,
+]
+
+
+def test_bitmaps():
+    fuzz(parse, damaged(BITMAPS), 100)
+
+
+def test_frames():
+    """Damage is found by the checksum: never other positions."""
+    framed = frame(BITMAPS[0])
+
+    def check(data):
+        assert unframe(data, len(framed), "x") == BITMAPS[0]
+
+    fuzz(check, damaged([framed]), 100)
+
+
+def everything(groups):
+    """Return a bitmap of so many times 65536 positions, in twelve bytes each."""
+    one = BitMap64(range(1 << 16))
+    one.run_optimize()
+    body = one.serialize()[12:]
+    parts = [key.to_bytes(4, "little") + body for key in range(groups)]
+    return groups.to_bytes(8, "little") + b"".join(parts)
+
+
+HUGE = {
+    "more maps than bytes": b"\xff" * 7 + b"\x7f" + bytes(20),
+    "many positions": everything(1000),
+    "empty": b"",
+}
+
+
+@pytest.mark.parametrize("name", list(HUGE))
+def test_huge_bitmaps(name):
+    """Few bytes that stand for many positions are not spread out."""
+    vector = InlineVector(HUGE[name], 1000 << 16)
+
+    def check(_):
+        deleted_positions(corpus.store(), DataFile("x", 1, 10, deletes=(vector,)), 10)
+
+    with pytest.raises(FormatError):
+        within_bounds(check, HUGE[name])
