@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
 from parquedb.ambient import SYSTEM, Ambient
-from parquedb.errors import ConflictError, StateError
+from parquedb.errors import ConflictError, StateError, UnsupportedError
 from parquedb.formats.dialects import DIALECTS
 from parquedb.formats.native.reader import NativeReader
 from parquedb.log.change import AddFile, Change, RemoveFile, SetPartitioning, SetSchema
@@ -120,6 +120,7 @@ def _try(
     if isinstance(reader, NativeReader):
         return _evolve_native(space, reader, snapshot, after, ambient)
     at_ms = _moment(space, reader, ambient) if journaled else ambient.now_ms()
+    writer = DIALECTS[format_].open_writer(space.store, space.folder(format_), ambient)
     changes: tuple[Change, ...] = (_set_schema(format_, before, after),)
     if format_ is Format.DELTA:
         try:
@@ -129,12 +130,12 @@ def _try(
             raise
     moved = any(isinstance(change, AddFile) for change in changes)
     operation = Operation.REPLACE if moved else Operation.METADATA
-    writer = DIALECTS[format_].open_writer(space.store, space.folder(format_), ambient)
-    # whatever is raised here leaves open whether the copies are referred to: they stay
-    result = writer.append(
-        [Commit(0, at_ms, operation, changes)],
-        expect=reader.latest(),
-    )
+    try:
+        commit = Commit(0, at_ms, operation, changes)
+        result = writer.append([commit], expect=reader.latest())
+    except UnsupportedError:  # nothing was written; other errors leave that open: the copies stay
+        copies.discard()
+        raise
     if not isinstance(result, Committed):
         return None
     copies.discard(but=snapshot.files)

@@ -29,6 +29,7 @@ from parquedb.rows.typescript import COLUMNS
 from parquedb.storage.faults import Fault, FaultKind, SimulatedCrashError, inject
 from parquedb.storage.local import LocalStore
 from tests.support.databases import BACKENDS, fields_of, moment
+from tests.support.mapped import Col, MappedTable
 
 DAY = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -349,3 +350,29 @@ def test_what_delta_says_of_a_column_goes_with_its_name(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match=r"delta\.dataSkippingStatsColumns names 'n'"):
         table.drop_column("t", "n")
     table.widen_column("t", "n", "int64")
+
+
+def test_what_delta_tables_ask_of_their_writers_is_not_passed_over(tmp_path: Path) -> None:
+    """A refused change leaves nothing behind."""
+    mapped = MappedTable(tmp_path / "mapped", (Col("a", "long", 1, "col-1"),))
+    mapped.add({"a": 1})
+    write_deltalake(
+        str(tmp_path / "log"),
+        pa.table({"a": pa.array([1], pa.int32())}),
+        configuration={"delta.appendOnly": "true", "delta.enableChangeDataFeed": "true"},
+    )
+    write_deltalake(str(tmp_path / "checked"), pa.table({"a": [1]}))
+    DeltaTable(tmp_path / "checked").alter.add_constraint({"positive": "a > 0"})
+    before = sorted(tmp_path.rglob("*"))
+    table = create_backend(type="delta", storage=tmp_path)
+    with pytest.raises(UnsupportedError, match="columnMapping is enabled"):
+        table.rename_column("mapped", "a", "b")
+    with pytest.raises(UnsupportedError, match="checkConstraints"):
+        table.rename_column("checked", "a", "b")
+    assert sorted(tmp_path.rglob("*")) == before
+    # copies change no rows, which is all that these two ask for
+    table.rename_column("log", "a", "b")
+    table.widen_column("log", "b", "int64")
+    assert table.to_arrow("log").to_pydict() == {"b": [1]}
+    feed = DeltaTable(tmp_path / "log").load_cdf(starting_version=1).read_all()
+    assert feed.num_rows == 0
