@@ -4,7 +4,9 @@ Iceberg matches the columns of data files by id, Delta's readers by name. So at 
 a column gets another name, every live file that holds the old one is replaced by a copy in whose
 footer it has the new name; a column that is gone gets a name that nothing asks for there. A file
 is added under other names, too, if it was written before a rename and comes back later. A plain
-drop needs no copy until its name comes again (docs/design/009-names.md).
+drop needs no copy until its name comes again. Where a struct inside a list or map gets other
+fields, files are written again, because delta-rs takes such fields by their order
+(docs/design/009-names.md).
 """
 
 from __future__ import annotations
@@ -13,8 +15,10 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from enum import Enum
 from functools import partial
+from typing import assert_never
 
 from parquedb.errors import FormatError
 from parquedb.formats.iceberg.reader import IcebergReader
@@ -26,10 +30,11 @@ from parquedb.migrate.place import Placer, Schemas, in_generation
 from parquedb.migrate.report import Means
 from parquedb.model.files import DataFile
 from parquedb.model.format import Format
-from parquedb.model.schema import Path, Schema, walk
+from parquedb.model.schema import Path, Schema, children, walk
+from parquedb.model.types import Field, StructType
 from parquedb.parquet.elements import Element, read_elements
 from parquedb.parquet.footer import read_footer, stats_for
-from parquedb.parquet.labels import has_names_of, with_names_of
+from parquedb.parquet.labels import columns_of, has_insides_of, has_names_of, with_names_of
 from parquedb.parquet.rewrite import FooterCopy, copy_relabelled
 from parquedb.storage.store import LocalPaths, Store
 
@@ -38,19 +43,42 @@ _SAMPLED = 32
 _PLAIN = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 
 
+class Need(Enum):
+    """What a file needs to be read right by name."""
+
+    NOTHING = "nothing"
+    FOOTER = "footer"
+    """A copy with other names."""
+    REWRITE = "rewrite"
+    """Other fields in structs inside lists or maps."""
+
+
+def need_of(root: Element, schema: Schema) -> Need:
+    """Return what a file with certain columns needs for a schema."""
+    if not has_insides_of(root, schema):
+        return Need.REWRITE
+    return Need.NOTHING if has_names_of(root, schema) else Need.FOOTER
+
+
 @dataclass(frozen=True, slots=True)
 class NameCopies:
     """What renames cost.
 
     Args:
-        first: Files whose names are not those of the version that adds them first.
+        first: What files need whose names are not those of the version that adds them first.
         copies: How many copies are made besides.
+        rewritten: How many files are written again besides.
         size_bytes: The bytes of these.
     """
 
-    first: frozenset[str] = frozenset()
+    first: Mapping[str, Need] = field(default_factory=dict)
     copies: int = 0
+    rewritten: int = 0
     size_bytes: int = 0
+
+    def __bool__(self) -> bool:
+        """Whether anything is copied or written again."""
+        return bool(self.first or self.copies or self.rewritten)
 
 
 NO_COPIES = NameCopies()
@@ -62,9 +90,10 @@ def read_names(
 ) -> Mapping[str, Element] | None:
     """Read the columns of the source's files, where their names may not be the table's.
 
-    They may not if the table's schemas have a rename or a name that was used twice, if one has a
-    name that Iceberg's writers escape in files, if a name mapping knows other names, or if a few
-    files, spread over the history, hold others (schemas that expired).
+    They may not if the table's schemas have a rename or a name that was used twice, if a struct
+    inside a list or map has other fields in one of them, if one has a name that Iceberg's writers
+    escape in files, if a name mapping knows other names, or if a few files, spread over the
+    history, hold others (schemas that expired).
 
     Args:
         store: The store.
@@ -93,18 +122,36 @@ def read_names(
 def _may_differ(schemas: Iterable[Schema]) -> bool:
     path_of: dict[int, Path] = {}
     id_of: dict[Path, int] = {}
+    insides: dict[int, frozenset[int]] = {}
     for schema in dict.fromkeys(schemas):
+        for id_, held in _insides(schema.fields):
+            if insides.setdefault(id_, held) != held:
+                return True
         aliases = dict(schema.aliases)
-        for path, field in walk(schema.fields):
+        for path, item in walk(schema.fields):
             folded = tuple(name.lower() for name in path)
             if (
-                path_of.setdefault(field.id, path) != path
-                or id_of.setdefault(folded, field.id) != field.id
-                or not _PLAIN.fullmatch(field.name)
-                or aliases.get(field.id, (field.name,)) != (field.name,)
+                path_of.setdefault(item.id, path) != path
+                or id_of.setdefault(folded, item.id) != item.id
+                or not _PLAIN.fullmatch(item.name)
+                or aliases.get(item.id, (item.name,)) != (item.name,)
             ):
                 return True
     return False
+
+
+def _insides(
+    fields: tuple[Field, ...], *, inside: bool = False
+) -> Iterator[tuple[int, frozenset[int]]]:
+    """Yield the ids of the structs inside lists and maps with those of their fields."""
+    for item in fields:
+        match item.type:
+            case StructType(inner):
+                if inside:
+                    yield item.id, frozenset(one.id for one in inner)
+                yield from _insides(inner, inside=inside)
+            case other:
+                yield from _insides(children(other), inside=True)
 
 
 def _differ_in_sample(store: Store, carry: Carry) -> bool:
@@ -143,10 +190,11 @@ def plan_copies(
         forecast.schema = carry.before.schema
         for file in carry.before.files.values():
             if file.path in trees:
-                forecast.live[file.path] = (file, forecast.named(trees[file.path]))
+                _, root = forecast.named(trees[file.path])
+                forecast.live[file.path] = (file, root)
     for commit in carry.commits:
         forecast.follow(commit)
-    return NameCopies(frozenset(forecast.first), forecast.copies, forecast.size_bytes)
+    return forecast.result()
 
 
 class _Forecast:
@@ -158,13 +206,26 @@ class _Forecast:
         self.schema = Schema(())
         self.live: dict[str, tuple[DataFile, Element]] = {}
         self.seen: set[str] = set()
-        self.first: set[str] = set()
-        self.copies = 0
+        self.first: dict[str, Need] = {}
+        self.counts = {Need.FOOTER: 0, Need.REWRITE: 0}
         self.size_bytes = 0
 
-    def named(self, root: Element) -> Element:
-        """Return columns as the target's file has them under the current schema."""
-        return root if has_names_of(root, self.schema) else with_names_of(root, self.schema)
+    def result(self) -> NameCopies:
+        """Return what was counted."""
+        counts = self.counts
+        return NameCopies(self.first, counts[Need.FOOTER], counts[Need.REWRITE], self.size_bytes)
+
+    def named(self, root: Element) -> tuple[Need, Element]:
+        """Return what a file needs for the current schema, and its columns afterwards."""
+        match need := need_of(root, self.schema):
+            case Need.NOTHING:
+                return need, root
+            case Need.FOOTER:
+                return need, with_names_of(root, self.schema)
+            case Need.REWRITE:
+                return need, columns_of(self.schema)
+            case _:
+                assert_never(need)
 
     def follow(self, commit: Commit) -> None:
         """Count the copies of one commit."""
@@ -176,31 +237,31 @@ class _Forecast:
             widened = changes_types(self.schema, schemas[-1])
             self.schema = schemas[-1]
             for file, root in list(self.live.values()):
-                after = self.named(root)
-                if after is not root and not widened:
-                    self._count(file)
-                self.live[file.path] = (
-                    file,
-                    with_names_of(root, self.schema) if widened else after,
-                )
+                need, after = self.named(root)
+                if widened:  # all are written again
+                    after = columns_of(self.schema)
+                else:
+                    self._count(file, need)
+                self.live[file.path] = (file, after)
         for change in commit.changes:
             if isinstance(change, AddFile):
                 self._add(change.file)
 
     def _add(self, file: DataFile) -> None:
-        root = self.trees[file.path]
-        after = self.named(root)
-        if after is not root and not self.is_rewritten(file.path):
-            if file.path in self.seen:
-                self._count(file)
-            else:
-                self.first.add(file.path)
+        need, after = self.named(self.trees[file.path])
+        if self.is_rewritten(file.path):
+            after = columns_of(self.schema)
+        elif file.path in self.seen:
+            self._count(file, need)
+        elif need is not Need.NOTHING:
+            self.first[file.path] = need
         self.seen.add(file.path)
         self.live[file.path] = (file, after)
 
-    def _count(self, file: DataFile) -> None:
-        self.copies += 1
-        self.size_bytes += file.size_bytes
+    def _count(self, file: DataFile, need: Need) -> None:
+        if need is not Need.NOTHING:
+            self.counts[need] += 1
+            self.size_bytes += file.size_bytes
 
 
 class Names:
@@ -216,15 +277,15 @@ class Names:
         self._trees = dict(trees)
         self._equal = {root: root for root in trees.values()}
         self._asked = Schema(())
-        self._answers: dict[int, bool] = {}
+        self._answers: dict[int, Need] = {}
 
-    def fit(self, key: str, schema: Schema) -> bool:
-        """Whether a file, of the source or of the target, has the names of a schema."""
+    def need(self, key: str, schema: Schema) -> Need:
+        """Return what a file, of the source or of the target, needs for a schema."""
         if schema is not self._asked:
             self._asked, self._answers = schema, {}
         root = self._tree(key)
         if id(root) not in self._answers:
-            self._answers[id(root)] = has_names_of(root, schema)
+            self._answers[id(root)] = need_of(root, schema)
         return self._answers[id(root)]
 
     def note(self, key: str, like: str) -> None:

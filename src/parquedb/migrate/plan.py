@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from parquedb.errors import ConflictError, LossyError, ParqueDBError, UnsupportedError
@@ -11,7 +11,7 @@ from parquedb.formats.dialects import DIALECTS
 from parquedb.migrate.carry import Carry
 from parquedb.migrate.fit import SchemaFit, fit_schema
 from parquedb.migrate.layout import AS_IT_IS, Layout
-from parquedb.migrate.names import NO_COPIES, NameCopies, plan_copies
+from parquedb.migrate.names import NO_COPIES, NameCopies, Need, plan_copies
 from parquedb.migrate.options import Files, History, MigrationOptions, OnConflict
 from parquedb.migrate.relate import Continues, Fresh, Relation
 from parquedb.migrate.report import Action, Means, NamespaceReport, counted
@@ -41,6 +41,7 @@ class Situation:
         unadoptable: Why the target cannot take over the columns of some version.
         trees: The columns of the source's files by key, where their names may not be those that
             the target's readers look for; else None.
+        unnamed: Branches and tags that are not carried, one line each.
     """
 
     namespace: str
@@ -57,6 +58,7 @@ class Situation:
     layout: Layout = AS_IT_IS
     unadoptable: UnsupportedError | None = None
     trees: Mapping[str, Element] | None = None
+    unnamed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,7 @@ class MigrationPlan:
         widened = self.situation.carry.promoted if self.widens else ()
         files[Means.REWRITTEN] += len(widened)
         files[Means.FOOTER] += self.names.copies
+        files[Means.REWRITTEN] += self.names.rewritten
         again = sum(file.size_bytes for file in widened) + self.names.size_bytes
         refused = self.action is Action.REFUSED
         return NamespaceReport(
@@ -134,7 +137,7 @@ def plan_migration(situation: Situation, options: MigrationOptions) -> Migration
         return refuse(conflict)
     if not carry.versions:
         reason = f"{target.label} already holds everything up to version {carry.latest.version}"
-        return MigrationPlan(situation, target, Action.SKIPPED, reason, {})
+        return MigrationPlan(situation, target, Action.SKIPPED, reason, {}, situation.unnamed)
     unsupported = _find_unsupported(situation, target, fits) or situation.unadoptable
     if unsupported is not None:
         return refuse(unsupported)
@@ -220,7 +223,7 @@ def _losses(
                 f"the source's versions before {situation.carry.latest.version}: "
                 f"{options.on_conflict.value} carries the newest one"
             )
-    return tuple(lost)
+    return (*lost, *situation.unnamed)
 
 
 def _is_refusable(situation: Situation, options: MigrationOptions, fits: list[SchemaFit]) -> bool:
@@ -281,7 +284,8 @@ def _choose_means(
     choose = _means_of(situation, options)
     means: dict[str, Means] = {}
     for key in added:
-        if key in situation.narrow_files or key in situation.layout.absent:
+        again = key in situation.narrow_files or key in situation.layout.absent
+        if again or names.first.get(key) is Need.REWRITE:
             chosen: Means | UnsupportedError = Means.REWRITTEN
         else:
             copied = key in situation.unfit_files or key in names.first
@@ -354,14 +358,7 @@ def _warnings(
             f"both tables refer to the same files: a vacuum or expiry of the "
             f"{situation.source.label} table deletes them for the {options.target.label} table too"
         )
-    if copies := len(names.first) + names.copies:
-        added = situation.carry.added
-        size_bytes = names.size_bytes + sum(added[key].size_bytes for key in names.first)
-        warnings.append(
-            f"columns were renamed, or dropped and added again, and Delta's readers match columns "
-            f"by name: {counted(copies, 'live file')} will be copied with other names in the "
-            f"footer, {size_bytes:,} bytes"
-        )
+    warnings += _told_names(situation, names)
     layout = situation.layout
     if layout.reason is not None:
         told = "; ".join(layout.lines) or "statistics of the files stand in for partition values"
@@ -370,3 +367,24 @@ def _warnings(
             f"have their statistics: {told}"
         )
     return tuple(warnings)
+
+
+def _told_names(situation: Situation, names: NameCopies) -> Iterator[str]:
+    """Say what renames cost."""
+    if not names:
+        return
+    first = list(names.first.values())
+    added = situation.carry.added
+    size_bytes = names.size_bytes + sum(added[key].size_bytes for key in names.first)
+    done = []
+    if copies := names.copies + first.count(Need.FOOTER):
+        done.append(f"{counted(copies, 'live file')} will be copied with other names in the footer")
+    if rewritten := names.rewritten + first.count(Need.REWRITE):
+        done.append(
+            f"{counted(rewritten, 'live file')} with structs inside lists or maps will be written "
+            "again"
+        )
+    yield (
+        "columns were renamed, dropped or added again, and Delta's readers match columns by name: "
+        f"{' and '.join(done)}, {size_bytes:,} bytes"
+    )

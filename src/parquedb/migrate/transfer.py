@@ -23,13 +23,13 @@ from parquedb.log.snapshot import Snapshot
 from parquedb.migrate.carry import changes_types
 from parquedb.migrate.fit import fit_schema
 from parquedb.migrate.layout import AS_IT_IS, Layout
-from parquedb.migrate.names import Names
+from parquedb.migrate.names import Names, Need
 from parquedb.migrate.place import Placer, Schemas, first_generation
 from parquedb.migrate.report import Means
 from parquedb.model.files import DataFile, Deletes
 from parquedb.model.format import Format
 from parquedb.model.partition import UNPARTITIONED, PartitionSpec
-from parquedb.model.schema import EMPTY
+from parquedb.model.schema import EMPTY, Schema
 from parquedb.parquet.deletes import same_deletes
 from parquedb.parquet.elements import Element
 
@@ -147,7 +147,7 @@ class Transfer:
                     case SetSchema(new):
                         schema = new
                     case AddFile(file) if not self._is_live(file):
-                        if self.names is None or self.names.fit(file.path, schema):
+                        if self._need(file.path, schema) is Need.NOTHING:
                             yield file
                     case _:
                         pass
@@ -188,7 +188,7 @@ class Transfer:
         gone = [self.live.pop(key) for key in old]
         self._follow(commit)
         if widened and self.target.format is Format.DELTA:
-            changes += self._widen()
+            changes += self._widen(self.source_live.values())
         elif self._schemas.source != before:
             changes += self._rename(self.source_live.values())
         self.source_live.update((file.path, file) for file in added)
@@ -233,44 +233,53 @@ class Transfer:
 
     def _placed(self, files: list[DataFile]) -> list[DataFile]:
         """Bring files into the target, with the partition values that they have there."""
-        schemas, names, means = self._schemas, self.names, self.placer.means
-        others = (
-            []
-            if names is None
-            else [
-                file
-                for file in files
-                if means[file.path] is not Means.REWRITTEN
-                and not names.fit(file.path, schemas.source)
-            ]
-        )
+        schemas, means = self._schemas, self.placer.means
+        needs = {file.path: self._need(file.path, schemas.source) for file in files}
+        for key, need in needs.items():
+            if need is Need.REWRITE:
+                means[key] = Means.REWRITTEN
+        others = [
+            file
+            for file in files
+            if needs[file.path] is Need.FOOTER and means[file.path] is not Means.REWRITTEN
+        ]
         copied = {file.path for file in others}
         plain = [file for file in files if file.path not in copied]
         pairs = list(zip(plain, self.placer.place(plain, schemas, self._specs), strict=True))
-        if names is not None:
+        if self.names is not None:
             for file, placed in pairs:
                 if placed.size_bytes == file.size_bytes:
-                    names.note(placed.path, file.path)
-            copies = names.copy([(file, file) for file in others], schemas)
+                    self.names.note(placed.path, file.path)
+            copies = self.names.copy([(file, file) for file in others], schemas)
             pairs += zip(others, copies, strict=True)
         return [self.layout.settle(f, p, schemas.source, schemas.fitted) for f, p in pairs]
+
+    def _need(self, key: str, schema: Schema) -> Need:
+        return Need.NOTHING if self.names is None else self.names.need(key, schema)
 
     def _rename(self, files: Iterable[DataFile]) -> list[Change]:
         """Replace live files that have other names than the current schema by copies."""
         if self.names is None:
             return []
         schemas = self._schemas
-        pairs = [(file, self.live[self._resolve(file)]) for file in files]
-        stale = [pair for pair in pairs if not self.names.fit(pair[1].path, schemas.source)]
-        changes: list[Change] = []
-        copies = self.names.copy(stale, schemas)
-        for (file, held), copy in zip(stale, copies, strict=True):
+        stale: dict[Need, list[tuple[DataFile, DataFile]]] = {}
+        for file in files:
+            held = self.live[self._resolve(file)]
+            need = self.names.need(held.path, schemas.source)
+            stale.setdefault(need, []).append((file, held))
+        changes = self._widen([file for file, _ in stale.get(Need.REWRITE, ())])
+        pairs = stale.get(Need.FOOTER, [])
+        for (file, held), copy in zip(pairs, self.names.copy(pairs, schemas), strict=True):
             placed = self.layout.settle(file, copy, schemas.source, schemas.fitted)
-            del self.live[held.path]
-            self.live[placed.path] = placed
-            self._note_generation(placed.path)
-            changes += [RemoveFile(held), AddFile(placed)]
+            changes += self._replaced(held.path, placed)
         return changes
+
+    def _replaced(self, key: str, placed: DataFile) -> list[Change]:
+        """Put another file in the place of a live one."""
+        held = self.live.pop(key)
+        self.live[placed.path] = placed
+        self._note_generation(placed.path)
+        return [RemoveFile(held), AddFile(placed)]
 
     def _added_again(self, files: list[DataFile]) -> list[Change]:
         """Add live files again, with the partition values of another partitioning."""
@@ -287,6 +296,7 @@ class Transfer:
             if placed.path != key:
                 changes.append(RemoveFile(self.live.pop(key)))
             placed = replace(placed, deletes=file.deletes)
+            self._note_generation(placed.path)
             self.live[placed.path] = layout.settle(file, placed, schemas.source, schemas.fitted)
             changes.append(AddFile(self.live[placed.path]))
         return changes
@@ -323,17 +333,15 @@ class Transfer:
             if isinstance(change, RemoveFile):
                 self.source_live.pop(change.file.path, None)
 
-    def _widen(self) -> list[Change]:
-        """Replace the live files by copies with the wider types of the current schema."""
+    def _widen(self, files: Iterable[DataFile]) -> list[Change]:
+        """Replace live files by copies with the columns of the current schema."""
         changes: list[Change] = []
-        for file in self.source_live.values():
+        for file in list(files):
             key = self._resolve(file)
             wider = self.placer.widen(file, self._schemas, self._specs)
             wider = self.layout.settle(file, wider, self._schemas.source, self._schemas.fitted)
             if wider.path != key:
-                changes += [RemoveFile(self.live.pop(key)), AddFile(wider)]
-                self.live[wider.path] = wider
-                self._note_generation(wider.path)
+                changes += self._replaced(key, wider)
         return changes
 
     def _note_schema(self, commit: Commit) -> bool:

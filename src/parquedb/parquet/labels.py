@@ -19,6 +19,8 @@ from parquedb.parquet.match import stranger_id
 DROPPED = "__dropped_"
 """Begins the name of a column that its table does not have (any more)."""
 _TUPLE = "_tuple"
+_ANY = b"\0"
+"""The shape of an element of which nothing is said."""
 
 
 def has_names_of(root: Element, schema: Schema) -> bool:
@@ -32,6 +34,40 @@ def has_names_of(root: Element, schema: Schema) -> bool:
     """
     labels = _Labels.of(root, schema, {}, renaming=True)
     return labels.fits(root.children, schema.fields)
+
+
+def has_insides_of(root: Element, schema: Schema) -> bool:
+    """Whether the structs inside a file's lists and maps have exactly the fields of a schema.
+
+    delta-rs's scan, and what it does by it, takes these fields in their order where they are
+    others, as long as there are as many: it then returns wrong values without a word.
+
+    Args:
+        root: The file's columns.
+        schema: The table's columns, matched as a scan does it.
+    """
+    labels = _Labels.of(root, schema, {}, renaming=True)
+    return labels.is_whole(root.children, schema.fields, inside=False)
+
+
+def columns_of(schema: Schema) -> Element:
+    """Return the columns of a file that is written with a schema, without their types."""
+    return Element("schema", None, _ANY, tuple(map(_element_of, schema.fields)))
+
+
+def _element_of(field: Field) -> Element:
+    own = Element(field.name, field.id, _ANY)
+    match field.type:
+        case StructType(fields):
+            return replace(own, children=tuple(map(_element_of, fields)))
+        case ListType(element):
+            repeated = Element("list", None, _ANY, (_element_of(element),))
+            return replace(own, children=(repeated,))
+        case MapType(key, value):
+            entries = Element("key_value", None, _ANY, (_element_of(key), _element_of(value)))
+            return replace(own, children=(entries,))
+        case _:
+            return own
 
 
 def with_names_of(root: Element, schema: Schema, ids: Mapping[int, int] | None = None) -> Element:
@@ -102,6 +138,32 @@ class _Labels:
             elif element.name != field.name or not self._fits_inside(element, field):
                 return False
         return True
+
+    def is_whole(
+        self, offered: tuple[Element, ...], fields: tuple[Field, ...], *, inside: bool
+    ) -> bool:
+        """Whether structs inside lists and maps have exactly the fields that they should have."""
+        found = self._match(offered, fields)
+        if inside and not len(found) == len(offered) == len(fields):
+            return False
+        pairs = ((element, found[id(element)]) for element in offered if id(element) in found)
+        return all(self._is_whole_inside(*pair, inside=inside) for pair in pairs)
+
+    def _is_whole_inside(self, element: Element, field: Field, *, inside: bool) -> bool:
+        match field.type:
+            case StructType(fields):
+                return self.is_whole(element.children, fields, inside=inside)
+            case ListType(element=inner):
+                for _ in range(_element_depth(element)):
+                    element = element.children[0]
+                return self._is_whole_inside(element, inner, inside=True)
+            case MapType(key, value) if _has_entries(element):
+                one, two = element.children[0].children
+                return self._is_whole_inside(one, key, inside=True) and self._is_whole_inside(
+                    two, value, inside=True
+                )
+            case _:
+                return True
 
     def apply(self, offered: tuple[Element, ...], fields: tuple[Field, ...]) -> tuple[Element, ...]:
         """Return elements with new labels."""

@@ -9,7 +9,7 @@ from parquedb.log.change import AddFile, RemoveFile, SetSchema
 from parquedb.log.commit import Commit, Operation
 from parquedb.log.snapshot import Snapshot
 from parquedb.migrate.carry import Carry, SourceVersion
-from parquedb.migrate.names import NameCopies
+from parquedb.migrate.names import NameCopies, Need
 from parquedb.migrate.options import Files, MigrationOptions, OnConflict
 from parquedb.migrate.plan import Situation, plan_migration
 from parquedb.migrate.relate import Continues, Fresh, Unrelated
@@ -20,8 +20,17 @@ from parquedb.model.partition import (
     UNPARTITIONED,
 )
 from parquedb.model.schema import Identity, Schema
-from parquedb.model.types import Field, IntType, StringType, TimestampType, VariantType
+from parquedb.model.types import (
+    Field,
+    IntType,
+    ListType,
+    StringType,
+    StructType,
+    TimestampType,
+    VariantType,
+)
 from parquedb.parquet.elements import Element
+from parquedb.parquet.labels import columns_of
 
 LONG = Schema((Field(1, "id", IntType(64)),), Identity.BY_ID)
 FILE = DataFile("users/data/a.parquet", 1000, 10)
@@ -210,7 +219,7 @@ START = Snapshot(0, 0, LONG, UNPARTITIONED, {0: UNPARTITIONED}, {FILE.path: FILE
 def test_renames_cost_copies_of_the_files_that_hold_other_names(commits, first, copies, size_bytes):
     at = situation(commits=commits, trees=TREES, files=(FILE, LATER))
     made = plan(at=at)
-    assert made.names == NameCopies(frozenset(first), copies, size_bytes)
+    assert made.names == NameCopies(dict.fromkeys(first, Need.FOOTER), copies, 0, size_bytes)
     assert [key for key, means in made.means.items() if means is Means.FOOTER] == first
     report = made.to_report()
     assert report.files[Means.FOOTER] == copies + len(first)
@@ -224,7 +233,27 @@ def test_renames_cost_copies_of_the_files_that_hold_other_names(commits, first, 
 def test_renames_cost_copies_of_files_from_before():
     commits = [version(1, SetSchema(KEY), ADD_LATER)]
     at = situation(commits=commits, trees=TREES, files=(LATER,), before=START)
-    assert plan(at=at).names == NameCopies(frozenset(), 1, 1000)
+    assert plan(at=at).names == NameCopies({}, 1, 0, 1000)
+
+
+def listed(*names):
+    inner = StructType(tuple(Field(10 + ord(name), name, IntType(64)) for name in names))
+    return Schema((Field(1, "l", ListType(Field(2, "element", inner))),), Identity.BY_ID)
+
+
+def test_structs_inside_lists_cost_a_rewrite_where_their_fields_change():
+    trees = {FILE.path: columns_of(listed("x", "y")), LATER.path: columns_of(listed("y"))}
+    commits = [
+        version(0, SetSchema(listed("x", "y")), ADD),
+        version(1, SetSchema(listed("y"))),
+        version(2, SetSchema(listed("y", "z")), ADD_LATER),
+    ]
+    made = plan(at=situation(commits=commits, trees=trees, files=(FILE, LATER)))
+    assert made.names == NameCopies({LATER.path: Need.REWRITE}, 0, 2, 2000)
+    report = made.to_report()
+    assert report.files[Means.REWRITTEN] == 3
+    assert report.bytes_written == 2070
+    assert "3 live files with structs inside lists" in report.warnings[0]
 
 
 def test_files_that_are_written_again_get_the_names_on_the_way():
