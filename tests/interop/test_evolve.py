@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pyarrow as pa
@@ -17,7 +17,7 @@ from pyiceberg.partitioning import PartitionField, PartitionSpec
 from pyiceberg.schema import Schema
 from pyiceberg.table.sorting import SortField, SortOrder
 from pyiceberg.transforms import BucketTransform, IdentityTransform
-from pyiceberg.types import IntegerType, LongType, NestedField, StringType
+from pyiceberg.types import IntegerType, LongType, NestedField, StringType, StructType
 
 from parquedb.ambient import SYSTEM
 from parquedb.backends import create_backend, migrate_backend
@@ -44,7 +44,11 @@ from tests.support.evolving import (
     some,
 )
 from tests.support.rows import assert_same_rows
+from tests.support.spark import iceberg_catalog, read_delta_at, read_iceberg_at
 from tests.support.targets import open_iceberg
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 ADDRESS = COLUMNS.field("address").type
 LINES = COLUMNS.field("lines").type
@@ -369,19 +373,22 @@ def test_a_partitioned_iceberg_table(tmp_path: Path) -> None:
 
 def test_what_an_iceberg_table_needs_stays(tmp_path: Path) -> None:
     catalog = FilesystemCatalog("lake", warehouse=str(tmp_path))
+    inner = StructType(NestedField(5, "n", LongType(), required=True))
     columns = Schema(
         NestedField(1, "id", LongType(), required=True),
         NestedField(2, "at", LongType(), required=False),
         NestedField(3, "v", LongType(), required=False),
-        identifier_field_ids=[1],
+        NestedField(4, "s", inner, required=True),
+        identifier_field_ids=[1, 5],
     )
     order = SortOrder(SortField(2, IdentityTransform()))
     catalog.create_table("users", columns, sort_order=order)
     backend = create_backend(type="iceberg", storage=tmp_path)
     with pytest.raises(InvalidInputError, match="identifies the rows"):
         backend.drop_column("users", "id")
-    with pytest.raises(InvalidInputError, match="identifies the rows"):
-        backend.evolve_schema("users", make_optional="id")
+    for name in ("id", "s", "s.n"):
+        with pytest.raises(InvalidInputError, match="identifies the rows"):
+            backend.evolve_schema("users", make_optional=name)
     with pytest.raises(InvalidInputError, match="sorted by 'at'"):
         backend.drop_column("users", "at")
     backend.rename_column("users", "id", "key")
@@ -391,10 +398,11 @@ def test_what_an_iceberg_table_needs_stays(tmp_path: Path) -> None:
     assert [(field.field_id, field.name) for field in schema.fields] == [
         (1, "key"),
         (2, "at"),
-        (4, "w"),
+        (4, "s"),
+        (6, "w"),
     ]
-    assert schema.identifier_field_names() == {"key"}
-    assert catalog.load_table("users").metadata.last_column_id == 4
+    assert schema.identifier_field_names() == {"key", "s.n"}
+    assert catalog.load_table("users").metadata.last_column_id == 6
 
 
 def test_comments_are_kept_by_both_table_formats(tmp_path: Path) -> None:
@@ -469,3 +477,35 @@ def test_rows_that_others_add_meanwhile_stay(
         assert done.footer == 3
     if source == "native":
         assert lying == []
+
+
+@pytest.mark.spark
+@pytest.mark.parametrize("source", ["pyiceberg", "delta-rs"])
+def test_spark_reads_and_goes_on(source: str, tmp_path: Path, spark: SparkSession) -> None:
+    """Spark reads every version, writes to the changed table, and changes it further."""
+    table = Evolving(tmp_path, source)
+    table.make()
+    for step in STEPS:
+        step(table)
+    iceberg = table.format == "iceberg"
+    name = f"delta.`{table.folder}`"
+    if iceberg:
+        name = f"{iceberg_catalog(spark, tmp_path)}.users"
+    spark.sql(f"INSERT INTO {name} SELECT * FROM {name} WHERE id = 60")
+    table.versions.append([*table.rows, *(row for row in table.rows if row["id"] == 60)])
+    history = [v.version for v in table.backend.history("users")][-len(table.versions) :]
+    for version, rows in zip(history, table.versions, strict=True):
+        if iceberg:
+            compare(
+                "Spark", version, read_iceberg_at(spark, table.folder, snapshot_id=version), rows
+            )
+        else:
+            compare("Spark", version, read_delta_at(spark, table.folder, version=version), rows)
+    spark.sql(f"ALTER TABLE {name} ADD COLUMN spark INT")
+    table.backend.rename_column("users", "spark", "sparks")
+    table.backend.widen_column("users", "sparks", "int64")
+    spark.sql(f"UPDATE {name} SET sparks = {2**40} WHERE id = 1")
+    wanted = [{**row, "sparks": 2**40 if row["id"] == 1 else None} for row in table.rows]
+    compare("ours", 0, table.backend.to_arrow("users"), wanted)
+    found = read_iceberg_at(spark, table.folder) if iceberg else read_delta_at(spark, table.folder)
+    compare("Spark", 0, found, wanted)

@@ -273,7 +273,8 @@ def _change(schema: Schema, name: str, change: Callable[[Field], Field]) -> Sche
     if change(field) == field:
         return schema
     _check_not_key(schema, path)
-    if change(field).required != field.required and field.id in schema.identifier_ids:
+    within = {one.id for _, one in walk((field,))} & set(schema.identifier_ids)
+    if change(field).required != field.required and within:
         raise InvalidInputError(
             f"{name!r} identifies the rows of the table (identifier fields), so it cannot be "
             "null; take it out of the identifier fields first"

@@ -128,7 +128,7 @@ class Columns:
         if schema.identity is Identity.BY_NAME or (_is_aliased(schema) and not own_ids):
             filled = {ids[id_] for id_ in identity_sources(spec) if id_ in ids}
         target = self._with_optional(target, filled)
-        kept = {item.id for item in target.fields if item.required and item.id not in filled}
+        kept = {item.id for item in _always_there(target.fields) if item.id not in filled}
         identifiers = tuple(ids[id_] for id_ in schema.identifier_ids if ids.get(id_) in kept)
         target = Schema(target.fields, Identity.BY_ID, identifiers)
         self._check_types(target)
@@ -283,6 +283,15 @@ class Columns:
 def _is_aliased(schema: Schema) -> bool:
     """Whether columns have names of their own in files."""
     return any(id_ != NO_COLUMN for id_, _ in schema.aliases)
+
+
+def _always_there(fields: tuple[Field, ...]) -> Iterator[Field]:
+    """Yield the fields that can identify rows: required ones, in required structs only."""
+    for item in fields:
+        if item.required:
+            yield item
+            if isinstance(item.type, StructType):
+                yield from _always_there(item.type.fields)
 
 
 def is_promotion(old: Type, new: Type) -> bool:
