@@ -157,9 +157,9 @@ FEATURES: tuple[Feature, ...] = (
         "columnMapping",
         "Column Mapping",
         "delta.columnMapping.mode is name or id",
-        _REFUSED,
-        "A table with the mode none is read as any other.",
-        read=False,
+        {Format.ICEBERG: Fate.CARRIED, Format.NATIVE: Fate.REWRITTEN},
+        "By name and by id, in every version, also where it was switched on in mid-history: ids "
+        "and physical names become field ids and a name mapping. Such a table is not written.",
     ),
     _feature(
         "deletionVectors",
@@ -214,7 +214,7 @@ FEATURES: tuple[Feature, ...] = (
         "Row Tracking",
         "the protocol lists it",
         _LOST,
-        "Row ids are not carried.",
+        "Row ids are not carried; the columns that hold them in files are not the table's.",
     ),
     _feature(
         "clustering",
@@ -234,17 +234,15 @@ FEATURES: tuple[Feature, ...] = (
         "icebergCompatV1",
         "Iceberg Compatibility V1",
         "delta.enableIcebergCompatV1 is true",
-        _REFUSED,
-        "Needs column mapping.",
-        read=False,
+        _LOST,
+        "Rows are kept; the promise is not carried, and such a table is not written.",
     ),
     _feature(
         "icebergCompatV2",
         "Iceberg Compatibility V2",
         "delta.enableIcebergCompatV2 is true",
-        _REFUSED,
-        "Needs column mapping.",
-        read=False,
+        _LOST,
+        "Rows are kept; the promise is not carried, and such a table is not written.",
     ),
     _feature(
         "charVarchar",

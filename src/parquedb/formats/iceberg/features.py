@@ -113,9 +113,15 @@ FEATURES: tuple[Feature, ...] = (
         note="The history of the branch main, with the original timestamps.",
     ),
     _feature(
-        "branches and tags", "Snapshot References", "refs has more than main",
+        "tags", "Snapshot References", "refs has a tag",
+        read=True, write=True, delta=_OK, native=_LOST,
+        note="Of snapshots of main; from and to Delta as `parquedb.tag.NAME` in `commitInfo.tags`. "
+        "One that is set after its version was carried is listed as lost.",
+    ),
+    _feature(
+        "branches", "Snapshot References", "refs has a branch besides main",
         read=False, write=False, delta=_LOST, native=_LOST,
-        note="They are kept in the table; only main is read and written.",
+        note="They are kept in the table and listed as lost; only main is read and written.",
     ),
     _feature(
         "schema evolution", "Schema Evolution", "schemas has more than one entry",
@@ -160,7 +166,8 @@ FEATURES: tuple[Feature, ...] = (
     ),
     _feature(
         "name mapping", "Name Mapping Serialization", "schema.name-mapping.default is set",
-        read=True, write=True, delta=_OK, native=_OK,
+        read=True, write=True, delta=Fate.FOOTER, native=Fate.REWRITTEN,
+        note="Files without field ids are read by it, also by names that columns had once.",
     ),
     _feature(
         "sort orders", "Sorting", "sort-orders has an order with fields",
