@@ -72,6 +72,7 @@ class Commit:
             longer be read: its changes make the whole table.
         origin: Where the commit itself was carried from by an earlier migration, if it was.
         through: How much of the namespace's journal is included, if the commit is a flush.
+        tags: Names that the table gives to the version.
     """
 
     version: int
@@ -82,3 +83,4 @@ class Commit:
     base: bool = False
     origin: Origin | None = None
     through: Through | None = None
+    tags: tuple[str, ...] = ()

@@ -96,6 +96,8 @@ class LogReader(Protocol):
     def commits(self, after: int | None = None) -> Iterator[Commit]:
         """Yield the commits after a version, oldest first; all that can be read by default.
 
+        A commit has the tags that its version has now.
+
         The first commit yielded without ``after`` makes the whole table: it is the table's first,
         or has ``base`` set. The first commit yielded, with or without ``after``, begins with
         ``SetSchema`` and ``SetPartitioning`` as they are at that commit, so that field ids in its
@@ -114,6 +116,10 @@ class LogReader(Protocol):
 
     def unshown(self) -> Sequence[str]:
         """Return what the table holds that this log does not show, one line each (branches)."""
+        ...
+
+    def tags(self) -> Mapping[int, tuple[str, ...]]:
+        """Return the names that the table gives to versions of its history, by version."""
         ...
 
     def lineage(self) -> Lineage | None:

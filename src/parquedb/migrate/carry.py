@@ -105,7 +105,7 @@ class _Log:
 
 def carry_latest(store: Store, reader: LogReader) -> Carry:
     """Carry the newest version only, as one commit that makes the whole table."""
-    base = base_commit(reader.snapshot())
+    base = base_commit(reader.snapshot(), reader.tags().get(reader.latest(), ()))
     return _collected(store, reader, _Log(reader, (base,), None, has_tail=False), None, ())
 
 
@@ -135,7 +135,7 @@ def carry_after(
     except NotFoundError:
         newer = [version for version in reader.history() if version.at_ms > cursor_at_ms]
         first = newer[0].version if newer else reader.latest()
-        whole = _Log(reader, (base_commit(reader.snapshot(first)),), first, has_tail=True)
+        whole = _Log(reader, (_base_at(reader, first),), first, has_tail=True)
         lost = (
             ()
             if reader.format is Format.NATIVE
@@ -160,8 +160,13 @@ def column_kinds(schema: Schema) -> list[tuple[str, str]]:
     return [(f.name, _SMALL.sub("int32", describe_type(f.type))) for f in schema.fields]
 
 
-def base_commit(snapshot: Snapshot) -> Commit:
-    """Return a snapshot as one commit that makes the whole table."""
+def base_commit(snapshot: Snapshot, tags: tuple[str, ...] = ()) -> Commit:
+    """Return a snapshot as one commit that makes the whole table.
+
+    Args:
+        snapshot: The snapshot.
+        tags: Names of its version.
+    """
     others = (SetPartitioning(s) for s in snapshot.specs.values() if s != snapshot.spec)
     changes: tuple[Change, ...] = (
         SetSchema(snapshot.schema),
@@ -169,7 +174,13 @@ def base_commit(snapshot: Snapshot) -> Commit:
         SetPartitioning(snapshot.spec),
         *(AddFile(file) for file in snapshot.files.values()),
     )
-    return Commit(snapshot.version, snapshot.at_ms, Operation.OVERWRITE, changes, base=True)
+    version, at_ms = snapshot.version, snapshot.at_ms
+    return Commit(version, at_ms, Operation.OVERWRITE, changes, base=True, tags=tags)
+
+
+def _base_at(reader: LogReader, version: int) -> Commit:
+    """Return a version of a table as one commit that makes the whole table."""
+    return base_commit(reader.snapshot(version), reader.tags().get(version, ()))
 
 
 def changes_types(old: Schema, new: Schema) -> bool:
@@ -299,7 +310,7 @@ def _collected(
     first = _first_whole_version(store, reader, log, collector, latest)
     if first is not None:
         skipped = sum(1 for _ in _until(collector.versions, first))
-        again = _Log(reader, (base_commit(reader.snapshot(first)),), first, has_tail=True)
+        again = _Log(reader, (_base_at(reader, first),), first, has_tail=True)
         gone = f"{skipped} versions before {first}: data files that they need were deleted"
         return _collected(store, reader, again, None, (*lost, gone))
     whole_log = isinstance(log, _Log) and log.after is None and log.has_tail

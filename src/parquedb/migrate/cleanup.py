@@ -142,7 +142,9 @@ def _gaps(other: LogReader, reader: LogReader, namespace: Namespace) -> list[str
     data = (key for key in other.referenced() if not _METADATA.search(key))
     if any(namespace.store.head(key) is None for key in data):
         return None
-    gaps = list(reader.unshown())
+    kept = {name for names in other.tags().values() for name in names}
+    tags = (name for names in reader.tags().values() for name in names)
+    gaps = [*reader.unshown(), *(f"the tag {name!r}" for name in tags if name not in kept)]
     lacking = [version.version for version in reader.history() if version.version not in held]
     if lacking:
         gaps.append(f"{counted(len(lacking), 'version')}, from {lacking[0]} to {lacking[-1]}")

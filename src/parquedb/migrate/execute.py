@@ -122,8 +122,8 @@ def execute(
     if options.delete_source and plan.action in (Action.MIGRATED, Action.SKIPPED):
         options.on_progress(MigrationProgress(namespace.name, Phase.CLEANUP, 0, None, 0, 0))
         namespace.refresh()
-        # what is lost is in the plan already, and was allowed there or is gone
-        allowed = options.allow_lossy or bool(plan.lost)
+        # what is lost is in the plan already, and was allowed there or is gone, but for names
+        allowed = options.allow_lossy or len(plan.lost) > len(plan.situation.unnamed)
         clean_up(namespace, plan_cleanup(namespace, source.format, allow_lossy=allowed))
         report = replace(report, reason=f"{report.reason}; deleted the source")
     return report

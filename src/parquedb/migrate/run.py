@@ -229,9 +229,28 @@ def _job(namespace: Namespace, source_format: Format, options: MigrationOptions)
         layout=layout_of(namespace.store, source_format, carry, options.target, relation, held),
         unadoptable=find_unadoptable(namespace, carry, target, options),
         trees=read_names(namespace.store, source, carry, options.target),
+        unnamed=_unnamed(source, target, carry, relation, options),
     )
     plan = plan_migration(situation, planned_with(source, options))
     return _Job(namespace, source, target, plan)
+
+
+def _unnamed(
+    source: LogReader,
+    target: LogReader | None,
+    carry: Carry,
+    relation: Relation,
+    options: MigrationOptions,
+) -> tuple[str, ...]:
+    """Return the branches and tags of the source that the target will not have."""
+    known: set[str] = set()
+    if isinstance(relation, Fresh | Continues) and options.target is not Format.NATIVE:
+        wanted = {version.version for version in carry.versions}
+        known = {name for v, names in source.tags().items() if v in wanted for name in names}
+    if target is not None:
+        known.update(name for names in target.tags().values() for name in names)
+    tags = (name for names in source.tags().values() for name in names)
+    return (*source.unshown(), *(f"the tag {name!r}" for name in tags if name not in known))
 
 
 def _carry(

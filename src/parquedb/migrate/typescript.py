@@ -8,7 +8,7 @@ they become when they are flushed: the same rows, deleted ones included, in type
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
 
@@ -128,6 +128,10 @@ class EntityReader:
     def unshown(self) -> Sequence[str]:
         """Return what the log does not show."""
         return self._reader.unshown()
+
+    def tags(self) -> Mapping[int, tuple[str, ...]]:
+        """Return the names of versions."""
+        return self._reader.tags()
 
     def lineage(self) -> Lineage | None:
         """Return the migration that wrote the files, if one did."""

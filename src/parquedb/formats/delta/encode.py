@@ -27,6 +27,7 @@ from parquedb.formats.delta.vectors import (
     widen_stats,
 )
 from parquedb.formats.delta.wire import (
+    TAG,
     Actions,
     Add,
     Json,
@@ -406,6 +407,8 @@ def _commit_info(
     }
     if (user := commit.summary.get("userMetadata")) is not None:
         info["userMetadata"] = user
+    if commit.tags:
+        info["tags"] = {f"{TAG}{name}": "" for name in commit.tags}
     return info
 
 

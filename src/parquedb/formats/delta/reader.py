@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -83,8 +83,8 @@ class DeltaReader:
 
     @property
     def table_id(self) -> str:
-        """``metaData.id`` at the newest version."""
-        return self._timeline.at(self.latest()).era.metadata.id
+        """``metaData.id`` at the oldest readable version: replacing a table may change it."""
+        return self._timeline.at(self._listing.start).era.metadata.id
 
     @property
     def listing(self) -> Listing:
@@ -188,6 +188,10 @@ class DeltaReader:
         """Return nothing: the log is all that there is."""
         return ()
 
+    def tags(self) -> Mapping[int, tuple[str, ...]]:
+        """Return the names that commits give to their versions."""
+        return {m.version: m.info.tags for m in self._timeline.all() if m.info.tags}
+
     def lineage(self) -> Lineage | None:
         """Return what the table records of the newest migration into it, if anything."""
         return read_lineage(self._store, self._folder, self._listing)
@@ -246,6 +250,7 @@ class DeltaReader:
             base,
             parse_origin(info.origin),
             parse_through(actions.txns),
+            info.tags,
         )
 
     def _file_changes(

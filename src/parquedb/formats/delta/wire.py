@@ -152,6 +152,7 @@ class CommitInfo:
     user_metadata: str | None = None
     origin: OriginMark | None = None
     engine: str | None = None
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +167,10 @@ class Actions:
     adds: Sequence[Add] = ()
     removes: Sequence[Remove] = ()
     cdc_paths: Sequence[str] = ()
+
+
+TAG = "parquedb.tag."
+"""Begins the keys of ``commitInfo.tags`` that are names of the version."""
 
 
 def decode_lines(data: bytes, location: str) -> list[Json]:
@@ -456,7 +461,15 @@ def _parse_info(body: Json) -> CommitInfo:
         user if isinstance(user, str) else None,
         None if mark is None else _parse_mark(mark),
         engine=engine if isinstance(engine := body.get("engineInfo"), str) else None,
+        tags=_parse_tags(body.get("tags")),
     )
+
+
+def _parse_tags(body: object) -> tuple[str, ...]:
+    """Return the names of the version among the free-form tags of its commit."""
+    if not isinstance(body, dict):
+        return ()
+    return tuple(str(key).removeprefix(TAG) for key in body if str(key).startswith(TAG))
 
 
 def _parse_mark(mark: Json) -> OriginMark:

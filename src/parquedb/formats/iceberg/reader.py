@@ -6,7 +6,7 @@ current snapshot. A table without snapshots has the one version 0.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from parquedb.errors import FormatError, NotFoundError
@@ -26,7 +26,7 @@ from parquedb.formats.iceberg.origin import (
 )
 from parquedb.formats.iceberg.paths import Locations, hint_key
 from parquedb.formats.iceberg.rowdeletes import RowDeletes
-from parquedb.formats.iceberg.wire import TableSnapshot, highest_column_id
+from parquedb.formats.iceberg.wire import MAIN, TableSnapshot, highest_column_id
 from parquedb.log.change import (
     AddFile,
     Change,
@@ -185,14 +185,26 @@ class IcebergReader:
         )
 
     def unshown(self) -> Sequence[str]:
-        """Return the branches and tags whose snapshots are not in the history of main."""
-        shown = {snapshot.snapshot_id for snapshot in self._snapshots}
+        """Return the branches but main, tags of snapshots out of its history, and row lineage."""
+        shown = {name for names in self.tags().values() for name in names} | {MAIN}
         refs = self._table.kept.get("refs", {})
-        return tuple(
+        lineage = ("the ids of rows (row lineage)",) if self._table.format_version > 2 else ()
+        names = (
             f"the {ref.get('type', 'reference')} {name!r}"
             for name, ref in refs.items()
-            if ref.get("snapshot-id") not in shown
+            if name not in shown
         )
+        return (*names, *lineage)
+
+    def tags(self) -> Mapping[int, tuple[str, ...]]:
+        """Return the tags of the history of main ("Snapshot References")."""
+        found: dict[int, tuple[str, ...]] = {}
+        shown = {snapshot.snapshot_id for snapshot in self._snapshots}
+        for name, ref in self._table.kept.get("refs", {}).items():
+            id_ = ref.get("snapshot-id")
+            if ref.get("type") == "tag" and id_ in shown:
+                found[id_] = (*found.get(id_, ()), name)
+        return found
 
     def lineage(self) -> Lineage | None:
         """Return what the newest migration into this table recorded."""
@@ -244,7 +256,7 @@ class IcebergReader:
     def _commits(
         self, start: int, before: tuple[TableSnapshot, Contents] | None, *, whole: bool
     ) -> Iterator[Commit]:
-        told = _Told()
+        told, tags = _Told(), self.tags()
         if before is not None:
             told.deletes = self._followed(*before)
             told.schema = self._chain.schema(*before)
@@ -261,7 +273,7 @@ class IcebergReader:
             changes += [RemoveFile(file) for file in difference.removed]
             changes += [AddFile(file) for file in added]
             changes += deletes
-            yield _commit(snapshot, changes, difference)
+            yield _commit(snapshot, changes, difference, tags.get(snapshot.snapshot_id, ()))
             before = (snapshot, contents)
         yield from self._trailing(told, whole=whole)
 
@@ -395,7 +407,9 @@ class _Told:
             self.live.add(file.path)
 
 
-def _commit(snapshot: TableSnapshot, changes: list[Change], difference: Difference) -> Commit:
+def _commit(
+    snapshot: TableSnapshot, changes: list[Change], difference: Difference, tags: tuple[str, ...]
+) -> Commit:
     deletes = sum(isinstance(change, SetDeletes) for change in changes)
     operation = operation_of(added=len(difference.added), removed=len(difference.removed) + deletes)
     if operation is not Operation.METADATA:
@@ -409,4 +423,5 @@ def _commit(snapshot: TableSnapshot, changes: list[Change], difference: Differen
         difference.base,
         parse_origin(snapshot.summary),
         parse_through(snapshot.summary.get(THROUGH)),
+        tags,
     )

@@ -34,6 +34,7 @@ from parquedb.formats.iceberg.manifest import Manifests
 from parquedb.formats.iceberg.names import NAME_MAPPING
 from parquedb.formats.iceberg.origin import COMPLETED, FIELD_IDS, SOURCE_IDS
 from parquedb.formats.iceberg.paths import Locations, hint_key, metadata_folder, metadata_key
+from parquedb.formats.iceberg.refs import with_tags
 from parquedb.formats.iceberg.wire import TableMetadata, TableSnapshot, encode_metadata
 from parquedb.log.change import SetSchema
 from parquedb.log.commit import Commit
@@ -140,7 +141,12 @@ class IcebergWriter:
         applier = state.applier or self._applier(state, commits, properties or {})
         snapshots = [applier.apply(commit) for commit in commits]
         _set_completed(applier.properties, completed_at_ms, only_if_given=True)
-        table = self._table(state, applier, snapshots)
+        tags = {
+            name: snapshot.snapshot_id
+            for commit, snapshot in zip(commits, snapshots, strict=True)
+            for name in commit.tags
+        }
+        table = with_tags(self._table(state, applier, snapshots), tags)
         objects, applier.objects = applier.objects, []
         return self._commit(state, table, applier, objects)
 

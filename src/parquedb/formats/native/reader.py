@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -147,6 +147,10 @@ class NativeReader:
     def unshown(self) -> Sequence[str]:
         """Return nothing: the log is all that there is."""
         return ()
+
+    def tags(self) -> Mapping[int, tuple[str, ...]]:
+        """Return nothing: native Parquet has no names for versions."""
+        return {}
 
     def lineage(self) -> Lineage | None:
         """Return the migration that wrote the file, if one did.
