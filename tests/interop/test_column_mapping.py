@@ -341,6 +341,38 @@ def test_mapping_that_was_switched_off_and_on_again(root):
     refused(root, UnsupportedError, "columnMapping.*'name' has the id 9", to="iceberg")
 
 
+def test_an_id_that_was_given_out_again(root):
+    """``RESTORE`` turns back the counter of ids, too."""
+    extra = Col("extra", "long", 3, "col-3")
+    table = MappedTable(root / "users", (ID, NAME))
+    table.add({"id": 1, "name": "a"})
+    table.alter((ID, NAME, extra))
+    gone = table.add({"id": 2, "name": "b", "extra": 5})
+    table.remove(gone)
+    table.alter((ID, NAME))
+    table.alter((ID, NAME, Col("other", "string", 3, "col-3b")))
+    table.add({"id": 3, "name": "c", "other": "text"})
+    assert_all(root, table, means={"linked": 2, "footer": 1})
+
+
+def test_an_id_that_was_given_out_again_where_files_are_matched_by_it(root):
+    table = MappedTable(root / "users", (ID, NAME), "id")
+    table.add({"id": 1, "name": "a"})
+    table.alter((ID,))
+    table.alter((ID, replace(NAME, physical="col-9")))
+    refused(root, UnsupportedError, "columnMapping.*another column had", to="iceberg")
+
+
+def test_ids_that_differ_from_those_of_the_migration_before(root):
+    """A list's element got an id when the table was made compatible with Iceberg."""
+    tags = Col("tags", ArrayOf("long"), 2, "col-2")
+    table = MappedTable(root / "users", (ID, tags))
+    table.add({"id": 1, "tags": [1]})
+    migrate(root, to="iceberg")
+    table.alter((ID, replace(tags, nested_ids={"col-2.element": 7})))
+    refused(root, UnsupportedError, "'tags.element'.*has the id .* for it", to="iceberg")
+
+
 BROKEN = {
     "no physical name": ("physicalName", None, "no delta.columnMapping.physicalName"),
     "no id": ("id", None, "no delta.columnMapping.id"),

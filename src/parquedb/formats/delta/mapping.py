@@ -71,10 +71,13 @@ class MappedIds:
     Args:
         location: The log, for messages.
         known: The ids given out so far.
+        owners: The first physical path of each recorded id. ``RESTORE`` turns back the counter of
+            ids, so that one may be given out again.
     """
 
     location: str
     known: dict[Path, int] = field(default_factory=dict)
+    owners: dict[int, Path] = field(default_factory=dict)
 
     def assign(self, parsed: ParsedSchema, mode: Mode) -> Schema:
         """Return a parsed schema with ids and physical names.
@@ -190,9 +193,13 @@ class _Naming:
         number = own.get(_ID)
         if not _is_id(number):
             raise self._broken(path, f"has no {_ID}")
+        self._use(number, path)
         return self._note(files, number, path)
 
     def _note(self, files: Path, number: int, path: Path) -> int:
+        owner = self.ids.owners.setdefault(number, files)
+        if owner != files:
+            return self._given_twice(files, number, path)
         if self.ids.known.setdefault(files, number) != number:
             raise UnsupportedError(
                 f"{self.ids.location!r}: the table feature columnMapping: column "
@@ -202,6 +209,17 @@ class _Naming:
                 feature="columnMapping",
             )
         return number
+
+    def _given_twice(self, files: Path, number: int, path: Path) -> int:
+        """Return the id of a column whose recorded id another column had, as after a restore."""
+        if self.mode is Mode.ID:
+            raise UnsupportedError(
+                f"{self.ids.location!r}: the table feature columnMapping: column "
+                f"{'.'.join(path)!r} has the id {number} that another column had before, and files "
+                "are matched by id; migrate with only the latest version",
+                feature="columnMapping",
+            )
+        return self.ids.computed(files)
 
     def _use(self, number: int, path: Path) -> None:
         other = self.used.setdefault(number, path)

@@ -135,7 +135,10 @@ class Columns:
         schema_id = self._schema_id(target)
         self._remember(schema_id, target)
         aliases = [(ids[id_], names) for id_, names in schema.aliases if id_ in ids]
-        self.names.note(replace(target, aliases=tuple(aliases)))
+        aliased = replace(target, aliases=tuple(aliases))
+        if not own_ids and aliases:
+            self._check_names(aliased)
+        self.names.note(aliased)
         self.names.note_strangers(schema.aliases_of(NO_COLUMN))
         if schema.identity is Identity.BY_NAME and (others := self.names.strangers(target)):
             raise UnsupportedError(
@@ -230,6 +233,19 @@ class Columns:
                     feature="drop and re-add",
                 )
             self.source_ids[theirs.id] = ours.id
+
+    def _check_names(self, schema: Schema) -> None:
+        """Refuse a column that the table knows under another id in files."""
+        known = self.names.paths()
+        in_files = walk(named_as_in_files(schema).fields)
+        for (path, item), (named, _) in zip(in_files, walk(schema.fields), strict=True):
+            if known.get(path, item.id) != item.id:
+                raise UnsupportedError(
+                    f"the column {'.'.join(named)!r} is called {'.'.join(path)!r} in files, where "
+                    f"the Iceberg table has the id {known[path]} for it and the source "
+                    f"{item.id} now; migrate into a new table",
+                    feature="field ids",
+                )
 
     def _with_optional(self, schema: Schema, filled: set[int]) -> Schema:
         """Make optional what old files may not have, and what readers fill from partitions."""
