@@ -121,6 +121,8 @@ ICEBERG_STEPS = st.one_of(
     _step("widen", st.sampled_from(["n"])),
     _step("move", st.sampled_from(["n", "name", "at"])),
     _step("transaction", _seed, _id, _span),
+    _step("rename", st.sampled_from(["name", "n", "city"])),
+    _step("drop", st.sampled_from(["n", "score", "size", "city"])),
 )
 DELTA_STEPS = st.one_of(
     *_COMMON,
@@ -194,12 +196,30 @@ def _add_column(table: Table, which: int) -> None:
             update.add_column(name, kind)
 
 
+def _rename(table: Table, name: str) -> None:
+    """Rename a column, or back."""
+    old, new = (name, f"{name} 2") if name in table.schema().column_names else (f"{name} 2", name)
+    if old in table.schema().column_names:
+        with table.update_schema() as update:
+            update.rename_column(old, new)
+
+
+def _drop(table: Table, name: str) -> None:
+    if name in table.schema().column_names:
+        with table.update_schema(allow_incompatible_changes=True) as update:
+            update.delete_column(name)
+
+
 def _widen(table: Table, name: str) -> None:
+    if name not in table.schema().column_names:
+        return
     with table.update_schema() as update:
         update.update_column(name, LongType())
 
 
 def _move(table: Table, name: str) -> None:
+    if name not in table.schema().column_names:
+        return
     with table.update_schema() as update:
         update.move_first(name)
 
@@ -235,6 +255,8 @@ _ICEBERG: dict[str, Callable[..., object]] = {
         rows(_arrow(table), seed, span, first=first), _within(first, span)
     ),
     "add column": _add_column,
+    "rename": _rename,
+    "drop": _drop,
     "widen": _widen,
     "move": _move,
     "nothing": lambda table: table.append(rows(_arrow(table), 0, 0)),
