@@ -479,6 +479,25 @@ def test_rows_that_others_add_meanwhile_stay(
         assert lying == []
 
 
+def test_copies_for_columns_that_changed_meanwhile_are_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = Evolving(tmp_path, "delta-rs")
+    table.make()
+    theirs = {"name": "theirs", "type": "int"}
+    _meanwhile(monkeypatch, lambda: table.backend.evolve_schema("users", add_column=theirs))
+    table.backend.rename_column("users", "name", "title")
+    snapshot = table.backend.snapshot("users")
+    assert snapshot.schema.names[-1] == "theirs"
+    assert {"title", "theirs"} < set(snapshot.schema.names)
+    lying = {str(path.relative_to(tmp_path)) for path in table.folder.glob("data/*.parquet")}
+    assert lying == set(snapshot.files)
+    wanted = [{**row, "theirs": None, "title": row["name"]} for row in table.rows]
+    for row in wanted:
+        del row["name"]
+    assert_same_rows(table.backend.to_arrow("users"), wanted)
+
+
 @pytest.mark.spark
 @pytest.mark.parametrize("source", ["pyiceberg", "delta-rs"])
 def test_spark_reads_and_goes_on(source: str, tmp_path: Path, spark: SparkSession) -> None:

@@ -138,7 +138,7 @@ def _try(
         raise
     if not isinstance(result, Committed):
         return None
-    copies.discard(but=snapshot.files)
+    copies.discard(snapshot, after)
     return Evolved(
         space.name,
         format_,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -18,7 +18,7 @@ from parquedb.model.schema import Path, Schema, children, walk
 from parquedb.model.types import Field, Type
 from parquedb.namespace.tables import Namespace
 from parquedb.parquet.elements import Element, read_elements, walk_elements, without_ids
-from parquedb.parquet.footer import read_footer, stats_for
+from parquedb.parquet.footer import Footer, read_footer, read_footers, stats_for
 from parquedb.parquet.labels import DROPPED, has_names_of, with_names_of
 from parquedb.parquet.rewrite import FooterCopy, copy_relabelled
 from parquedb.parquet.scan import read_batches
@@ -193,41 +193,64 @@ class Copies:
         if not step.widened and not step.moves_names:
             return
         rekeyed = any(field.source_id in step.renamed for field in snapshot.spec.fields)
+        needs: dict[str, Need] = {}
         for file in snapshot.files.values():
-            known = self._made.get((file.path, after))
-            if known is None:
+            if (file.path, after) not in self._made:
                 need = need_of(self._space.store, file, step)
-                if need is Need.NOTHING:
-                    if not rekeyed:
-                        continue
-                    need = Need.FOOTER  # its partition has another name
-                known = (self._copy(file, need, step, snapshot.specs[file.spec_id]), need)
-                self._made[file.path, after] = known
-            yield file, replace(known[0], deletes=file.deletes)
+                # a partition whose column has another name is another one
+                needs[file.path] = Need.FOOTER if rekeyed and need is Need.NOTHING else need
+        self._relabel([p for p, need in needs.items() if need is Need.FOOTER], snapshot, step)
+        for path, need in needs.items():
+            if need is Need.REWRITE:
+                self._rewrite(path, snapshot, step)
+        for file in snapshot.files.values():
+            if (found := self._made.get((file.path, after))) is not None:
+                yield file, replace(found[0], deletes=file.deletes)
 
-    def discard(self, *, but: Collection[str] = ()) -> None:
-        """Delete copies that nothing refers to.
+    def discard(self, snapshot: Snapshot | None = None, after: Schema | None = None) -> None:
+        """Delete copies that nothing refers to: all but those of a commit.
 
         Args:
-            but: Keys of the files whose copies are referred to.
+            snapshot: The table before the commit.
+            after: The columns that it gave the table.
         """
-        for key in [key for key in self._made if key[0] not in but]:
+        kept = set[str]() if snapshot is None else set(snapshot.files)
+        for key in [key for key in self._made if key[0] not in kept or key[1] != after]:
             self._space.store.delete(self._made.pop(key)[0].path)
 
-    def _copy(self, file: DataFile, need: Need, step: Step, spec: PartitionSpec) -> DataFile:
-        store, key = self._space.store, self._key(file, dict(step.renamed.values()))
-        whole = replace(file, deletes=())  # deletes are of positions, and these stay
-        if need is Need.REWRITE:
-            written = rewrite(store, whole, key, step, spec)
-        else:
-            written = relabel(store, whole, key, step)
-        return replace(written, partition=file.partition, spec_id=file.spec_id)
+    def _relabel(self, paths: Sequence[str], snapshot: Snapshot, step: Step) -> None:
+        """Copy files with other names in their footers, many at once."""
+        store = self._space.store
+        names = dict(step.renamed.values())
+        keys = [self._key(path, names) for path in paths]
+        pairs = zip(paths, keys, strict=True)
+        try:
+            copy_relabelled(store, [FooterCopy(path, key, step.relabel) for path, key in pairs])
+            footers = read_footers(store, keys)
+        except Exception:
+            for key in keys:
+                store.delete(key)
+            raise
+        for path, footer in zip(paths, footers, strict=True):
+            self._keep(path, snapshot, step, (labelled(footer, step), Need.FOOTER))
 
-    def _key(self, file: DataFile, renamed: Mapping[str, str]) -> str:
+    def _rewrite(self, path: str, snapshot: Snapshot, step: Step) -> None:
+        # deletes are of positions, and these stay
+        file = replace(snapshot.files[path], deletes=())
+        key = self._key(path, dict(step.renamed.values()))
+        written = rewrite(self._space.store, file, key, step, snapshot.specs[file.spec_id])
+        self._keep(path, snapshot, step, (written, Need.REWRITE))
+
+    def _keep(self, path: str, snapshot: Snapshot, step: Step, made: tuple[DataFile, Need]) -> None:
+        file = snapshot.files[path]
+        copy = replace(made[0], partition=file.partition, spec_id=file.spec_id)
+        self._made[path, step.after] = copy, made[1]
+
+    def _key(self, path: str, renamed: Mapping[str, str]) -> str:
         """Return the key of a new file, in the same partition."""
         folder = self._space.folder(self._format)
         parts = []
-        for part in file.path.removeprefix(f"{folder}/").split("/")[:-1]:
+        for part in path.removeprefix(f"{folder}/").split("/")[:-1]:
             name, equals, value = part.partition("=")
             if equals:
                 parts.append(f"{renamed.get(name, name)}={value}")
@@ -244,15 +267,10 @@ class Copies:
         return f"_{self._format.value}_data" if shared else "data"
 
 
-def relabel(store: Store, file: DataFile, key: str, step: Step) -> DataFile:
-    """Copy a file with the names after a step in its footer.
-
-    Returns:
-        The copy, with statistics by the ids of the columns after.
-    """
-    copy_relabelled(store, [FooterCopy(file.path, key, step.relabel)])
-    footer = read_footer(store, key)
-    return DataFile(key, footer.size_bytes, footer.rows, stats=stats_for(footer, step.after))
+def labelled(footer: Footer, step: Step) -> DataFile:
+    """Return a file that has the names after a step, with statistics by the columns' ids."""
+    stats = stats_for(footer, step.after)
+    return DataFile(footer.key, footer.size_bytes, footer.rows, stats=stats)
 
 
 def rewrite(store: Store, file: DataFile, key: str, step: Step, spec: PartitionSpec) -> DataFile:
@@ -318,7 +336,8 @@ def replace_native(
     need = Need.FOOTER if step.only_names else Need.REWRITE
     try:
         if need is Need.FOOTER:
-            written = relabel(store, files[0], key, step)
+            copy_relabelled(store, [FooterCopy(target, key, step.relabel)])
+            written = labelled(read_footer(store, key), step)
         else:
             written = rewrite(store, files[0], key, step, snapshot.spec)
         space.refresh()
