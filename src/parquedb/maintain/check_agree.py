@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from parquedb.errors import ParqueDBError
+from parquedb.log.change import AddFile, RemoveFile, SetDeletes
+from parquedb.log.commit import Commit
 from parquedb.log.pairs import common_versions
 from parquedb.log.ports import LogReader, Version
 from parquedb.log.replay import TableState
 from parquedb.log.snapshot import Snapshot
 from parquedb.maintain.check_report import Findings
-from parquedb.model.files import Deletes
+from parquedb.model.files import DataFile, Deletes
 from parquedb.model.partition import PartitionSpec
 from parquedb.model.schema import Schema
 from parquedb.parquet.digest import ContentDigest, digest_file
@@ -34,20 +36,59 @@ def replay_versions(reader: LogReader, findings: Findings, folder: str) -> None:
     known = len(findings.found)
     with findings.reading(folder):
         told = {version.version: version.rows for version in reader.history()}
-        state = TableState()
+        state, live = TableState(), _LiveRows()
         for commit in reader.commits():
-            state.apply(commit)
-            rows = told.get(commit.version)
-            if rows is None or len(findings.found) > known:
+            live.apply(commit, state)
+            rows, real = told.get(commit.version), live.rows
+            if rows is None or real is None or len(findings.found) > known:
                 continue
-            real = state.snapshot().rows if len(state.files) < 1_000 else None
-            if real is not None and real != rows:
+            if real != rows:
                 findings.add(
                     folder,
                     f"version {commit.version} has {rows} rows by the table's history and {real} "
                     "by its files",
                     "restore the table's metadata from a backup",
                 )
+
+
+@dataclass(slots=True)
+class _LiveRows:
+    """How many rows a table has while commits are applied to it: O(changes) a commit."""
+
+    known: int = 0
+    unknown: int = 0
+
+    @property
+    def rows(self) -> int | None:
+        """The rows, None where the metadata of a file does not say."""
+        return None if self.unknown else self.known
+
+    def apply(self, commit: Commit, state: TableState) -> None:
+        """Apply a commit to a state and follow its rows."""
+        if commit.base:
+            self.known = self.unknown = 0
+        state.begin(commit)
+        for change in commit.changes:
+            path = None
+            match change:
+                case AddFile(file) | RemoveFile(file):
+                    path = file.path
+                case SetDeletes():
+                    path = change.path
+                case _:
+                    pass
+            if path is not None:
+                self._count(state.files.get(path), -1)
+            state.apply_change(commit, change)
+            if path is not None:
+                self._count(state.files.get(path), 1)
+
+    def _count(self, file: DataFile | None, sign: int) -> None:
+        if file is None:
+            return
+        rows = file.live_rows
+        self.unknown += sign * (rows is None)
+        self.known += sign * (rows or 0)
 
 
 @dataclass(slots=True)

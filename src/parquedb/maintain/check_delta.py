@@ -53,10 +53,21 @@ class _Run:
     Args:
         state: The table at the newest of them.
         timeline: Their metadata.
+        size_bytes: Bytes of the table's files at the newest of them.
     """
 
     state: LogState
     timeline: Timeline
+    size_bytes: int = 0
+
+    def apply(self, version: int, actions: Actions) -> None:
+        """Go on to a version."""
+        state = self.state
+        names = {one.path for one in actions.removes} | {one.path for one in actions.adds}
+        keys = {parse_data_path(state.root, state.folder, name) for name in names}
+        self.size_bytes -= sum(state.live[key].size for key in keys if key in state.live)
+        state.apply(version, actions)
+        self.size_bytes += sum(state.live[key].size for key in keys if key in state.live)
 
 
 @dataclass(slots=True)
@@ -104,7 +115,7 @@ class DeltaCheck:
             self.versions += 1
             state = self._run.state
             if (checksum := others.checksums.get(version)) is not None:
-                check_checksum(self.store, checksum, state, self.findings)
+                check_checksum(self.store, checksum, state, self._run.size_bytes, self.findings)
             for first, info in others.compacted.get(version, ()):
                 check_compacted(self.store, info, first, state, self.findings)
         if error is not None and (self._run is None or not self.findings.about(error.location)):
@@ -172,7 +183,7 @@ class DeltaCheck:
         info = actions.info
         if info is not None and (info.operation or "").upper().startswith("VACUUM"):
             self._vacuums = True
-        self._run.state.apply(version, actions)
+        self._run.apply(version, actions)
         era = self._run.timeline.extend(Actions(info, actions.protocol, actions.metadata)).era
         if era.refusal is not None:
             self.findings.raised(era.refusal, self.folder)

@@ -146,8 +146,18 @@ def check_hint(store: Store, folder: str, listing: Listing, findings: Findings) 
         )
 
 
-def check_checksum(store: Store, info: ObjectInfo, state: LogState, findings: Findings) -> None:
-    """Compare a version checksum file with the commits up to its version."""
+def check_checksum(
+    store: Store, info: ObjectInfo, state: LogState, size_bytes: int, findings: Findings
+) -> None:
+    """Compare a version checksum file with the commits up to its version.
+
+    Args:
+        store: The store.
+        info: The file.
+        state: The table at its version.
+        size_bytes: Bytes of the table's files then.
+        findings: Where findings go.
+    """
     try:
         told = _object(store.get(info.key))
     except NotFoundError:
@@ -155,10 +165,7 @@ def check_checksum(store: Store, info: ObjectInfo, state: LogState, findings: Fi
     if told is None:
         findings.add(info.key, "the version's checksum file cannot be read", _DELETE)
         return
-    real = {
-        "numFiles": len(state.live),
-        "tableSizeBytes": sum(add.size for add in state.live.values()),
-    }
+    real = {"numFiles": len(state.live), "tableSizeBytes": size_bytes}
     for name, value in real.items():
         if isinstance(told.get(name), int) and told[name] != value:
             findings.add(

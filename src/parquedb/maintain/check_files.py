@@ -19,8 +19,9 @@ from parquedb.maintain.check_report import Findings
 from parquedb.maintain.check_values import fields_in_rows, true_bounds
 from parquedb.model.files import DataFile, Deletes, InlineVector, Stats, Value, VectorFile
 from parquedb.model.format import Format
-from parquedb.model.partition import IdentityTransform, PartitionSpec
+from parquedb.model.partition import PartitionSpec, Transform, VoidTransform
 from parquedb.model.schema import Schema, walk
+from parquedb.model.transforms import source_bounds
 from parquedb.model.types import Field
 from parquedb.parquet.deletes import deleted_positions
 from parquedb.parquet.footer import Footer, footer_of, not_parquet, stats_for
@@ -310,11 +311,8 @@ class FileChecker:
 
     def _is_doubtful(self, told: Stats, own: Stats, item: Field) -> bool:
         """Whether recorded bounds do not contain the footer's, which may be wider than the rows."""
-        low, high = told.lower.get(item.id), told.upper.get(item.id)
-        own_low, own_high = own.lower.get(item.id), own.upper.get(item.id)
-        return (low is not None and own_low is not None and _above(low, own_low)) or (
-            high is not None and own_high is not None and _above(own_high, high)
-        )
+        bounds = told.lower.get(item.id), told.upper.get(item.id)
+        return _leave((own.lower.get(item.id), own.upper.get(item.id)), bounds)
 
     def _check_true_bounds(self, claim: Claim, path: tuple[str, ...], item: Field) -> None:
         """Read a column where the footer does not settle whether recorded bounds hold."""
@@ -341,39 +339,52 @@ class FileChecker:
                 )
 
     def _check_partition(self, claim: Claim, own: Stats, footer: Footer) -> None:
+        """Check that a file's rows have its partition values, where its columns tell."""
         assert claim.spec is not None
         assert claim.schema is not None
-        names = {item.id: path for path, item in walk(claim.schema.fields)}
+        known = {item.id: (path, item) for path, item in walk(claim.schema.fields)}
         for item, value in zip(claim.spec.fields, claim.file.partition, strict=False):
             id_ = item.source_id
-            if not isinstance(item.transform, IdentityTransform) or id_ not in own.nulls:
+            if isinstance(item.transform, VoidTransform) or id_ not in known or footer.rows == 0:
                 continue
-            if footer.rows == 0 or id_ not in names:
-                continue
-            name = ".".join(names[id_])
-            nulls, low, high = own.nulls[id_], own.lower.get(id_), own.upper.get(id_)
-            if value is None and nulls != footer.rows:
-                said = f"its partition is null, and {footer.rows - nulls} rows have a value"
-            elif value is not None and nulls:
-                said = f"its partition is {_short(value)}, and {nulls} rows are null"
-            elif (
-                value is not None
-                and low is not None
-                and high is not None
-                and (_above(low, value) or _above(value, high) or _differ(low, high))
-            ):
-                said = (
-                    f"its partition is {_short(value)}, and its rows go from {_short(low)} to "
-                    f"{_short(high)}"
+            nulls, (path, column) = own.nulls.get(id_), known[id_]
+            said = None
+            if value is None:
+                if nulls is not None and nulls != footer.rows:
+                    said = f"is null, and {footer.rows - nulls} rows have a value"
+            elif nulls:
+                said = f"is {_short(value)}, and {nulls} rows are null"
+            elif not claim.file.deletes:
+                said = self._outside(claim, own, path, (column, item.transform, value))
+            if said is not None:
+                self.findings.add(
+                    claim.file.path,
+                    f"its partition {item.name!r} {said} in the column {'.'.join(path)!r}",
+                    "readers that trust the partition find other rows than those that read the "
+                    "column: write the file's rows anew",
                 )
-            else:
-                continue
-            self.findings.add(
-                claim.file.path,
-                f"{said} in the column {name!r}",
-                "readers that trust the partition find other rows than those that read the "
-                "column: write the file's rows anew",
-            )
+
+    def _outside(
+        self,
+        claim: Claim,
+        own: Stats,
+        path: tuple[str, ...],
+        part: tuple[Field, Transform, Value],
+    ) -> str | None:
+        """Say how a column's values leave what a partition value says of them, if they do."""
+        column, transform, value = part
+        low, high = source_bounds(transform, column.type, value)
+        own_low, own_high = own.lower.get(column.id), own.upper.get(column.id)
+        if not _leave((own_low, own_high), (low, high)):
+            return None
+        assert claim.schema is not None
+        assert claim.spec is not None
+        true = None
+        with self.findings.reading(claim.file.path):  # the footer's may have been cut short
+            true = true_bounds(self.store, claim.file, claim.schema, claim.spec, path)
+        if true is None or not _leave(true, (low, high)):
+            return None
+        return f"is {_short(value)}, and rows go from {_short(true[0])} to {_short(true[1])}"
 
     def _decode(self, claim: Claim, footer: Footer) -> None:
         """Read all rows of a file as the table sees them."""
@@ -422,11 +433,14 @@ def _above(one: Value, other: Value) -> bool:
         return False
 
 
-def _differ(low: Value, high: Value) -> bool:
-    """Whether bounds tell that a column has two values; texts may have been cut short."""
-    if isinstance(low, str | bytes):
-        return False
-    return low != high
+def _leave(
+    values: tuple[Value | None, Value | None], bounds: tuple[Value | None, Value | None]
+) -> bool:
+    """Whether values are certain to lie outside of bounds at either end."""
+    (low, high), (least, most) = values, bounds
+    return (low is not None and least is not None and _above(least, low)) or (
+        high is not None and most is not None and _above(high, most)
+    )
 
 
 def _short(value: Value | None) -> str:

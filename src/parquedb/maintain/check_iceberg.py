@@ -59,6 +59,7 @@ class IcebergCheck:
     versions: int = 0
     told: bool = True
     _manifests: dict[str, ManifestFile | None] = field(default_factory=dict)
+    _by_id: dict[int, TableSnapshot] = field(default_factory=dict)
 
     def run(self) -> None:
         """Check the table."""
@@ -81,6 +82,7 @@ class IcebergCheck:
         chain = Chain(table, manifests)
         for schema in table.schemas.values():
             self.files.note_schema(schema)
+        self._by_id = {snapshot.snapshot_id: snapshot for snapshot in table.snapshots}
         for snapshot in table.snapshots:
             self._check_snapshot(key, table, snapshot, chain)
         self._check_heads(table, chain)
@@ -177,8 +179,7 @@ class IcebergCheck:
         self, key: str, table: TableMetadata, snapshot: TableSnapshot, chain: Chain
     ) -> None:
         id_ = snapshot.snapshot_id
-        by_id = {one.snapshot_id: one for one in table.snapshots}
-        parent = None if snapshot.parent_id is None else by_id.get(snapshot.parent_id)
+        parent = None if snapshot.parent_id is None else self._by_id.get(snapshot.parent_id)
         if snapshot.schema_id is not None and snapshot.schema_id not in table.schemas:
             self.findings.add(
                 key,
@@ -277,9 +278,9 @@ class IcebergCheck:
             self._claim(table, listed, entry, schema)
 
     def _schema_of(self, table: TableMetadata, listed: ManifestFile, chain: Chain) -> Schema:
-        for snapshot in table.snapshots:
-            if snapshot.snapshot_id == listed.added_snapshot_id and snapshot.schema_id is not None:
-                return table.schemas.get(snapshot.schema_id, table.schema)
+        snapshot = self._by_id.get(listed.added_snapshot_id or 0)
+        if snapshot is not None and snapshot.schema_id is not None:
+            return table.schemas.get(snapshot.schema_id, table.schema)
         recorded = chain.manifests.header(listed).get("schema-id", b"")
         known = table.schemas.get(int(recorded)) if recorded.isdigit() else None
         return table.schema if known is None else known
@@ -376,7 +377,7 @@ class IcebergCheck:
                 chain.live(snapshot, chain.contents(snapshot))
             except ParqueDBError as error:
                 location = self._key(snapshot.manifest_list) or self.folder
-                if not any(path == location for path, _ in self.findings.found):
+                if not self.findings.about(location):
                     self.findings.raised(error, location)
 
 

@@ -168,10 +168,13 @@ class Findings:
     format: Format | None = None
     found: dict[tuple[str, str], Finding] = field(default_factory=dict)
     notes: dict[str, None] = field(default_factory=dict)
+    _known: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, path: str, problem: str, advice: str = _RESTORE) -> None:
         """Add a finding about a file."""
-        self.found.setdefault((path, problem), Finding(path, problem, advice, self.format))
+        if (path, problem) not in self.found:
+            self.found[path, problem] = Finding(path, problem, advice, self.format)
+            self._known.setdefault(path, []).append(problem)
 
     def note(self, text: str) -> None:
         """Add something that is no fault."""
@@ -183,13 +186,13 @@ class Findings:
             path = error.location
         told, _, advice = str(error).rpartition("; ")
         problem, advice = (told, advice) if told else (str(error), _RESTORE)
-        if any(one.path == path and problem in one.problem for one in self.found.values()):
+        if any(problem in known for known in self._known.get(path, ())):
             return
         self.add(path, problem, advice)
 
     def about(self, path: str | None) -> bool:
         """Whether there is a finding about a file."""
-        return any(one.path == path for one in self.found.values())
+        return path in self._known
 
     @contextmanager
     def reading(self, path: str) -> Iterator[None]:

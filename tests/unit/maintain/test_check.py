@@ -212,7 +212,7 @@ def test_a_partition_that_its_rows_do_not_have(root):
     only(
         root,
         key(root, path),
-        "its partition is 1, and its rows go from 2 to 2 in the column 'k'",
+        "its partition 'k' is 1, and rows go from 2 to 2 in the column 'k'",
     )
 
 
