@@ -165,7 +165,9 @@ def _children(one: Field) -> tuple[Field, ...]:
             return ()
 
 
-def _parse_level(level: list[dict[str, Any]], above: int | None, found: FileNames) -> None:
+def _parse_level(level: Any, above: int | None, found: FileNames) -> None:
+    if not isinstance(level, list):
+        raise TypeError("a mapping is a list")
     for entry in level:
         id_ = entry.get("field-id")
         names = tuple(entry["names"])
