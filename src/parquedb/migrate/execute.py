@@ -21,7 +21,7 @@ from parquedb.migrate.carry import (
 )
 from parquedb.migrate.cleanup import clean_up, plan_cleanup
 from parquedb.migrate.cutover import cut_over
-from parquedb.migrate.fieldids import find_narrow_files, find_unfit_files
+from parquedb.migrate.fieldids import find_names_used_twice, find_narrow_files, find_unfit_files
 from parquedb.migrate.fit import fit_schema
 from parquedb.migrate.layout import Layout, find_layout
 from parquedb.migrate.merge import merge_rows, merge_schemas
@@ -240,6 +240,7 @@ def _carry_all(run: _Run, source: LogReader, target: LogReader | None, plan: Mig
                 carry,
                 target_format,
                 partial(adopter, run.namespace, carry, there, run.options),
+                find_names_used_twice(newer, there),
             ),
             narrow_files=find_narrow_files(run.namespace.store, newer, carry, target_format),
             trees=read_names(run.namespace.store, newer, carry, target_format),

@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from parquedb.errors import UnsupportedError
+from parquedb.formats.delta.reader import DeltaReader
+from parquedb.formats.iceberg.reader import IcebergReader
 from parquedb.formats.native.reader import NativeReader
 from parquedb.log.change import AddFile, SetSchema
 from parquedb.log.ports import LogReader
@@ -27,7 +29,15 @@ from parquedb.model.schema import (
     named_as_in_files,
     walk,
 )
-from parquedb.model.types import DecimalType, FloatType, IntType, ListType, MapType, Type
+from parquedb.model.types import (
+    DecimalType,
+    FloatType,
+    IntType,
+    ListType,
+    MapType,
+    TimestampType,
+    Type,
+)
 from parquedb.parquet.footer import Footer, read_footers
 from parquedb.parquet.match import match_fields
 from parquedb.storage.store import Store
@@ -42,6 +52,7 @@ def find_unfit_files(
     carry: Carry,
     target: Format,
     open_adopter: Callable[[], Callable[[Schema], Schema]],
+    used_twice: frozenset[Path] = frozenset(),
 ) -> frozenset[str]:
     """Return the files that need a copy with the right field ids.
 
@@ -54,6 +65,8 @@ def find_unfit_files(
         carry: What is to be carried.
         target: Format migrated to.
         open_adopter: Makes what gives the source's columns the target's ids.
+        used_twice: Names that were different columns in the course of time: a file without ids that
+            has one would be matched by it at every version.
     """
     if target is not Format.ICEBERG or source.format is Format.ICEBERG or not carry.versions:
         return frozenset()
@@ -67,7 +80,12 @@ def find_unfit_files(
         return frozenset()  # nothing will be carried
 
     def is_unfit(footer: Footer) -> bool:
-        return footer.unusual_arrow or _lacks(footer) or wanted.differs(footer)
+        return (
+            footer.unusual_arrow
+            or _lacks(footer)
+            or wanted.differs(footer)
+            or (not footer.has_field_ids and _has_one_of(footer, used_twice))
+        )
 
     if isinstance(source, NativeReader):  # it has read every footer already
         return frozenset(footer.key for footer in source.footers if is_unfit(footer))
@@ -85,6 +103,23 @@ def find_unfit_files(
     if len(sample) < len(keys) and (unfit or nested):
         unfit = unfit_of(keys)
     return frozenset(unfit)
+
+
+def _has_one_of(footer: Footer, paths: frozenset[Path]) -> bool:
+    return bool(paths) and any(path in paths for path, _ in walk(footer.schema.fields))
+
+
+def find_names_used_twice(*readers: LogReader | None) -> frozenset[Path]:
+    """Return the names that ever were different columns of a table, by their ids."""
+    twice: set[Path] = set()
+    for reader in readers:
+        ids: dict[Path, int] = {}
+        for schema in reader.schemas() if isinstance(reader, DeltaReader | IcebergReader) else ():
+            if schema.matches_ids and not schema.aliases:
+                twice.update(
+                    p for p, one in walk(schema.fields) if ids.setdefault(p, one.id) != one.id
+                )
+    return frozenset(twice)
 
 
 def _sample(carry: Carry) -> list[str]:
@@ -116,7 +151,7 @@ class _Wanted:
         strangers: Names in files that are no column's, and are known to the target as such.
     """
 
-    by_path: dict[Path, int] = field(default_factory=dict)
+    by_path: dict[Path, set[int]] = field(default_factory=dict)
     by_id: dict[int, int] = field(default_factory=dict)
     insides: dict[int, tuple[int, ...]] = field(default_factory=dict)
     strangers: set[str] = field(default_factory=set)
@@ -126,7 +161,9 @@ class _Wanted:
         in_files = named_as_in_files(source)
         pairs = zip(walk(in_files.fields), walk(adopted.fields), strict=True)
         for (path, theirs), (_, ours) in pairs:
-            self.by_path[path] = ours.id
+            if not source.matches_ids:
+                self.by_path.pop(path, None)
+            self.by_path.setdefault(path, set()).add(ours.id)
             if source.matches_ids and source.aliases:
                 self.by_id[theirs.id] = ours.id
                 self.insides[theirs.id] = tuple(inner.id for inner in children(ours.type))
@@ -137,8 +174,8 @@ class _Wanted:
         if self.by_id:
             return self._differs_by_id(footer)
         carried, wanted = footer.carried_ids, self.by_path
-        taken = set(wanted.values())
-        if any(wanted[p] != id_ if p in wanted else id_ in taken for p, id_ in carried.items()):
+        taken = set[int]().union(*wanted.values())
+        if any(i not in wanted[p] if p in wanted else i in taken for p, i in carried.items()):
             return True
         return not footer.has_field_ids and any(
             path not in wanted and path not in carried and path[0] not in self.strangers
@@ -173,6 +210,8 @@ def find_narrow_files(
     that do not know type widening refuse such files. Files that a promotion finds in the table
     are no matter of this function; they are written again at that version.
     """
+    if isinstance(source, NativeReader):
+        return _find_narrow_native(source, target)
     if target is not Format.DELTA or not source.has_promotions():
         return frozenset()
     narrow: set[str] = set()
@@ -187,6 +226,40 @@ def find_narrow_files(
                 if _is_narrow(footer, schema):
                     narrow.add(footer.key)
     return frozenset(narrow)
+
+
+def _find_narrow_native(source: NativeReader, target: Format) -> frozenset[str]:
+    """Return the files of a folder whose types some reader of the target does not widen."""
+    schema = source.snapshot().schema
+    wanted = {path: item.type for path, item in walk(schema.fields)}
+    narrow: set[str] = set()
+    known: dict[Schema, bool] = {}
+    for footer in source.footers:
+        if footer.schema not in known:
+            known[footer.schema] = any(
+                not children(item.type) and not _widens(item.type, wanted[path], target)
+                for path, item in walk(footer.schema.fields)
+            )
+        if known[footer.schema]:
+            narrow.add(footer.key)
+    return frozenset(narrow)
+
+
+def _widens(found: Type, wanted: Type, target: Format) -> bool:
+    """Whether all readers of a format read a column of one type as one of another."""
+    if found == wanted:
+        return True
+    match found, wanted:
+        case TimestampType(), TimestampType():
+            return True
+        case IntType(bits), IntType(to) if to <= 32:
+            return bits <= to
+        case (IntType(), IntType()) | (FloatType(), FloatType()):
+            return target is Format.ICEBERG
+        case DecimalType(_, scale), DecimalType(_, to):
+            return target is Format.ICEBERG and scale == to
+        case _:
+            return False
 
 
 def _is_narrow(footer: Footer, schema: Schema) -> bool:

@@ -15,6 +15,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import partial
@@ -34,7 +35,13 @@ from parquedb.model.schema import Path, Schema, children, walk
 from parquedb.model.types import Field, StructType
 from parquedb.parquet.elements import Element, read_elements
 from parquedb.parquet.footer import read_footer, stats_for
-from parquedb.parquet.labels import columns_of, has_insides_of, has_names_of, with_names_of
+from parquedb.parquet.labels import (
+    columns_of,
+    has_insides_of,
+    has_names_of,
+    with_ids_like,
+    with_names_of,
+)
 from parquedb.parquet.rewrite import FooterCopy, copy_relabelled
 from parquedb.storage.store import LocalPaths, Store
 
@@ -279,14 +286,37 @@ class Names:
         self._asked = Schema(())
         self._answers: dict[int, Need] = {}
 
-    def need(self, key: str, schema: Schema) -> Need:
-        """Return what a file, of the source or of the target, needs for a schema."""
+    def need(self, file: DataFile, held: DataFile, schema: Schema) -> Need:
+        """Return what a file needs for a schema.
+
+        Args:
+            file: The file in the source.
+            held: The file asked about: itself, or the target's file that came from it.
+            schema: The source's columns.
+
+        Raises:
+            FormatError: Two columns of the file are the same one of the table.
+        """
         if schema is not self._asked:
             self._asked, self._answers = schema, {}
-        root = self._tree(key)
+        root = self._columns(file, held, schema)
         if id(root) not in self._answers:
-            self._answers[id(root)] = need_of(root, schema)
+            with _named_in_errors(held.path):
+                self._answers[id(root)] = need_of(root, schema)
         return self._answers[id(root)]
+
+    def _columns(self, file: DataFile, held: DataFile, schema: Schema) -> Element:
+        """Return a file's columns; those of a target's file without ids are known by their places.
+
+        The names by which files without ids are known are those of the source. A target's file
+        without ids is one that was written there, or is the source's.
+        """
+        root = self._tree(held.path)
+        if held.path == file.path or any(child.id is not None for child in root.children):
+            return root
+        with _named_in_errors(file.path):
+            known = with_ids_like(root, with_names_of(self._tree(file.path), schema))
+        return self._equal.setdefault(known, known)
 
     def note(self, key: str, like: str) -> None:
         """Note that a file has the bytes of another."""
@@ -314,7 +344,9 @@ class Names:
         sizes: dict[str, int] = {}
         copies = []
         for file, held in pairs:
-            after = self._named(held.path, schemas.source)
+            with _named_in_errors(held.path):
+                root = self._columns(file, held, schemas.source)
+                after = with_names_of(root, schemas.source)
             key = self._key(file, after)
             size_bytes = self._size_of_finished(key, after)
             if size_bytes is None:
@@ -342,12 +374,6 @@ class Names:
         footer = read_footer(self._placer.store, copy.path)
         return replace(copy, rows=footer.rows, stats=stats_for(footer, schemas.fitted))
 
-    def _named(self, key: str, schema: Schema) -> Element:
-        try:
-            return with_names_of(self._tree(key), schema)
-        except FormatError as error:
-            raise FormatError(f"{key!r}: {error}", location=key) from error
-
     def _key(self, file: DataFile, after: Element) -> str:
         generation = hashlib.sha256(repr(after).encode()).hexdigest()
         return in_generation(self._placer.addresses.unique(file, Means.FOOTER), generation)
@@ -362,6 +388,14 @@ class Names:
             root = read_elements(self._placer.store, key)
             self._trees[key] = self._equal.setdefault(root, root)
         return self._trees[key]
+
+
+@contextmanager
+def _named_in_errors(key: str) -> Iterator[None]:
+    try:
+        yield
+    except FormatError as error:
+        raise FormatError(f"{key!r}: {error}", location=key) from error
 
 
 def _replaced(_: Element, after: Element) -> Element:

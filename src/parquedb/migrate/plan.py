@@ -363,8 +363,8 @@ def _warnings(
     if layout.reason is not None:
         told = "; ".join(layout.lines) or "statistics of the files stand in for partition values"
         warnings.append(
-            f"the {options.target.label} table is not partitioned, because {layout.reason}. To skip files, readers "
-            f"have their statistics: {told}"
+            f"the {options.target.label} table is not partitioned, because {layout.reason}. "
+            f"To skip files, readers have their statistics: {told}"
         )
     return tuple(warnings)
 

@@ -23,7 +23,7 @@ from parquedb.migrate.carry import Carry, carry_after, carry_history, carry_late
 from parquedb.migrate.cleanup import finish_cleanup
 from parquedb.migrate.cutover import SourceMovedError, flush_tail, journal_base
 from parquedb.migrate.execute import execute
-from parquedb.migrate.fieldids import find_narrow_files, find_unfit_files
+from parquedb.migrate.fieldids import find_names_used_twice, find_narrow_files, find_unfit_files
 from parquedb.migrate.layout import layout_of
 from parquedb.migrate.names import read_names
 from parquedb.migrate.oldstamps import find_far_files
@@ -223,6 +223,7 @@ def _job(namespace: Namespace, source_format: Format, options: MigrationOptions)
             carry,
             options.target,
             partial(adopter, namespace, carry, target, options),
+            find_names_used_twice(source, target),
         ),
         narrow_files=find_narrow_files(namespace.store, source, carry, options.target)
         | find_far_files(namespace.store, source, carry, options.target),

@@ -147,7 +147,7 @@ class Transfer:
                     case SetSchema(new):
                         schema = new
                     case AddFile(file) if not self._is_live(file):
-                        if self._need(file.path, schema) is Need.NOTHING:
+                        if self._need(file, schema) is Need.NOTHING:
                             yield file
                     case _:
                         pass
@@ -234,7 +234,7 @@ class Transfer:
     def _placed(self, files: list[DataFile]) -> list[DataFile]:
         """Bring files into the target, with the partition values that they have there."""
         schemas, means = self._schemas, self.placer.means
-        needs = {file.path: self._need(file.path, schemas.source) for file in files}
+        needs = {file.path: self._need(file, schemas.source) for file in files}
         for key, need in needs.items():
             if need is Need.REWRITE:
                 means[key] = Means.REWRITTEN
@@ -254,8 +254,8 @@ class Transfer:
             pairs += zip(others, copies, strict=True)
         return [self.layout.settle(f, p, schemas.source, schemas.fitted) for f, p in pairs]
 
-    def _need(self, key: str, schema: Schema) -> Need:
-        return Need.NOTHING if self.names is None else self.names.need(key, schema)
+    def _need(self, file: DataFile, schema: Schema) -> Need:
+        return Need.NOTHING if self.names is None else self.names.need(file, file, schema)
 
     def _rename(self, files: Iterable[DataFile]) -> list[Change]:
         """Replace live files that have other names than the current schema by copies."""
@@ -265,7 +265,7 @@ class Transfer:
         stale: dict[Need, list[tuple[DataFile, DataFile]]] = {}
         for file in files:
             held = self.live[self._resolve(file)]
-            need = self.names.need(held.path, schemas.source)
+            need = self.names.need(file, held, schemas.source)
             stale.setdefault(need, []).append((file, held))
         changes = self._widen([file for file, _ in stale.get(Need.REWRITE, ())])
         pairs = stale.get(Need.FOOTER, [])

@@ -85,6 +85,14 @@ def with_names_of(root: Element, schema: Schema, ids: Mapping[int, int] | None =
     return replace(root, children=labels.apply(root.children, schema.fields))
 
 
+def with_ids_like(root: Element, like: Element) -> Element:
+    """Return columns with the ids of others in the same places, where they are laid out alike."""
+    if len(root.children) != len(like.children):
+        return replace(root, id=like.id)
+    pairs = zip(root.children, like.children, strict=True)
+    return replace(root, id=like.id, children=tuple(with_ids_like(*pair) for pair in pairs))
+
+
 def with_ids_of(root: Element, schema: Schema, ids: Mapping[int, int] | None = None) -> Element:
     """Return a file's columns under their names with the field ids that a schema has for these.
 

@@ -41,6 +41,7 @@ from parquedb.log.snapshot import Snapshot
 from parquedb.model.files import DataFile
 from parquedb.model.format import Format
 from parquedb.model.members import count, optional_count
+from parquedb.model.schema import Schema
 from parquedb.storage.store import Store
 
 
@@ -179,6 +180,10 @@ class DeltaReader:
             opening = version == first
             yield self._commit(moment, actions, before, live, opening=opening)
             before = moment.era
+
+    def schemas(self) -> Sequence[Schema]:
+        """Return the columns that the table has and had, as far as its log tells."""
+        return tuple(dict.fromkeys(moment.era.schema for moment in self._timeline.all()))
 
     def has_promotions(self) -> bool:
         """Return False: a schema's types are those of its files, or wider in every reader."""
