@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pyarrow as pa
@@ -24,6 +24,9 @@ from pyiceberg import expressions as ice
 
 from tests.support import duck
 from tests.support.targets import metadata_file, open_iceberg
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
 
 Row = dict[str, Any]
 _SIGNS = {"=": "__eq__", "<=": "__le__", ">": "__gt__"}
@@ -60,7 +63,7 @@ def filters_of(column: str, rows: list[Row]) -> Iterator[Filter]:
         yield Filter(column, "=", value)
     if any(isinstance(value, bool | bytes) for value in seen):
         return
-    for value in seen[:: max(1, len(seen) // 2)]:
+    for value in seen[len(seen) // 2 :][:1]:
         yield Filter(column, "<=", value)
         if not nan:  # above all numbers in some readers, unordered in others
             yield Filter(column, ">", value)
@@ -101,6 +104,20 @@ def found_in_iceberg(
         yield "polars", _polars(frame, wanted, kind)
     duck_scan = f"iceberg_scan('{metadata}', snapshot_from_id={snapshot_id})"
     yield "duckdb", _duck(duck_scan, wanted, kind)
+
+
+def found_by_spark(frame: DataFrame, wanted: Filter) -> list[int]:
+    """Return the ids that Spark finds in a frame under a filter."""
+    from pyspark.sql import functions as f
+
+    column = f.col(wanted.column)
+    if wanted.op == "null":
+        kept = frame.filter(column.isNull())
+    else:
+        value = f.lit(wanted.value)
+        compared = {"=": column == value, "<=": column <= value, ">": column > value}
+        kept = frame.filter(compared[wanted.op])
+    return [row["id"] for row in kept.select("id").collect()]
 
 
 def _arrow(wanted: Filter, kind: pa.DataType) -> pc.Expression:
