@@ -95,6 +95,7 @@ def test_every_version_goes_to_delta(root, build):
     table = build(root)
     report = migrate_backend(storage=root, to="delta", verify="content")
     assert report.namespaces["users"].versions == len(table.known)
+    assert report.namespaces["users"].lost == ("the ids of rows (row lineage)",)
     assert_delta_has(root / "users", table.known, vectors=True)
 
 

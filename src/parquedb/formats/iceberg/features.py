@@ -195,7 +195,8 @@ FEATURES: tuple[Feature, ...] = (
     _feature(
         "row-lineage", "Row Lineage", "next-row-id is set",
         read=True, write=False, delta=_LOST, native=_LOST,
-        note="The ids of rows and the versions that changed them are not carried.",
+        note="The ids of rows and the versions that changed them are not carried; the report lists "
+        "it.",
     ),
     _feature(
         "initial-default", "Default Values", "a column has an initial-default",
