@@ -3,6 +3,7 @@
 import json
 from itertools import islice
 
+import fastavro
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
@@ -12,7 +13,7 @@ from parquedb.backends import migrate_backend
 from parquedb.storage.counting import count
 from parquedb.storage.local import LocalStore
 from tests.golden.compare import iceberg_line
-from tests.support.filtered import filters_of, found_in_delta, found_in_iceberg
+from tests.support.filtered import Filter, filters_of, found_in_delta, found_in_iceberg
 from tests.support.histories import DELTA, ICEBERG, iceberg_table
 from tests.support.random_histories import BASE, rows
 from tests.support.targets import open_iceberg
@@ -179,6 +180,30 @@ def test_no_file_is_opened_for_its_statistics(root):
         assert set(nulls) == set(data.column_names) - {"id"}
         assert file["min.score"] == file["max.score"]
         assert (file["min.score"] is None) == (nulls["score"] == 1)
+
+
+def test_a_file_with_nan_has_no_upper_bound_in_delta(root):
+    """Spark takes NaN to be above all numbers, there; Iceberg's bounds leave it out."""
+    table = iceberg_table(root, pa.schema([("id", pa.int64()), ("x", pa.float64())]))
+    table.append(pa.table({"id": [1, 2, 3], "x": [0.5, float("nan"), 2.5]}))
+    table.append(pa.table({"id": [4, 5], "x": [0.5, 2.5]}))
+    first = min((root / "users" / "metadata").glob("*-m0.avro"), key=lambda p: p.stat().st_mtime)
+    with first.open("rb") as file:
+        reader = fastavro.reader(file)
+        header, schema, entries = dict(reader.metadata), reader.writer_schema, list(reader)
+    entries[0]["data_file"]["nan_value_counts"] = [{"key": 2, "value": 1}]
+    kept = {key: text for key, text in header.items() if not key.startswith("avro.")}
+    with first.open("wb") as file:
+        fastavro.writer(file, schema, entries, metadata=kept)
+    migrate_backend(storage=root, to="delta")
+    found = pa.table(DeltaTable(root / "users").get_add_actions(flatten=True)).to_pylist()
+    bounds = {file["num_records"]: (file["min.id"], file["max.x"]) for file in found}
+    assert bounds == {3: (None, None), 2: (4, 2.5)}
+    for each in (Filter("id", "=", 2), Filter("x", "=", 2.5), Filter("x", "<=", 0.5)):
+        kind = pa.int64() if each.column == "id" else pa.float64()
+        wanted = {"id": [2], "=": [3, 5], "<=": [1, 4]}["id" if each.column == "id" else each.op]
+        for reader, ids in found_in_delta(root / "users", each, 1, kind):
+            assert sorted(ids) == wanted, reader
 
 
 def test_counts_and_bounds_become_icebergs(root):
