@@ -1,17 +1,29 @@
 """Columns renamed, dropped and added again: every version, read by name by other programs."""
 
+import shutil
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from deltalake import DeltaTable
+from deltalake import DeltaTable, write_deltalake
 from pyiceberg.types import DoubleType, LongType, NestedField, StringType, StructType
 
-from parquedb.backends import migrate_backend
+from parquedb.backends import migrate_backend, verify_backend
+from parquedb.catalog import FilesystemCatalog
+from parquedb.formats.iceberg.reader import IcebergReader
+from parquedb.model.schema import ids_by_path
+from parquedb.storage.local import LocalStore
 from tests.interop.test_migration import fingerprints
+from tests.support import duck
 from tests.support.histories import iceberg_table, known_iceberg
 from tests.support.rows import assert_same_rows
-from tests.support.targets import assert_delta_has
+from tests.support.targets import (
+    assert_delta_has,
+    assert_iceberg_has,
+    metadata_file,
+    open_iceberg,
+)
 
 POINT = pa.struct([("x", pa.int64()), ("y", pa.string())])
 SCHEMA = pa.schema(
@@ -262,23 +274,15 @@ HISTORIES = {
 }
 
 
-def assert_all_read(root, wanted, *, scans=True):
-    """Compare every version in delta-rs (two ways), DuckDB and Polars.
-
-    Args:
-        root: The storage.
-        wanted: The versions.
-        scans: Whether delta-rs can scan it: it refuses lists and maps of structs whose fields are
-            not those of the table, also where they were only added.
-    """
+def assert_all_read(root, wanted):
+    """Compare every version in delta-rs (two ways), DuckDB and Polars."""
     folder = root / "users"
     assert_delta_has(folder, wanted)
     for version, known in enumerate(wanted):
         assert_same_rows(
             pl.scan_delta(str(folder), version=version).collect().to_arrow(), known.rows
         )
-        if scans:
-            assert_same_rows(pa.table(DeltaTable(folder, version=version).scan()), known.rows)
+        assert_same_rows(pa.table(DeltaTable(folder, version=version).scan()), known.rows)
     protocol = DeltaTable(folder).protocol()
     assert (protocol.min_reader_version, protocol.min_writer_version) == (1, 2)
 
@@ -294,10 +298,133 @@ def test_every_version_reads_right(root, build):
     planned = migrate_backend(storage=root, to="delta", dry_run=True).namespaces["users"]
     report = migrate_backend(storage=root, to="delta", verify="content").namespaces["users"]
     assert (report.action, report.versions) == ("migrated", len(wanted))
-    assert_all_read(root, wanted, scans=build is not nested)
+    assert_all_read(root, wanted)
     assert before.items() <= fingerprints(root).items()
     assert counts(planned) == counts(report)
 
 
-if __name__ == "__main__":
-    raise SystemExit(pytest.main([__file__]))
+SOME = {name: HISTORIES[name] for name in ("swapped", "dropped-and-added-again", "nested-renames")}
+
+
+def migrated(root, to, **options):
+    report = migrate_backend(storage=root, to=to, verify="content", **options)
+    return report.namespaces["users"]
+
+
+def into_own_iceberg(root):
+    """Replace the catalog's Iceberg table by one that ParqueDB made of the Delta table."""
+    shutil.rmtree(root / "users" / "metadata")
+    migrated(root, "iceberg", from_="delta")
+
+
+@pytest.mark.parametrize("build", [*SOME.values(), with_promotion], ids=[*SOME, "with-promotion"])
+def test_one_run_for_each_version(root, monkeypatch, build):
+    append = History.append
+
+    def append_and_migrate(self, count=4):
+        append(self, count)
+        migrated(self.root, "delta", from_="iceberg")
+
+    monkeypatch.setattr(History, "append", append_and_migrate)
+    wanted = build(root).known
+    migrated(root, "delta", from_="iceberg")
+    assert_all_read(root, wanted)
+    assert counts(migrated(root, "delta", from_="iceberg")) == {}
+
+
+@pytest.mark.parametrize("build", SOME.values(), ids=SOME)
+def test_back_into_iceberg_with_the_same_ids(root, build):
+    wanted = build(root).known
+    ids = [ids_by_path(schema) for schema in IcebergReader(LocalStore(root), "users").schemas()]
+    migrated(root, "delta")
+    into_own_iceberg(root)
+    assert_iceberg_has(root / "users", wanted)
+    again = [ids_by_path(schema) for schema in IcebergReader(LocalStore(root), "users").schemas()]
+    assert [one for one in ids if one in again] == again  # those that a snapshot has
+    assert verify_backend(root, "users", "delta")["equal"]
+    shutil.rmtree(root / "users" / "_delta_log")
+    migrated(root, "delta", from_="iceberg")
+    assert_all_read(root, wanted)
+
+
+@pytest.mark.parametrize("build", [swapped, dropped_and_added_again], ids=["swapped", "readded"])
+def test_both_sides_go_on(root, build):
+    """delta-rs writes files without ids; pyiceberg renames on; each comes to the other."""
+    wanted = [known.rows for known in build(root).known]
+    migrated(root, "delta")
+    into_own_iceberg(root)
+    folder = root / "users"
+    write_deltalake(folder, DeltaTable(folder).to_pyarrow_table().slice(0, 2), mode="append")
+    wanted.append(DeltaTable(folder).to_pyarrow_table().to_pylist())
+    DeltaTable(folder).delete("id = 6")
+    wanted.append(DeltaTable(folder).to_pyarrow_table().to_pylist())
+    migrated(root, "iceberg", from_="delta")
+    table = FilesystemCatalog("lake", warehouse=str(root)).load_table("users")
+    with table.update_schema() as update:
+        update.rename_column(table.schema().fields[1].name, "again")
+    table.refresh().append(rows(table, 500, 3))
+    snapshots = sorted(table.refresh().snapshots(), key=lambda s: s.sequence_number)
+    wanted.append(table.scan().to_arrow().to_pylist())
+    for snapshot, one in zip(snapshots, wanted, strict=True):
+        assert_same_rows(table.scan(snapshot_id=snapshot.snapshot_id).to_arrow(), one)
+        assert_same_rows(duck.rows_iceberg(metadata_file(folder), snapshot.snapshot_id), one)
+    migrated(root, "delta", from_="iceberg")
+    for version, one in enumerate(wanted):
+        assert_same_rows(DeltaTable(folder, version=version).to_pyarrow_table(), one)
+        assert_same_rows(pa.table(DeltaTable(folder, version=version).scan()), one)
+        assert_same_rows(duck.rows_delta(folder, version), one)
+
+
+def test_a_delta_table_restored_to_older_names_comes_back(root):
+    swapped(root)
+    migrated(root, "delta")
+    into_own_iceberg(root)
+    DeltaTable(root / "users").restore(0)
+    wanted = DeltaTable(root / "users").to_pyarrow_table().to_pylist()
+    migrated(root, "iceberg", from_="delta")
+    table = open_iceberg(root / "users")
+    assert_same_rows(table.scan().to_arrow(), wanted)
+    newest = table.current_snapshot().snapshot_id
+    assert_same_rows(duck.rows_iceberg(metadata_file(root / "users"), newest), wanted)
+
+
+@pytest.mark.parametrize("files", ["copy", "rewrite"])
+def test_other_ways_of_bringing_files(root, files):
+    wanted = there_and_back(root).known
+    report = migrated(root, "delta", files=files)
+    # rewritten files have the names of the version that adds them, and get others later
+    assert report.files["footer"] > 0
+    assert_all_read(root, wanted)
+
+
+def test_a_name_that_comes_back_makes_each_copy_once(root):
+    wanted = there_and_back(root).known
+    migrated(root, "delta")
+    assert_all_read(root, wanted)
+    copies = [path.name for path in (root / "users").rglob("*-g????????.parquet")]
+    # the first file as z and a, the second, which is z, as a and z, the third as z
+    assert len(copies) == len(set(copies)) == 5
+
+
+def test_only_the_latest_version(root):
+    wanted = dropped_and_added_again(root).known[-1:]
+    report = migrated(root, "delta", history="latest")
+    assert report.files["footer"] > 0
+    assert_all_read(root, wanted)
+
+
+def test_native_is_decoded(root):
+    wanted = dropped_and_added_again(root).known[-1]
+    migrated(root, "native", allow_lossy=True)
+    assert_same_rows(pq.read_table(root / "data" / "users" / "data.parquet"), wanted.rows)
+
+
+def test_the_dry_run_tells_the_copies(root):
+    swapped(root)
+    planned = migrate_backend(storage=root, to="delta", dry_run=True).namespaces["users"]
+    copied = sum(path.stat().st_size for path in (root / "users" / "data").glob("*.parquet"))
+    assert planned.files["footer"] == 1
+    assert 0 < planned.bytes_written < copied
+    (told,) = [line for line in planned.warnings if "renamed" in line]
+    assert "1 live file will be copied with other names in the footer" in told
+    assert not (root / "users" / "_delta_log").exists()
