@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 
-from parquedb.backends import create_backend, migrate_backend
+from parquedb.backends import cleanup_backend, create_backend, migrate_backend
 from parquedb.errors import FormatError, LossyError, UnsupportedError
 from parquedb.migrate.report import Means
 from tests.support import duck
@@ -370,3 +370,13 @@ def test_a_default_of_another_type_is_an_error(root, kind, default):
     table.write()
     with pytest.raises(FormatError, match="does not follow the specification"):
         create_backend(type="iceberg", storage=root).to_arrow("users")
+
+
+def test_the_source_can_go_and_takes_the_ids_of_rows_with_it(root):
+    table = vectors(root)
+    migrate_backend(storage=root, to="delta")
+    with pytest.raises(LossyError, match="row lineage"):
+        cleanup_backend(root, "users", "iceberg")
+    cleanup_backend(root, "users", "iceberg", allow_lossy=True)
+    assert not list((root / "users").rglob("*.puffin"))
+    assert_delta_has(root / "users", table.known, vectors=True)
