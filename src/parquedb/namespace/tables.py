@@ -268,7 +268,7 @@ def _is_table(store: Store, folder: str, keys: Sequence[str], names: Sequence[st
     if folder == "data":
         return False
     return any(
-        key.endswith((".parquet", ".parq", ".pq"))
+        key.lower().endswith((".parquet", ".parq", ".pq"))
         and not key.rsplit("/", 1)[-1].startswith(("_", "."))
         for key in keys
     ) or any("=" in name and not name.startswith(("_", ".")) for name in names)

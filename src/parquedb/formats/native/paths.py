@@ -59,12 +59,16 @@ class Layout:
         location: Key of the file or folder.
         files: Its files by key; at least one.
         partition_columns: Names of the hive partition columns, outermost first.
+        others: Files of a folder that are not named as Parquet files are, hidden ones left out.
+        folders: Folders below it that are no partitions, hidden ones left out.
     """
 
     kind: LayoutKind
     location: str
     files: tuple[NativeFile, ...]
     partition_columns: tuple[str, ...] = ()
+    others: tuple[ObjectInfo, ...] = ()
+    folders: tuple[str, ...] = ()
 
 
 def written_key(namespace: str) -> str:
@@ -170,7 +174,9 @@ def _holds_table(store: Store, folder: str) -> bool:
 
 
 def _folder_layout(store: Store, folder: str, owned: frozenset[str]) -> Layout | None:
-    found = sorted(_walk(store, folder, owned, ()), key=lambda item: item[0].key)
+    plain: list[str] = []
+    listed = sorted(_walk(store, folder, owned, (), plain), key=lambda item: item[0].key)
+    found = [item for item in listed if is_data_name(_name(item[0]))]
     if not found:
         return None
     single = f"{folder}/{DATA_FILE}"
@@ -184,7 +190,12 @@ def _folder_layout(store: Store, folder: str, owned: frozenset[str]) -> Layout |
         return Layout(LayoutKind.FILE, single, (NativeFile(found[0][0]),))
     columns = _columns(folder, found)
     files = tuple(NativeFile(info, tuple(v for _, v in parts)) for info, parts in found)
-    return Layout(LayoutKind.FOLDER, folder, files, columns)
+    unnamed = tuple(info for info, _ in listed if not is_data_name(_name(info)))
+    return Layout(LayoutKind.FOLDER, folder, files, columns, unnamed, tuple(plain))
+
+
+def _name(info: ObjectInfo) -> str:
+    return info.key.rpartition("/")[2]
 
 
 _Parts = tuple[tuple[str, str | None], ...]
@@ -192,15 +203,17 @@ _Parts = tuple[tuple[str, str | None], ...]
 
 
 def _walk(
-    store: Store, folder: str, owned: frozenset[str], above: _Parts
+    store: Store, folder: str, owned: frozenset[str], above: _Parts, plain: list[str]
 ) -> Iterator[tuple[ObjectInfo, _Parts]]:
     objects, folders = store.list_dir(folder)
     for info in objects:
-        if info.key not in owned and is_data_name(info.key.rpartition("/")[2]):
+        if info.key not in owned and not is_hidden(_name(info)):
             yield info, above
     for name in folders:
         column, equals, text = name.partition("=")
         if not equals or name.startswith("."):
+            if not is_hidden(name):
+                plain.append(join(folder, name))
             continue
         below = join(folder, name)
         if is_hidden(name) or not column:
@@ -210,7 +223,7 @@ def _walk(
                 location=below,
             )
         value = None if text == HIVE_NULL else unquote(text)
-        yield from _walk(store, below, owned, (*above, (unquote(column), value)))
+        yield from _walk(store, below, owned, (*above, (unquote(column), value)), plain)
 
 
 def _columns(folder: str, found: Iterable[tuple[ObjectInfo, _Parts]]) -> tuple[str, ...]:

@@ -13,6 +13,12 @@ from parquedb.formats.native.marks import parse_through
 from parquedb.formats.native.merge import add_fields, merge_schemas, rekey_stats
 from parquedb.formats.native.origin import OriginEntry, digest_tail, read_origins
 from parquedb.formats.native.paths import Layout, find_layout, origin_key, written_key
+from parquedb.formats.native.untidy import (
+    check_columns,
+    check_folders,
+    check_names,
+    check_partitions,
+)
 from parquedb.log.change import AddFile, Change, SetPartitioning, SetSchema
 from parquedb.log.commit import Commit, Operation, Through
 from parquedb.log.ports import Lineage, Version
@@ -67,6 +73,7 @@ class NativeReader:
         self._store = store
         self._namespace = namespace
         self._layout = layout
+        self._owned = owned or frozenset()
         self._version = version_of(layout)
         self._at_ms = max(file.info.modified_at_us for file in layout.files) // 1000
 
@@ -221,7 +228,10 @@ class NativeReader:
     def _table(self) -> _Table:
         footers = self.footers
         self._check_unchanged(footers)
-        merged = merge_schemas(self._namespace, footers)
+        check_names(self._store, self._layout)
+        check_folders(self._store, self._layout, self._owned)
+        check_columns(footers)
+        merged = merge_schemas(self._namespace, _with_columns(footers))
         schema, spec = _partitioned(merged.schema, self._layout)
         by_id = {field.id: field for field in schema.fields}
         types = [by_id[field.source_id].type for field in spec.fields]
@@ -239,6 +249,10 @@ class NativeReader:
             )
             for file, footer, partition in zip(self._layout.files, footers, partitions, strict=True)
         )
+        check_partitions(self._layout, footers, files, spec)
+        if any(footer.schema.fields for footer in footers):  # readers refuse files without columns
+            kept = zip(files, footers, strict=True)
+            files = tuple(file for file, footer in kept if footer.schema.fields)
         return _Table(schema, spec, files, merged.conflicting_ids)
 
     def _check_unchanged(self, footers: Sequence[Footer]) -> None:
@@ -261,6 +275,11 @@ def version_of(layout: Layout) -> int:
         name = info.key.removeprefix(layout.location)
         digest.update(f"{name}\0{info.size_bytes}\0{info.modified_at_us}\n".encode())
     return int.from_bytes(digest.digest(), "big") >> (64 - _VERSION_BITS)
+
+
+def _with_columns(footers: Sequence[Footer]) -> Sequence[Footer]:
+    """Return the footers of files that have columns; all where none has."""
+    return [footer for footer in footers if footer.schema.fields] or footers
 
 
 def _partitioned(schema: Schema, layout: Layout) -> tuple[Schema, PartitionSpec]:
