@@ -134,6 +134,7 @@ class Columns:
         self._check_types(target)
         schema_id = self._schema_id(target)
         self._remember(schema_id, target)
+        self._free_names(target)
         aliases = [(ids[id_], names) for id_, names in schema.aliases if id_ in ids]
         aliased = replace(target, aliases=tuple(aliases))
         if not own_ids and aliases:
@@ -233,6 +234,22 @@ class Columns:
                     feature="drop and re-add",
                 )
             self.source_ids[theirs.id] = ours.id
+
+    def _free_names(self, schema: Schema) -> None:
+        """Give partition fields other names than those of columns that they are not made from.
+
+        Java's readers refuse a table in which such a name is a column's.
+        """
+        ids = {item.name: item.id for item in schema.fields}
+        for spec_id, known in self.specs.items():
+            fields = tuple(
+                replace(item, name=f"{item.name}_{field_id}")
+                if ids.get(item.name, item.source_id) != item.source_id
+                else item
+                for item, field_id in zip(known.spec.fields, known.field_ids, strict=True)
+            )
+            if fields != known.spec.fields:
+                self.specs[spec_id] = replace(known, spec=replace(known.spec, fields=fields))
 
     def _check_names(self, schema: Schema) -> None:
         """Refuse a column that the table knows under another id in files."""
