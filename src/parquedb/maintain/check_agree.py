@@ -14,7 +14,8 @@ from parquedb.log.snapshot import Snapshot
 from parquedb.maintain.check_report import Findings
 from parquedb.model.files import DataFile, Deletes
 from parquedb.model.partition import PartitionSpec
-from parquedb.model.schema import Schema
+from parquedb.model.schema import Path, Schema, children, map_fields, walk
+from parquedb.model.types import Field
 from parquedb.parquet.digest import ContentDigest, digest_file
 from parquedb.rows.typescript import is_typescript_layout
 from parquedb.storage.store import Store
@@ -157,17 +158,36 @@ class AgreementCheck:
             if is_typescript_layout(ours.schema) or is_typescript_layout(theirs.schema):
                 return None
             same = self._digest(ours) == self._digest(theirs)
+            if not same and (self._like(ours, theirs) or self._like(theirs, ours)):
+                self.findings.note(
+                    f"the {left.format.label} and the {right.format.label} table are equal but for "
+                    "what the types of one of them cannot hold"
+                )
+                same = True
         except ParqueDBError as error:
             return f"they cannot be compared: {error}"
         return None if same else "they hold different rows"
 
-    def _digest(self, snapshot: Snapshot) -> ContentDigest:
-        total = ContentDigest()
+    def _like(self, one: Snapshot, other: Snapshot) -> bool:
+        """Whether a table equals another one that has narrower types: an allowed loss."""
+        types = {path: item.type for path, item in walk(other.schema.fields)}
+
+        def narrowed(path: Path, item: Field) -> Field:
+            type_ = types.get(path, item.type)
+            return item if children(item.type) or children(type_) else replace(item, type=type_)
+
+        fields = map_fields(one.schema.fields, narrowed)
+        if fields == one.schema.fields:
+            return False
+        return self._digest(one, replace(one.schema, fields=fields)) == self._digest(other)
+
+    def _digest(self, snapshot: Snapshot, schema: Schema | None = None) -> ContentDigest:
+        total, seen = ContentDigest(), snapshot.schema if schema is None else schema
         for file in snapshot.files.values():
             spec = snapshot.specs[file.spec_id]
-            key = file.path, file.deletes, snapshot.schema, spec
+            key = file.path, file.deletes, seen, spec
             if key not in self._digests:
                 plain = replace(file, stats=None)
-                self._digests[key] = digest_file(self.store, plain, snapshot.schema, spec)
+                self._digests[key] = digest_file(self.store, plain, seen, spec)
             total += self._digests[key]
         return total

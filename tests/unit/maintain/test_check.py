@@ -553,6 +553,19 @@ def test_copies_that_differ(root):
     assert all(re.search("is version .* and they hold different rows$", p) for p in found)
 
 
+def test_copies_that_lost_what_was_allowed(root):
+    (root / "data/users").mkdir(parents=True)
+    ticks = pa.array([1_000_000_000_000_000_001, None], pa.timestamp("ns"))
+    pq.write_table(pa.table({"id": [1, 2], "at": ticks}), root / "data/users/data.parquet")
+    migrate_backend(storage=root, to="iceberg", allow_lossy=True)
+    report = checked(root, deep=True)
+    assert report.healthy
+    assert report.namespaces["users"].notes == (
+        "the Iceberg and the native Parquet table are equal but for what the types of one of them "
+        "cannot hold",
+    )
+
+
 def test_orphans_are_listed_and_no_fault(root):
     histories.delta_plain(root)
     path = root / "users" / "part-left.parquet"
