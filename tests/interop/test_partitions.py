@@ -13,11 +13,13 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 from pyiceberg.types import LongType
 
-from parquedb.backends import migrate_backend
+from parquedb.backends import migrate_backend, verify_backend
 from parquedb.catalog import FilesystemCatalog
+from parquedb.errors import StorageError
 from parquedb.formats.iceberg.writer import IcebergWriter
 from parquedb.log.change import AddFile, SetDeletes, SetPartitioning, SetSchema
 from parquedb.log.commit import Commit, Operation
+from parquedb.migrate.transfer import Transfer
 from parquedb.model.files import DataFile
 from parquedb.model.partition import (
     BucketTransform,
@@ -618,3 +620,28 @@ def test_spark_finds_the_same_rows_by_every_partition_column(spark, root):
             for one in list(filters_of(kind, wanted))[1::2]:  # a job each
                 ids = sorted(row["id"] for row in wanted if one.keeps(row))
                 assert sorted(found_by_spark(frame, one)) == ids, (format_, one)
+
+
+def test_a_run_that_ended_after_it_unpartitioned_the_table_goes_on(root, monkeypatch):
+    table, folder = lake_table(root), root / "users"
+    with table.update_spec() as update:
+        update.add_identity("kind")
+    table.append(rows_from(0))
+    migrate_backend(storage=root, to="delta")
+    with table.update_spec() as update:
+        update.remove_field("kind")
+    table.append(rows_from(10))
+
+    def fail(*_):
+        raise StorageError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Transfer, "run", fail)
+        with pytest.raises(StorageError):
+            migrate_backend(storage=root, from_="iceberg", to="delta")
+    assert DeltaTable(folder).metadata().partition_columns == []
+    assert_same_rows(DeltaTable(folder).to_pyarrow_table(), rows_from(0))
+    migrate_backend(storage=root, from_="iceberg", to="delta", verify="content")
+    first, last = known_iceberg(table)
+    assert_delta_has(folder, [first, replace(first, at_ms=first.at_ms + 1), last])
+    assert verify_backend(root, "users", "iceberg")["differences"] == []

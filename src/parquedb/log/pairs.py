@@ -6,7 +6,11 @@ from parquedb.log.ports import LogReader, Version
 
 
 def common_versions(left: LogReader, right: LogReader) -> list[tuple[Version, Version]]:
-    """Pair the versions that one of two tables records as carried from the other, oldest first."""
+    """Pair the versions that one of two tables records as carried from the other, oldest first.
+
+    A version that is repeated (a metadata change without a version of its own, or a table that was
+    partitioned anew) comes once, but for the newest: what it was then is only known while it is.
+    """
     ours = {version.version: version for version in left.history()}
     theirs = {version.version: version for version in right.history()}
     pairs: dict[tuple[int, int], tuple[Version, Version]] = {}
@@ -20,4 +24,11 @@ def common_versions(left: LogReader, right: LogReader) -> list[tuple[Version, Ve
             pairs[version.version, origin.version] = (version, theirs[origin.version])
     order = {version: place for place, version in enumerate(ours)}
     later = {version: place for place, version in enumerate(theirs)}
-    return [pairs[key] for key in sorted(pairs, key=lambda key: (order[key[0]], later[key[1]]))]
+    keys = sorted(pairs, key=lambda key: (order[key[0]], later[key[1]]))
+    kept = [
+        key
+        for place, key in enumerate(keys)
+        if place in (0, len(keys) - 1)
+        or (key[0] != keys[place - 1][0] and key[1] != keys[place - 1][1])
+    ]
+    return [pairs[key] for key in kept]
