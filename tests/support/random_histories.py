@@ -131,6 +131,7 @@ DELTA_STEPS = st.one_of(
     _step("compact"),
     _step("checkpoint"),
     _step("vacuum"),
+    _step("new columns", _seed, st.sampled_from(["n", "score", "size", "city"])),
 )
 
 
@@ -316,6 +317,16 @@ def _delta_add_column(table: DeltaTable, which: int) -> None:
     write_deltalake(table, rows(schema, which, 2), mode="append", schema_mode="merge")
 
 
+def _delta_new_columns(table: DeltaTable, seed: int, name: str) -> None:
+    """Overwrite everything, without a column or with it again."""
+    schema = _delta_schema(table)
+    if name in schema.names:
+        schema = schema.remove(schema.get_field_index(name))
+    else:
+        schema = schema.append(pa.field(name, pa.string()))  # of another type than before
+    write_deltalake(table, rows(schema, seed, 3), mode="overwrite", schema_mode="overwrite")
+
+
 def _delta_merge(table: DeltaTable, seed: int, first: int, span: int) -> None:
     source = rows(_delta_schema(table), seed, min(span, IDS - first), first=first)
     (
@@ -345,10 +356,11 @@ _DELTA: dict[str, Callable[..., object]] = {
     ),
     "go back": _delta_go_back,
     "update": lambda table, first, span, seed: table.update(
-        updates={"ok": "NOT ok", "score": f"{seed}.5"}, predicate=_delta_where(first, span)
+        updates={"ok": "NOT ok", "name": f"'n{seed}'"}, predicate=_delta_where(first, span)
     ),
     "merge": _delta_merge,
     "compact": lambda table: table.optimize.compact(),
     "checkpoint": lambda table: table.create_checkpoint(),
     "vacuum": lambda table: table.vacuum(dry_run=False),
+    "new columns": _delta_new_columns,
 }
