@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from decimal import Context
 from typing import Any
 
 import pyarrow as pa
@@ -15,6 +16,9 @@ from parquedb.model.types import Field, StructType
 from parquedb.parquet.dynamic import AnyArray
 from parquedb.parquet.scan import read_batches
 from parquedb.storage.store import Store
+
+_EXACT = Context(prec=100)
+"""Decimals have up to 76 digits."""
 
 
 def fields_in_rows(fields: tuple[Field, ...]) -> Iterator[tuple[tuple[str, ...], Field]]:
@@ -88,6 +92,6 @@ def _value(value: Any, type_: pa.DataType) -> Value | None:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
     if pa.types.is_decimal(type_):
-        return int(value.scaleb(type_.scale))
+        return int(value.scaleb(type_.scale, _EXACT))
     plain: Value = value
     return plain

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from decimal import Decimal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -200,6 +201,23 @@ def test_what_a_delta_log_records_of_files(root):
     ]
     wider = after(lambda a: edit_stats(a, minValues={"id": -5}, maxValues={"name": "zzz"}))
     assert wider == []
+
+
+def test_bounds_of_every_type_hold_in_the_rows(root):
+    digits = Decimal("12345678901234567890123456780123456.789")
+    table = pa.table({
+        "big": pa.array([digits, -digits, None], pa.decimal128(38, 3)),
+        "nan": [float("nan"), -0.0, 1.5],
+        "long": ["a" * 100, "\U0010ffff" * 40, None],
+        "at": pa.array([-1, 0, 999_999], pa.timestamp("us", "UTC")),
+        "day": pa.array([-5, None, 5], pa.date32()),
+        "raw": [b"\xff" * 40, b"", None],
+        "in": [{"x": 1}, None, {"x": None}],
+        "yes": [True, None, False],
+    })  # fmt: skip
+    write_deltalake(root / "users", table)
+    migrate_backend(storage=root, to="iceberg")
+    assert problems(root, deep=True) == []
 
 
 def test_a_partition_that_its_rows_do_not_have(root):
