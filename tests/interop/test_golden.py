@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from parquedb.backends import migrate_backend
+from parquedb.backends import check_backend, migrate_backend
 from parquedb.errors import LossyError, UnsupportedError
 from tests.golden.compare import (
     assert_ours_has,
@@ -34,6 +34,7 @@ def test_golden(spark, tmp_path, table):
         assert_refused(root, table.refused, to=table.other)
     else:
         assert_ours_has(root, table.format, source)
+        assert_healthy(root)
         there_and_back(spark, root, table, source)
     if table.refused_natively is not None:
         assert_refused(root, table.refused_natively, from_=table.format, to="native")
@@ -50,6 +51,7 @@ def there_and_back(spark, root, table, source):
     assert done.versions == len(source)
     assert table.lost is None or any(re.search(table.lost, line) for line in done.lost)
     assert before.items() <= fingerprints(root).items()
+    assert_healthy(root)
     there = changed(source, table.becomes)
     assert_table_has(spark, table, root, table.other, there)
     place = {"warehouse": "back"} if table.format == "iceberg" else {"location": "back"}
@@ -68,6 +70,11 @@ def to_native(root, table, source):
     migrate(root, from_=table.format, to="native", allow_lossy=True, verify="content")
     for name, rows in native_rows(root / "data" / "users" / "data.parquet"):
         with_note(name, rows, source[-1].rows)
+
+
+def assert_healthy(root):
+    """A check, rows included, finds nothing wrong with what Spark wrote and with its copies."""
+    assert check_backend(root, ["users"], deep=True).namespaces["users"].findings == ()
 
 
 def migrate(root, **options):
