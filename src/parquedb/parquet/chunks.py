@@ -2,8 +2,8 @@
 
 pyarrow parses a footer with care, but ends the whole process when a column chunk contradicts the
 schema: its accessor throws where nobody catches. So that is looked for first
-(https://parquet.apache.org/docs/file-format/metadata/): ``ColumnChunk``, ``ColumnMetaData.type``
-and ``SizeStatistics``.
+(https://parquet.apache.org/docs/file-format/metadata/): ``ColumnChunk``, ``ColumnMetaData.type``,
+``Statistics`` and ``SizeStatistics``.
 """
 
 from __future__ import annotations
@@ -19,12 +19,17 @@ from parquedb.parquet.thrift import (
 )
 
 _ROW_GROUPS, _COLUMNS, _META, _CRYPTO, _ENCRYPTED = 4, 1, 3, 8, 9
-_TYPE, _SIZES = 1, 16
-_REPETITIONS, _DEFINITIONS = 2, 3
-_I32, _LIST, _STRUCT = 5, 9, 12
+_TYPE, _STATISTICS, _SIZES = 1, 12, 16
+_BOUNDS = (1, 2, 5, 6)
+_WIDTHS = {0: 1, 1: 4, 2: 8, 3: 12, 4: 4, 5: 8}
+"""How many bytes a value of a physical type takes; of the others it is not said here."""
+_UNENCODED, _REPETITIONS, _DEFINITIONS = 1, 2, 3
+_BYTE_ARRAY = 6
+_I32, _I64, _BINARY, _LIST, _STRUCT = 5, 6, 8, 9, 12
 
-Leaf = tuple[int, int, int]
-"""A column's physical type by its number, and its largest repetition and definition level."""
+Leaf = tuple[int, int, int, int]
+"""A column's physical type by its number, its largest repetition and definition level, and how many
+bytes a value takes where its length is fixed by the schema, else 0."""
 
 
 def check_chunks(footer: bytes, leaves: Sequence[Leaf]) -> None:
@@ -90,6 +95,8 @@ def _check_metadata(footer: bytes, at: int, leaf: Leaf) -> int:
             raise ThriftError("a column chunk has another type than its column")
         if last == _SIZES and type_ == _STRUCT:
             at = _check_sizes(footer, at, leaf)
+        elif last == _STATISTICS and type_ == _STRUCT:
+            at = _check_statistics(footer, at, _WIDTHS.get(leaf[0], leaf[3]))
         else:
             at = skip_value(footer, at, type_)
 
@@ -104,6 +111,19 @@ def _check_sizes(footer: bytes, at: int, leaf: Leaf) -> int:
             size, _, _ = read_list_header(footer, at)
             if size not in (0, leaf[1 if last == _REPETITIONS else 2] + 1):
                 raise ThriftError(f"a histogram of levels has {size} entries")
+        if last == _UNENCODED and type_ == _I64 and leaf[0] != _BYTE_ARRAY:
+            raise ThriftError("a column that is no text has the size of its texts")
+        at = skip_value(footer, at, type_)
+
+
+def _check_statistics(footer: bytes, at: int, width: int) -> int:
+    last = 0
+    while True:
+        last, type_, at = _next(footer, at, last)
+        if not type_:
+            return at
+        if type_ == _BINARY and last in _BOUNDS and 0 < read_varint(footer, at)[0] < width:
+            raise ThriftError("a bound is shorter than a value")
         at = skip_value(footer, at, type_)
 
 

@@ -265,7 +265,9 @@ def _levels(parquet: pq.ParquetSchema) -> list[Leaf]:
     for index in range(len(parquet)):
         column = parquet.column(index)
         physical = _PHYSICAL.index(column.physical_type)
-        found.append((physical, column.max_repetition_level, column.max_definition_level))
+        width = column.length or 0  # only those of a fixed length have one
+        levels = column.max_repetition_level, column.max_definition_level
+        found.append((physical, *levels, width))
     return found
 
 
