@@ -140,7 +140,8 @@ FEATURES: tuple[Feature, ...] = (
         "column drop and re-add", "Schema Evolution",
         "a name has different field ids in the table's schemas",
         read=True, write=True, delta=Fate.FOOTER, native=_OK,
-        note="At the version at which the name comes again; a plain drop needs no copy.",
+        note="At the version at which the name comes again; a plain drop needs no copy. Where a "
+        "struct inside a list or map gets or loses a field, files are written again.",
     ),
     _feature(
         "identity partitions", "Partitioning", "a partition field's transform is identity",
