@@ -501,7 +501,7 @@ def test_copies_for_columns_that_changed_meanwhile_are_deleted(
 @pytest.mark.spark
 @pytest.mark.parametrize("source", ["pyiceberg", "delta-rs"])
 def test_spark_reads_and_goes_on(source: str, tmp_path: Path, spark: SparkSession) -> None:
-    """Spark reads every version, writes to the changed table, and changes it further."""
+    """Spark reads versions, writes to the changed table, and changes it further."""
     table = Evolving(tmp_path, source)
     table.make()
     for step in STEPS:
@@ -513,13 +513,13 @@ def test_spark_reads_and_goes_on(source: str, tmp_path: Path, spark: SparkSessio
     spark.sql(f"INSERT INTO {name} SELECT * FROM {name} WHERE id = 60")
     table.versions.append([*table.rows, *(row for row in table.rows if row["id"] == 60)])
     history = [v.version for v in table.backend.history("users")][-len(table.versions) :]
-    for version, rows in zip(history, table.versions, strict=True):
+    pairs = list(zip(history, table.versions, strict=True))
+    for version, rows in (*pairs[:-1:5], pairs[-1]):
         if iceberg:
-            compare(
-                "Spark", version, read_iceberg_at(spark, table.folder, snapshot_id=version), rows
-            )
+            found = read_iceberg_at(spark, table.folder, snapshot_id=version)
         else:
-            compare("Spark", version, read_delta_at(spark, table.folder, version=version), rows)
+            found = read_delta_at(spark, table.folder, version=version)
+        compare("Spark", version, found, rows)
     spark.sql(f"ALTER TABLE {name} ADD COLUMN spark INT")
     table.backend.rename_column("users", "spark", "sparks")
     table.backend.widen_column("users", "sparks", "int64")
