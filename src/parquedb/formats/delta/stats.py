@@ -43,6 +43,7 @@ StatsParser = Callable[[str], tuple[int | None, Stats | None]]
 """From a statistics string to the row count and the statistics."""
 
 _DOUBLE_DIGITS = 15
+_DECIMAL_DIGITS = 76
 _RELATIVE = Decimal(2) ** -51
 _INT64_MIN, _INT64_MAX = -(1 << 63), (1 << 63) - 1
 
@@ -88,6 +89,8 @@ def parse_stats_object(body: Any, plan: _Plan) -> tuple[int | None, Stats | None
     if body is None:
         return None, None
     rows = body.get("numRecords")
+    if rows is not None and (type(rows) is not int or rows < 0):
+        raise ValueError(f"numRecords is {rows!r:.80}")
     nulls: dict[int, int] = {}
     lower: dict[int, Value] = {}
     upper: dict[int, Value] = {}
@@ -111,7 +114,7 @@ def _collect_nulls(found: Any, plan: _Plan, into: dict[int, int]) -> None:
         if entry is None or value is None:
             continue
         if type(entry) is _Leaf:
-            if type(value) is int:
+            if type(value) is int and value >= 0:
                 into[entry.id] = value
         elif type(value) is dict:
             _collect_nulls(value, entry, into)  # type: ignore[arg-type]
@@ -251,6 +254,8 @@ def _decimal(raw: Any, precision: int, scale: int, rounding: str) -> int | None:
     elif type(raw) is float and math.isfinite(raw):
         number = Decimal(repr(raw))
     else:
+        return None
+    if number.adjusted() > _DECIMAL_DIGITS:
         return None
     with localcontext() as context:
         context.prec = 100
