@@ -406,11 +406,11 @@ def test_promoted_columns_and_deletes(root):
 # Apache Spark as the writer, and as another reader
 
 
-def spark_delta(spark, root, statements, partitioning=""):
+def spark_delta(spark, root, statements):
     folder = root / "users"
     table = f"delta.`{folder}`"
     spark.sql(
-        f"CREATE TABLE {table} (id BIGINT, name STRING, score DOUBLE) USING delta {partitioning} "
+        f"CREATE TABLE {table} (id BIGINT, name STRING, score DOUBLE) USING delta "
         "TBLPROPERTIES ('delta.enableDeletionVectors' = 'true')"
     )
     for statement in statements:
@@ -462,9 +462,8 @@ DELTA_STATEMENTS = [
 
 
 @pytest.mark.spark
-@pytest.mark.parametrize("partitioning", ["", "PARTITIONED BY (name)"])
-def test_spark_writes_deletion_vectors(spark, root, partitioning):
-    wanted = spark_delta(spark, root, DELTA_STATEMENTS, partitioning)
+def test_spark_writes_deletion_vectors(spark, root):
+    wanted = spark_delta(spark, root, DELTA_STATEMENTS)
     assert any(root.rglob("deletion_vector_*"))
     report = migrate_backend(storage=root, to="iceberg", verify="content")
     assert report.namespaces["users"].versions == len(wanted)
@@ -529,7 +528,7 @@ def known_by_spark(spark, root, catalog):
 @pytest.mark.spark
 @pytest.mark.parametrize(
     ("granularity", "partitioning"),
-    [("file", ""), ("partition", ""), ("partition", "PARTITIONED BY (name)")],
+    [("file", ""), ("partition", "PARTITIONED BY (name)")],
 )
 def test_spark_merges_on_read(spark, root, granularity, partitioning):
     catalog = spark_iceberg(spark, root, granularity, partitioning)
