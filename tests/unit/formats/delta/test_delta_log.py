@@ -692,7 +692,7 @@ REFUSED_CHANGES: dict[str, tuple[str | None, tuple[Change, ...]]] = {
     "narrowed": (
         "typeWidening", (_schema((1, "id", IntType(32)), (2, "key", StringType())),)
     ),
-    "no type": ("null", (_schema((1, "id", IntType(64)), (3, "n", NullType())),)),
+    "no type": ("void", (_schema((1, "id", IntType(64)), (3, "n", NullType())),)),
     "case": (
         "caseSensitiveNames",
         (_schema((1, "id", IntType(64)), (3, "ID", IntType(64))),),
