@@ -4,6 +4,45 @@ from __future__ import annotations
 
 from tests.golden.tables import Maker, golden
 
+COLUMNS = (
+    "id BIGINT, ok BOOLEAN, i INT, f FLOAT, d DOUBLE, "
+    "small DECIMAL(9, 2), exact DECIMAL(18, 0), wide DECIMAL(38, 10), fine DECIMAL(38, 38), "
+    "day DATE, at TIMESTAMP, reading TIMESTAMP_NTZ, text STRING, raw BINARY, "
+    "one STRUCT<x: BIGINT, y: ARRAY<STRING>>, pairs MAP<STRING, DATE>, "
+    "deep ARRAY<MAP<STRING, ARRAY<INT>>>"
+)
+NINES = "9999999999999999999999999999.9999999999"
+EXTREMES = (
+    "INSERT INTO {table} SELECT "
+    "1, true, 2147483647, CAST('3.4028235e38' AS FLOAT), 1.7976931348623157e308D, "
+    f"9999999.99, 999999999999999999, CAST('{NINES}' AS DECIMAL(38, 10)), "
+    f"CAST('0.{'9' * 38}' AS DECIMAL(38, 38)), DATE'9999-12-31', "
+    "TIMESTAMP'9998-12-31 23:59:59.999999', TIMESTAMP_NTZ'9999-12-31 23:59:59.999999', "
+    "repeat('\U0010ffff', 40), X'FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF', "
+    "struct(9223372036854775807L, array('', NULL)), "
+    "map('', DATE'0001-01-01'), array(map('a', array(1, NULL)), NULL) "
+    "UNION ALL SELECT 2, false, -2147483648, CAST('-Infinity' AS FLOAT), DOUBLE('NaN'), "
+    f"-9999999.99, -999999999999999999, CAST('-{NINES}' AS DECIMAL(38, 10)), "
+    f"CAST('-0.{'9' * 38}' AS DECIMAL(38, 38)), DATE'0001-01-01', "
+    "TIMESTAMP'0002-01-01 00:00:00.000001', TIMESTAMP_NTZ'0001-01-01 00:00:00.000001', "
+    "'', X'', struct(CAST(NULL AS BIGINT), CAST(NULL AS ARRAY<STRING>)), "
+    "CAST(map() AS MAP<STRING, DATE>), CAST(array() AS ARRAY<MAP<STRING, ARRAY<INT>>>)",
+    "INSERT INTO {table} SELECT "
+    "3, NULL, 0, CAST('-0.0' AS FLOAT), -0.0D, 0.00, 0, 0, 0, DATE'1969-12-31', "
+    "TIMESTAMP'1969-12-31 23:59:59.999999', TIMESTAMP_NTZ'1969-12-31 23:59:59.999999', "
+    "repeat('x', 60), X'00', NULL, NULL, NULL "
+    "UNION ALL SELECT 4, NULL, NULL, NULL, 4.9e-324D, 0.01, 1, "
+    "CAST('0.0000000001' AS DECIMAL(38, 10)), CAST('1E-38' AS DECIMAL(38, 38)), "
+    "DATE'1582-10-15', TIMESTAMP'1677-09-21 00:00:00', "
+    "TIMESTAMP_NTZ'2262-04-12 00:00:00', NULL, NULL, "
+    "struct(-1L, CAST(array() AS ARRAY<STRING>)), map('k', CAST(NULL AS DATE)), "
+    "array(CAST(map() AS MAP<STRING, ARRAY<INT>>))",
+    "DELETE FROM {table} WHERE id = 1",
+)
+
+golden("types-delta", "delta", [f"CREATE TABLE {{table}} ({COLUMNS}) USING delta", *EXTREMES])
+golden("types-iceberg", "iceberg", [f"CREATE TABLE {{table}} ({COLUMNS}) USING iceberg", *EXTREMES])
+
 golden(
     "types-small-delta",
     "delta",
