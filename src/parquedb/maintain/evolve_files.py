@@ -19,7 +19,7 @@ from parquedb.model.types import Field, Type
 from parquedb.namespace.tables import Namespace
 from parquedb.parquet.elements import Element, read_elements, walk_elements, without_ids
 from parquedb.parquet.footer import Footer, read_footer, read_footers, stats_for
-from parquedb.parquet.labels import DROPPED, has_names_of, with_names_of
+from parquedb.parquet.labels import DROPPED, has_insides_of, has_names_of, with_names_of
 from parquedb.parquet.rewrite import FooterCopy, copy_relabelled
 from parquedb.parquet.scan import read_batches
 from parquedb.parquet.write import PLAIN, Arrangement, write_parquet
@@ -148,6 +148,8 @@ def need_of(store: Store, file: DataFile, step: Step) -> Need:
     if not step.moves_names:
         return Need.NOTHING
     root = read_elements(store, file.path)
+    if not has_insides_of(root, step.reading()):
+        return Need.REWRITE
     if has_names_of(root, step.reading()):
         return Need.NOTHING
     return Need.REWRITE if step.hides(root) else Need.FOOTER

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
 
 from parquedb.errors import ConflictError, NotFoundError, StateError, VerificationError
 from parquedb.formats.dialects import DIALECTS
@@ -12,7 +11,6 @@ from parquedb.log.change import AddFile, RemoveFile, SetPartitioning, SetSchema
 from parquedb.log.commit import MERGED, Commit, Operation, Origin
 from parquedb.log.pairs import common_versions
 from parquedb.log.ports import Conflict, LogReader, LogWriter
-from parquedb.migrate.adopt import adopter
 from parquedb.migrate.carry import (
     Carry,
     SourceVersion,
@@ -21,11 +19,9 @@ from parquedb.migrate.carry import (
 )
 from parquedb.migrate.cleanup import clean_up, plan_cleanup
 from parquedb.migrate.cutover import cut_over
-from parquedb.migrate.fieldids import find_names_used_twice, find_narrow_files, find_unfit_files
 from parquedb.migrate.fit import fit_schema
 from parquedb.migrate.layout import Layout, find_layout
 from parquedb.migrate.merge import merge_rows, merge_schemas
-from parquedb.migrate.names import read_names
 from parquedb.migrate.options import (
     MigrationOptions,
     MigrationProgress,
@@ -38,6 +34,7 @@ from parquedb.migrate.place import Addresses, Placer
 from parquedb.migrate.plan import MigrationPlan, plan_migration
 from parquedb.migrate.relate import Continues
 from parquedb.migrate.report import Action, MergeCounts, NamespaceReport, counted
+from parquedb.migrate.survey import survey_files
 from parquedb.migrate.transfer import Transfer
 from parquedb.migrate.typescript import planned_with, reopened, rows_of
 from parquedb.migrate.verify import verify_content, verify_counts, verify_merged
@@ -227,24 +224,11 @@ def _carry_all(run: _Run, source: LogReader, target: LogReader | None, plan: Mig
             return
         carry = carry_after(run.namespace.store, newer, last.version, last.at_ms, None)
         there = run.namespace.reader(run.options.target)
-        held = there.snapshot()
-        layout = find_layout(run.namespace.store, source.format, carry, run.options.target, held)
-        target_format = run.options.target
-        situation = replace(
-            plan.situation,
-            carry=carry,
-            layout=layout,
-            unfit_files=find_unfit_files(
-                run.namespace.store,
-                newer,
-                carry,
-                target_format,
-                partial(adopter, run.namespace, carry, there, run.options),
-                find_names_used_twice(newer, there),
-            ),
-            narrow_files=find_narrow_files(run.namespace.store, newer, carry, target_format),
-            trees=read_names(run.namespace.store, newer, carry, target_format),
+        layout = find_layout(
+            run.namespace.store, source.format, carry, run.options.target, there.snapshot()
         )
+        situation = replace(plan.situation, carry=carry)
+        situation = survey_files(situation, run.namespace, newer, there, run.options, layout)
         again = plan_migration(situation, planned_with(newer, run.options))
         if again.error is not None:
             raise again.error

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 from parquedb.errors import (
     ConflictError,
@@ -18,15 +17,11 @@ from parquedb.errors import (
     UnsupportedError,
 )
 from parquedb.log.ports import LogReader
-from parquedb.migrate.adopt import adopter, find_unadoptable
 from parquedb.migrate.carry import Carry, carry_after, carry_history, carry_latest
 from parquedb.migrate.cleanup import finish_cleanup
 from parquedb.migrate.cutover import SourceMovedError, flush_tail, journal_base
 from parquedb.migrate.execute import execute
-from parquedb.migrate.fieldids import find_names_used_twice, find_narrow_files, find_unfit_files
 from parquedb.migrate.layout import layout_of
-from parquedb.migrate.names import read_names
-from parquedb.migrate.oldstamps import find_far_files
 from parquedb.migrate.options import (
     History,
     MigrationOptions,
@@ -37,6 +32,7 @@ from parquedb.migrate.options import (
 from parquedb.migrate.plan import MigrationPlan, Situation, plan_migration
 from parquedb.migrate.relate import Continues, Fresh, Relation, relation_of
 from parquedb.migrate.report import Action, MigrationReport, NamespaceReport
+from parquedb.migrate.survey import survey_files
 from parquedb.migrate.typescript import decoding, planned_with
 from parquedb.model.format import Format
 from parquedb.namespace.flush import flush_lock
@@ -217,21 +213,10 @@ def _job(namespace: Namespace, source_format: Format, options: MigrationOptions)
         target_rows=None if held is None else held.rows,
         target_versions=0 if target is None else len(target.history()),
         can_link=isinstance(namespace.store, HardLinks),
-        unfit_files=find_unfit_files(
-            namespace.store,
-            source,
-            carry,
-            options.target,
-            partial(adopter, namespace, carry, target, options),
-            find_names_used_twice(source, target),
-        ),
-        narrow_files=find_narrow_files(namespace.store, source, carry, options.target)
-        | find_far_files(namespace.store, source, carry, options.target),
-        layout=layout_of(namespace.store, source_format, carry, options.target, relation, held),
-        unadoptable=find_unadoptable(namespace, carry, target, options),
-        trees=read_names(namespace.store, source, carry, options.target),
         unnamed=_unnamed(source, target, carry, relation, options),
     )
+    layout = layout_of(namespace.store, source_format, carry, options.target, relation, held)
+    situation = survey_files(situation, namespace, source, target, options, layout)
     plan = plan_migration(situation, planned_with(source, options))
     return _Job(namespace, source, target, plan)
 
