@@ -528,3 +528,17 @@ def test_spark_reads_and_goes_on(source: str, tmp_path: Path, spark: SparkSessio
     compare("ours", 0, table.backend.to_arrow("users"), wanted)
     found = read_iceberg_at(spark, table.folder) if iceberg else read_delta_at(spark, table.folder)
     compare("Spark", 0, found, wanted)
+
+
+def test_delta_structs_inside_lists_are_not_read_by_position(tmp_path):
+    """delta-rs takes their fields in order where a file has others, but as many."""
+    items = pa.list_(pa.struct([("a", pa.string()), ("b", pa.string())]))
+    rows = [[{"a": "x", "b": "y"}], []]
+    write_deltalake(tmp_path / "t", pa.table({"items": pa.array(rows, items)}))
+    backend = create_backend(type="delta", storage=tmp_path)
+    backend.drop_column("t", "items.element.a")
+    backend.evolve_schema("t", add_column={"name": "items.element.c", "type": "string"})
+    found = pa.table(DeltaTable(tmp_path / "t").scan()).to_pylist()
+    assert found == [{"items": [{"b": "y", "c": None}]}, {"items": []}]
+    old = pa.table(DeltaTable(tmp_path / "t", version=0).scan()).to_pylist()
+    assert old == [{"items": row} for row in rows]
