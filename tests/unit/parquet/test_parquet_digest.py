@@ -84,7 +84,7 @@ def table_of(rows, schema):
     return pa.Table.from_pylist(scaled, schema)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(ROW, max_size=12), st.randoms(use_true_random=False), st.integers(1, 4))
 def test_order_and_encoding_do_not_matter(rows, random, group):
     first = digest(table_of(rows, NARROW), use_dictionary=False)
@@ -107,7 +107,7 @@ def same(a, b):
     return type(a) is type(b) and a == b
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(ROW, ROW)
 def test_different_rows_differ(a, b):
     for row in (a, b):
