@@ -206,9 +206,9 @@ def _carry_all(run: _Run, source: LogReader, target: LogReader | None, plan: Mig
         now_ms=run.options.ambient.now_ms,
         layout=plan.situation.layout,
     )
-    transfer.follow_names(plan.situation.trees)
     if carry.before is not None:
         transfer.start_after(carry.before)
+    transfer.follow_names(plan.situation.trees)
     if plan.replaces:
         carry = _as_one(carry, run.options.ambient.now_ms())
     elif plan.situation.layout.rekeyed and carry.before is not None:

@@ -31,7 +31,7 @@ from parquedb.migrate.place import Placer, Schemas, in_generation
 from parquedb.migrate.report import Means
 from parquedb.model.files import DataFile
 from parquedb.model.format import Format
-from parquedb.model.schema import Path, Schema, children, walk
+from parquedb.model.schema import Identity, Path, Schema, children, walk
 from parquedb.model.types import Field, StructType
 from parquedb.parquet.elements import Element, read_elements
 from parquedb.parquet.footer import read_footer, stats_for
@@ -40,6 +40,7 @@ from parquedb.parquet.labels import (
     has_insides_of,
     has_names_of,
     with_ids_like,
+    with_ids_of,
     with_names_of,
 )
 from parquedb.parquet.rewrite import FooterCopy, copy_relabelled
@@ -277,10 +278,21 @@ class Names:
     Args:
         placer: Places the files.
         trees: The columns of files by key, as far as they are known.
+        before: The source's columns at the version that the target holds; None if it is unknown.
+        there: Keys of the files that the target has already.
     """
 
-    def __init__(self, placer: Placer, trees: Mapping[str, Element]) -> None:
+    def __init__(
+        self,
+        placer: Placer,
+        trees: Mapping[str, Element],
+        before: Schema | None,
+        there: Iterable[str],
+    ) -> None:
         self._placer = placer
+        self._before = before
+        self._by_name = before and replace(before, identity=Identity.BY_NAME, aliases=())
+        self._there = frozenset(there)
         self._trees = dict(trees)
         self._equal = {root: root for root in trees.values()}
         self._asked = Schema(())
@@ -306,17 +318,26 @@ class Names:
         return self._answers[id(root)]
 
     def _columns(self, file: DataFile, held: DataFile, schema: Schema) -> Element:
-        """Return a file's columns; those of a target's file without ids are known by their places.
+        """Return a file's columns with the ids that the source has for them.
 
-        The names by which files without ids are known are those of the source. A target's file
-        without ids is one that was written there, or is the source's.
+        A target's file may have none, or those of another table from which the target was written
+        too. The names by which files without ids are known are those of the source.
         """
         root = self._tree(held.path)
-        if held.path == file.path or any(child.id is not None for child in root.children):
+        if held.path == file.path:
+            return root
+        new = held.path not in self._there
+        if _has_ids(root) and (new or self._knows(root)):
             return root
         with _named_in_errors(file.path):
             known = with_ids_like(root, with_names_of(self._tree(file.path), schema))
+            if self._by_name is not None and not (new or (_has_ids(known) and self._knows(known))):
+                known = with_ids_of(root, self._by_name)  # one of both files was written again
         return self._equal.setdefault(known, known)
+
+    def _knows(self, root: Element) -> bool:
+        """Whether ids are the source's: by name, a target's live file has the source's columns."""
+        return self._before is None or has_names_of(root, self._before)
 
     def note(self, key: str, like: str) -> None:
         """Note that a file has the bytes of another."""
@@ -396,6 +417,10 @@ def _named_in_errors(key: str) -> Iterator[None]:
         yield
     except FormatError as error:
         raise FormatError(f"{key!r}: {error}", location=key) from error
+
+
+def _has_ids(root: Element) -> bool:
+    return any(child.id is not None for child in root.children)
 
 
 def _replaced(_: Element, after: Element) -> Element:

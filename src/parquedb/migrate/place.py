@@ -24,7 +24,7 @@ from parquedb.migrate.typescript import STORED, Rows
 from parquedb.model.files import DataFile, Stats
 from parquedb.model.format import Format
 from parquedb.model.partition import PartitionSpec
-from parquedb.model.schema import Schema, ids_by_path, walk
+from parquedb.model.schema import Identity, Schema, ids_by_path, walk
 from parquedb.parquet.adapt import Adapter, numbered
 from parquedb.parquet.arrow import arrow_schema_of, type_of_arrow
 from parquedb.parquet.footer import read_footer, read_footers, stats_for
@@ -305,10 +305,14 @@ class Placer:
         return in_generation(key, hashlib.sha256(kinds.encode()).hexdigest())
 
     def stats_of(self, file: DataFile, placed: DataFile, schemas: Schemas) -> Stats | None:
-        """Return the statistics, by the source's ids, of a file that was placed by another run."""
+        """Return the statistics, by the source's ids, of a Delta table's file.
+
+        Ids that the file carries may be another table's; its names are right.
+        """
         if placed.size_bytes == file.size_bytes:
             return file.stats
-        return stats_for(read_footer(self.store, placed.path), schemas.fitted)
+        named = replace(schemas.fitted, identity=Identity.BY_NAME, aliases=())
+        return stats_for(read_footer(self.store, placed.path), named)
 
     def account(self, means: Means, done: Sequence[DataFile]) -> None:
         """Count files that came into the target."""

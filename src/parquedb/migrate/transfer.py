@@ -118,7 +118,9 @@ class Transfer:
             trees: The columns of the source's files; None where all names are right.
         """
         if trees is not None:
-            self.names = Names(self.placer, trees)
+            known = self._schemas is not NO_SCHEMAS
+            before = self._schemas.source if known else None
+            self.names = Names(self.placer, trees, before, self.live)
             self.placer.names_change = True
 
     def run(self, commits: Iterable[Commit], on_batch: Callable[[int, int], None]) -> None:
