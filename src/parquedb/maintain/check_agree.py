@@ -12,7 +12,7 @@ from parquedb.log.ports import LogReader, Version
 from parquedb.log.replay import TableState
 from parquedb.log.snapshot import Snapshot
 from parquedb.maintain.check_report import Findings
-from parquedb.model.files import DataFile, Deletes
+from parquedb.model.files import DataFile, Deletes, VectorFile
 from parquedb.model.partition import PartitionSpec
 from parquedb.model.schema import Path, Schema, children, map_fields, walk
 from parquedb.model.types import Field
@@ -110,6 +110,7 @@ class AgreementCheck:
     _digests: dict[tuple[str, tuple[Deletes, ...], Schema, PartitionSpec], ContentDigest] = field(
         default_factory=dict
     )
+    _exist: dict[str, bool] = field(default_factory=dict)
 
     def compare(self, left: LogReader, right: LogReader, folder: str) -> None:
         """Compare two tables at every version that both have.
@@ -155,6 +156,8 @@ class AgreementCheck:
     ) -> str | None:
         try:
             ours, theirs = left.snapshot(one), right.snapshot(other)
+            if self._lacks_files(ours) or self._lacks_files(theirs):
+                return None  # vacuumed, or a finding of the table's own check
             if is_typescript_layout(ours.schema) or is_typescript_layout(theirs.schema):
                 return None
             same = self._digest(ours) == self._digest(theirs)
@@ -167,6 +170,15 @@ class AgreementCheck:
         except ParqueDBError as error:
             return f"they cannot be compared: {error}"
         return None if same else "they hold different rows"
+
+    def _lacks_files(self, snapshot: Snapshot) -> bool:
+        """Whether files of a version do not exist any more."""
+        keys = set(snapshot.files)
+        for file in snapshot.files.values():
+            keys |= {one.path for one in file.deletes if isinstance(one, VectorFile)}
+        for key in keys - self._exist.keys():
+            self._exist[key] = self.store.head(key) is not None
+        return not all(self._exist[key] for key in keys)
 
     def _like(self, one: Snapshot, other: Snapshot) -> bool:
         """Whether a table equals another one that has narrower types: an allowed loss."""
