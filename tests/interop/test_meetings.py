@@ -1,12 +1,19 @@
 """Where two features meet: histories and vacuums, deletes and partitions, types and statistics."""
 
+import shutil
+
 import polars as pl
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
+from pyiceberg.table import StaticTable
+from pyiceberg.types import StringType
 
-from parquedb.backends import check_backend, migrate_backend
+from parquedb.backends import check_backend, create_backend, migrate_backend
 from parquedb.catalog import FilesystemCatalog
+from parquedb.errors import StorageError, UnsupportedError
+from parquedb.storage.faults import Fault, FaultKind, SimulatedCrashError, inject
+from parquedb.storage.local import LocalStore
 from tests.support import duck
 from tests.support.histories import people
 from tests.support.rows import assert_same_rows
@@ -87,3 +94,60 @@ class TestTwoIcebergTablesOfOneDeltaTable:
         assert_delta_rows(root / "d" / "users", wanted)
         found = check_backend(root, "users", warehouse="w1", location="d", deep=True)
         assert found.healthy, found
+
+    def test_a_name_that_iceberg_gave_up_and_delta_uses_again(self, root):
+        self.alter(root, "w1", b="c")
+        self.migrate(root, "delta", "w1")
+        delta = create_backend(type="delta", storage=root, location="d")
+        delta.evolve_schema("users", add_column={"name": "b", "type": "int64"})
+        with pytest.raises(UnsupportedError, match="the column 'b' has a name that another column"):
+            self.migrate(root, "iceberg", "w1")
+        wanted = [
+            {"id": 1, "a": "a1", "c": "b1", "k": "p"},
+            {"id": 2, "a": "a2", "c": None, "k": "q"},
+        ]
+        table = FilesystemCatalog("lake", warehouse=str(root / "w1")).load_table("users")
+        assert_same_rows(table.scan().to_arrow(), wanted)
+
+    def test_a_column_renamed_in_delta_has_another_id_in_iceberg(self, tmp_path):
+        """It is no new column: bounds and null counts of the files that stay are its own."""
+        rows = pa.table({"id": [1, 2], "n": [5, 6], "k": ["p", "q"]})
+        catalog = FilesystemCatalog("lake", warehouse=str(tmp_path / "w1"))
+        catalog.create_table("users", rows.schema).append(rows)
+        self.migrate(tmp_path, "delta", "w1")
+        create_backend(type="delta", storage=tmp_path, location="d").rename_column(
+            "users", "n", "q"
+        )
+        self.migrate(tmp_path, "iceberg", "w1")
+        table = catalog.load_table("users")
+        with table.update_schema() as update:
+            update.move_first("k")
+        table.append(table.scan().to_arrow())
+        self.migrate(tmp_path, "delta", "w1", verify="content")
+        folder = tmp_path / "d" / "users"
+        assert_delta_rows(folder, table.scan().to_arrow())
+        assert DeltaTable(folder).to_pyarrow_table(filters=[("q", "=", 5)]).num_rows == 2
+
+
+@pytest.mark.parametrize("kind", [FaultKind.CRASH_BEFORE, FaultKind.NO_SPACE])
+def test_a_run_with_nothing_to_carry_finishes_what_a_killed_one_did_not(root, kind):
+    """Readers that are given a folder trust the hint, which is written last."""
+    folder = root / "users"
+    write_deltalake(folder, people(0, 3))
+    migrate_backend(storage=root, to="iceberg")
+    write_deltalake(folder, people(5, 3), mode="append")
+    hint = ("replace", "users/metadata/version-hint.text")
+    pristine = shutil.copytree(root, root.parent / "pristine")
+    counted = inject(LocalStore(root), None)
+    migrate_backend(storage=counted, from_="delta", to="iceberg")
+    shutil.rmtree(root)
+    shutil.copytree(pristine, root)
+    fault = Fault(counted.log.index(hint), kind)
+    with pytest.raises((SimulatedCrashError, StorageError)):
+        migrate_backend(storage=inject(LocalStore(root), fault), from_="delta", to="iceberg")
+    assert StaticTable.from_metadata(str(folder)).scan().to_arrow().num_rows == 3
+
+    report = migrate_backend(storage=root, from_="delta", to="iceberg").namespaces["users"]
+    assert report.action == "skipped"
+    assert StaticTable.from_metadata(str(folder)).scan().to_arrow().num_rows == 6
+    assert check_backend(root, deep=True).healthy

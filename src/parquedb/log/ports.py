@@ -233,6 +233,10 @@ class LogWriter(Protocol):
         """Record or withdraw the completion of the migration, without a new version if it can."""
         ...
 
+    def settle(self) -> None:
+        """Finish what a killed writer left undone after its last version was there."""
+        ...
+
 
 def operation_of(*, added: int, removed: int, same_rows: bool = False) -> Operation:
     """Name what a commit did by the files it added and removed."""

@@ -135,11 +135,14 @@ def _complete(
     short: then all rows of every version are compared, whatever the caller asks for.
     """
     relation = plan.situation.relation
-    if not isinstance(relation, Continues) or relation.completed or relation.target_moved:
+    if not isinstance(relation, Continues):
         return
     writer = DIALECTS[options.target].open_writer(
         namespace.store, namespace.folder(options.target), options.ambient
     )
+    writer.settle()
+    if relation.completed or relation.target_moved:
+        return
     target = namespace.reader(options.target)
     pairs = common_versions(source, target)
     versions = [SourceVersion(ours.version, ours.at_ms, ours.rows) for ours, _ in pairs]

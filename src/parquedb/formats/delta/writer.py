@@ -115,6 +115,9 @@ class DeltaWriter:
             f"the Delta table {self._folder!r} is being written by others all the time; try again"
         )
 
+    def settle(self) -> None:
+        """Do nothing: a commit is one object."""
+
     def _encode(
         self,
         table: Table,

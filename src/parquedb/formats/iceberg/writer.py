@@ -181,6 +181,18 @@ class IcebergWriter:
             "try again"
         )
 
+    def settle(self) -> None:
+        """Make the hint name the newest metadata file, if who wrote that did not come to it."""
+        loaded = load(self._store, self._folder)
+        if loaded is None or loaded.name.catalog:
+            return
+        try:
+            hint = self._store.get(hint_key(self._folder)).strip()
+        except NotFoundError:
+            hint = b""
+        if hint != str(loaded.name.number).encode():
+            self._point(loaded.name.number, loaded.name.suffix)
+
     def _current(self, expect: int | None) -> _State:
         """Return the table as it is; what is known of it is used while it cannot be stale."""
         state = self._state

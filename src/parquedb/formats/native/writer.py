@@ -153,6 +153,9 @@ class NativeWriter:
         last = replace(entries[-1], completed_at_ms=completed_at_ms)
         write_origins(self._store, self._namespace, [*entries[:-1], last])
 
+    def settle(self) -> None:
+        """Do nothing: readers go by what is there."""
+
     def _find(self) -> Layout | None:
         """Find the present data and refuse a layout that is not the one we write."""
         if self._owned:
