@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
 from pyiceberg.table import StaticTable
-from pyiceberg.types import StringType
+from pyiceberg.types import LongType
 
 from parquedb.backends import check_backend, create_backend, migrate_backend
 from parquedb.catalog import FilesystemCatalog
@@ -120,8 +120,9 @@ class TestTwoIcebergTablesOfOneDeltaTable:
         )
         self.migrate(tmp_path, "iceberg", "w1")
         table = catalog.load_table("users")
-        with table.update_schema() as update:
-            update.move_first("k")
+        for name in ("delete_column", "add_column", "delete_column"):  # two columns named k
+            with table.update_schema() as update:
+                getattr(update, name)(*(("k", LongType()) if name == "add_column" else ("k",)))
         table.append(table.scan().to_arrow())
         self.migrate(tmp_path, "delta", "w1", verify="content")
         folder = tmp_path / "d" / "users"

@@ -130,7 +130,7 @@ def encode_commit(
     ids_before = dict(table.path_of_id)
     metadata = _next_metadata(table, folded, at_ms, new_id, properties)
     assert table.columns is not None
-    late = late_columns(table.columns.schema, ids_before)
+    late = late_columns(table.columns.schema, ids_before, known)
     protocol = _next_protocol(table, folded)
     same_rows = commit.operation is Operation.REPLACE
     removes = _encode_removes(table, folded, at_ms, data_change=not same_rows)

@@ -14,21 +14,27 @@ import orjson
 
 from parquedb.formats.delta.stats_encode import bounded_columns
 from parquedb.formats.delta.wire import Add
-from parquedb.model.schema import Identity, Path, Schema
+from parquedb.model.schema import Identity, Path, Schema, ids_by_path
 
 
-def late_columns(schema: Schema, known_ids: Mapping[int, Path]) -> list[Path]:
+def late_columns(
+    schema: Schema, known_ids: Mapping[int, Path], before: Schema | None
+) -> list[Path]:
     """Return the columns of a schema that no file has which was written before.
 
-    Only ids tell: a name may be in older files from before it was dropped.
+    Only ids tell: a name may be in older files from before it was dropped. But a column that the
+    table has now is in its files, whatever id it gets: ids may come from another table.
 
     Args:
         schema: The schema that a commit sets.
         known_ids: Every id that the table's columns had before.
+        before: The table's columns before the commit.
     """
     if schema.identity is not Identity.BY_ID or not known_ids:
         return []
-    return [path for id_, path in bounded_columns(schema) if id_ not in known_ids]
+    held = {} if before is None else ids_by_path(before)
+    columns = bounded_columns(schema)
+    return [path for id_, path in columns if id_ not in known_ids and path not in held]
 
 
 def with_null_counts(add: Add, columns: Sequence[Path]) -> Add:

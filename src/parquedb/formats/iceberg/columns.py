@@ -198,11 +198,18 @@ class Columns:
             known = {**self._unused(in_files, self.names.paths()), **self.names.paths()}
             found, self.last_column_id = assign_ids(in_files, known, max(last, *known.values(), 0))
             return with_ids_of(schema, found)
-        known = {**self._unused(schema, self.known), **self.known}
+        held = self._without_renamed(schema)
+        known = {**self._unused(schema, held), **held}
         target, self.last_column_id = assign_ids(schema, known, max(last, *known.values(), 0))
         if schema.identity is Identity.BY_ID:
             self._check_identity(schema, target)
         return target
+
+    def _without_renamed(self, schema: Schema) -> dict[Path, int]:
+        """Return the ids by path, each for one path of a schema: the one that it had last."""
+        paths = {path for path, _ in walk(schema.fields)}
+        last = {id_: path for path, id_ in self.known.items() if path in paths}
+        return {path: id_ for path, id_ in self.known.items() if last.get(id_, path) == path}
 
     def _unused(self, schema: Schema, known: Mapping[Path, int]) -> dict[Path, int]:
         """Return the commits' own ids of new columns where the table never used such an id.
@@ -297,7 +304,9 @@ class Columns:
 
     def _remember(self, schema_id: int, schema: Schema) -> None:
         self.schemas[schema_id] = schema
-        self.known.update(ids_by_path(schema))
+        for path, id_ in ids_by_path(schema).items():
+            self.known.pop(path, None)  # those of the newest schema come last
+            self.known[path] = id_
         for _, item in walk(schema.fields):
             self.types[item.id] = item.type
             self.last_column_id = max(self.last_column_id, item.id)
