@@ -6,8 +6,11 @@ import polars as pl
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
+from pyiceberg.partitioning import PartitionField, PartitionSpec
+from pyiceberg.schema import Schema
 from pyiceberg.table import StaticTable
-from pyiceberg.types import LongType
+from pyiceberg.transforms import IdentityTransform
+from pyiceberg.types import LongType, NestedField, StringType
 
 from parquedb.backends import check_backend, create_backend, migrate_backend
 from parquedb.catalog import FilesystemCatalog
@@ -152,3 +155,45 @@ def test_a_run_with_nothing_to_carry_finishes_what_a_killed_one_did_not(root, ki
     assert report.action == "skipped"
     assert StaticTable.from_metadata(str(folder)).scan().to_arrow().num_rows == 6
     assert check_backend(root, deep=True).healthy
+
+
+def test_files_that_delta_partitions_complete_are_written_again_when_it_has_none(tmp_path):
+    """delta-rs leaves partition columns out of files; without partitions they would read null."""
+    catalog = FilesystemCatalog("it", warehouse=tmp_path)
+    rows = [{"id": n, "k": f"k{n % 2}"} for n in range(4)]
+    fields = NestedField(1, "id", LongType()), NestedField(2, "k", StringType())
+    by_k = PartitionSpec(PartitionField(2, 1000, IdentityTransform(), "k"))
+    table = catalog.create_table("users", Schema(*fields), partition_spec=by_k)
+    table.append(pa.Table.from_pylist(rows))
+    carry = {"storage": tmp_path, "location": "d", "namespaces": "users"}
+    migrate_backend(**carry, from_="iceberg", to="delta", files="rewrite")
+    more = [{"id": n, "k": f"k{n}"} for n in (7, 8)]
+    folder = tmp_path / "d/users"
+    write_deltalake(folder, pa.Table.from_pylist(more), mode="append")
+    migrate_backend(**carry, from_="delta", to="iceberg", files="rewrite")
+    with catalog.load_table("users").update_schema() as change:
+        change.rename_column("k", "c")
+    migrate_backend(**carry, from_="iceberg", to="delta", verify="content")
+    wanted = [{"id": row["id"], "c": row["k"]} for row in (*rows, *more)]
+    found = pa.table(DeltaTable(folder).scan()).to_pylist()
+    assert sorted(found, key=lambda row: row["id"]) == wanted
+    newest = DeltaTable(folder).version()
+    before = pa.table(DeltaTable(folder, version=newest - 1).scan()).to_pylist()
+    assert sorted(before, key=lambda row: row["id"]) == [*rows, *more]
+
+
+def test_a_name_that_was_dropped_and_added_again_without_a_snapshot_is_carried(tmp_path):
+    catalog = FilesystemCatalog("it", warehouse=tmp_path)
+    table = catalog.create_table("users", pa.schema([("id", pa.int64()), ("a", pa.string())]))
+    table.append(pa.table({"id": [1, 2], "a": ["x", "y"]}))
+    carry = {"storage": tmp_path, "location": "d", "namespaces": "users", "verify": "content"}
+    migrate_backend(**carry, to="delta")
+    with table.update_schema() as change:
+        change.delete_column("a")
+    with table.update_schema() as change:
+        change.add_column("a", StringType())
+    for versions in (1, 0):  # the second time there is nothing to carry
+        report = migrate_backend(**carry, from_="iceberg", to="delta")
+        assert report.namespaces["users"].versions == versions
+        found = pa.table(DeltaTable(tmp_path / "d/users").scan()).to_pylist()
+        assert found == [{"id": 1, "a": None}, {"id": 2, "a": None}]

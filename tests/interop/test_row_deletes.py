@@ -406,26 +406,6 @@ def test_promoted_columns_and_deletes(root):
 # Apache Spark as the writer, and as another reader
 
 
-def spark_delta(spark, root, statements):
-    folder = root / "users"
-    table = f"delta.`{folder}`"
-    spark.sql(
-        f"CREATE TABLE {table} (id BIGINT, name STRING, score DOUBLE) USING delta "
-        "TBLPROPERTIES ('delta.enableDeletionVectors' = 'true')"
-    )
-    for statement in statements:
-        spark.sql(statement.format(table=table))
-    rows = spark.sql(f"DESCRIBE HISTORY {table}").collect()
-    return [
-        Known(
-            row["version"],
-            round(row["timestamp"].timestamp() * 1000),
-            read_delta_at(spark, folder, version=row["version"]),
-        )
-        for row in sorted(rows, key=lambda row: row["version"])
-    ]
-
-
 def assert_spark_reads_iceberg(spark, folder, wanted):
     snapshots = sorted(open_iceberg(folder).snapshots(), key=lambda s: s.sequence_number)
     for snapshot, known in zip(snapshots, wanted, strict=True):
@@ -435,49 +415,7 @@ def assert_spark_reads_iceberg(spark, folder, wanted):
     assert_same_rows(by_time, wanted[-2].rows)
 
 
-def assert_spark_reads_delta(spark, folder, wanted):
-    for version, known in enumerate(wanted):
-        assert_same_rows(read_delta_at(spark, folder, version=version), known.rows)
-    by_time = read_delta_at(spark, folder, timestamp_ms=wanted[-2].at_ms)
-    assert_same_rows(by_time, wanted[-2].rows)
-
-
 INSERT = "INSERT INTO {table} SELECT /*+ COALESCE(1) */ id, concat('n', id % 3), id / 3 FROM range"
-DELTA_STATEMENTS = [
-    INSERT + "(0, 50, 1, 1)",
-    INSERT + "(50, 5050, 1, 1)",
-    "DELETE FROM {table} WHERE id % 7 = 0",
-    "UPDATE {table} SET name = 'changed' WHERE id IN (1, 60, 61)",
-    "DELETE FROM {table} WHERE id % 11 = 0",
-    "MERGE INTO {table} t USING (SELECT 3 AS id UNION ALL SELECT 9000) s ON t.id = s.id "
-    "WHEN MATCHED THEN DELETE WHEN NOT MATCHED THEN INSERT (id, name) VALUES (s.id, 'm')",
-    "RESTORE TABLE {table} TO VERSION AS OF 3",
-    "DELETE FROM {table} WHERE id BETWEEN 10 AND 20",
-    "OPTIMIZE {table}",
-    "RESTORE TABLE {table} TO VERSION AS OF 5",
-    "DELETE FROM {table} WHERE id < 45",
-    "REORG TABLE {table} APPLY (PURGE)",
-    "DELETE FROM {table} WHERE id = 2000",
-]
-
-
-@pytest.mark.spark
-def test_spark_writes_deletion_vectors(spark, root):
-    wanted = spark_delta(spark, root, DELTA_STATEMENTS)
-    assert any(root.rglob("deletion_vector_*"))
-    report = migrate_backend(storage=root, to="iceberg", verify="content")
-    assert report.namespaces["users"].versions == len(wanted)
-    folder = root / "users"
-    assert_iceberg_has(folder, wanted)
-    assert_spark_reads_iceberg(spark, folder, wanted)
-    reader = IcebergReader(LocalStore(root), "users")
-    assert [version.rows for version in reader.history()] == counts(wanted)
-    cleanup_backend(storage=root, namespace="users", format="delta")
-    migrate_backend(storage=root, to="delta", verify="content")
-    assert_delta_has(folder, wanted, vectors=True)
-    assert_spark_reads_delta(spark, folder, wanted)
-
-
 ICEBERG_STATEMENTS = [
     INSERT + "(0, 50, 1, 1)",
     INSERT + "(50, 5050, 1, 1)",
@@ -523,24 +461,6 @@ def known_by_spark(spark, root, catalog):
         )
         for s in reversed(line)
     ]
-
-
-@pytest.mark.spark
-@pytest.mark.parametrize(
-    ("granularity", "partitioning"),
-    [("file", ""), ("partition", "PARTITIONED BY (name)")],
-)
-def test_spark_merges_on_read(spark, root, granularity, partitioning):
-    catalog = spark_iceberg(spark, root, granularity, partitioning)
-    wanted = known_by_spark(spark, root, catalog)
-    assert any("deletes" in path.name for path in (root / "users").rglob("*.parquet"))
-    report = migrate_backend(storage=root, to="delta", verify="content")
-    assert report.namespaces["users"].versions == len(wanted)
-    folder = root / "users"
-    assert_delta_has(folder, wanted, vectors=True)
-    assert_spark_reads_delta(spark, folder, wanted)
-    reader = DeltaReader(LocalStore(root), "users")
-    assert [version.rows for version in reader.history()] == counts(wanted)
 
 
 @pytest.mark.spark

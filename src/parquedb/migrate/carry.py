@@ -30,7 +30,7 @@ from parquedb.migrate.partitions import PartitionFolders
 from parquedb.model.files import DataFile, Deletes, InlineVector, VectorFile
 from parquedb.model.format import Format
 from parquedb.model.partition import PartitionSpec
-from parquedb.model.schema import Identity, Schema, children, walk
+from parquedb.model.schema import Identity, Schema, children, ids_by_path, walk
 from parquedb.model.types import describe_type
 from parquedb.parquet.probe import probe_files
 from parquedb.storage.store import Store
@@ -145,14 +145,23 @@ def carry_after(
     log: Iterable[Commit] = _Log(reader, (), cursor, has_tail=True)
     if reader.latest() == cursor:
         commits = tuple(log)
-        log = () if carried is None or _leads_to(commits, carried) else commits
+        log = () if carried is None or _leads_to(commits, carried, start.schema) else commits
     return _collected(store, reader, log, start, ())
 
 
-def _leads_to(commits: Iterable[Commit], carried: Schema) -> bool:
-    """Whether all commits are metadata changes after which the columns are the carried ones."""
+def _leads_to(commits: Iterable[Commit], carried: Schema, before: Schema) -> bool:
+    """Whether all commits are metadata changes after which the columns are the carried ones.
+
+    A column that was dropped and added again has another id. The carried columns may have ids of
+    their own; those of the source tell, if they were the same before.
+    """
     schemas = [c.schema for commit in commits for c in commit.changes if isinstance(c, SetSchema)]
-    return not schemas or column_kinds(schemas[-1]) == column_kinds(carried)
+    if not schemas or column_kinds(schemas[-1]) != column_kinds(carried):
+        return not schemas
+    theirs, ours, after = (ids_by_path(each) for each in (before, carried, schemas[-1]))
+    if any(ours.get(path, id_) != id_ for path, id_ in theirs.items()):
+        return True
+    return all(ours.get(path, id_) == id_ for path, id_ in after.items())
 
 
 def column_kinds(schema: Schema) -> list[tuple[str, str]]:

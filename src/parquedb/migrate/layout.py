@@ -56,6 +56,8 @@ class Layout:
             that it keeps are added again.
         absent: Files that lack a column whose value only their partition tells: they are written
             again with it.
+        held_without: The target's own files that lack such a column, which those in the source
+            that they came from, or that came from them, may have.
     """
 
     folders: PartitionFolders
@@ -63,6 +65,7 @@ class Layout:
     lines: tuple[str, ...] = ()
     rekeyed: bool = False
     absent: frozenset[str] = frozenset()
+    held_without: frozenset[str] = frozenset()
     _unchanged: list[tuple[Schema, Schema, Mapping[int, Type]]] = field(
         default_factory=list, compare=False, repr=False
     )
@@ -199,7 +202,10 @@ def find_layout(
     absent = _find_absent(store, source, schemas, folders, files)
     news = held is None or rekeyed or not continues
     lines = tuple(_lines(used, folders)) if news else ()
-    return Layout(replace(folders, columns=()), why if news else None, lines, rekeyed, absent)
+    without = _find_without(store, held) if held is not None and rekeyed else frozenset[str]()
+    return Layout(
+        replace(folders, columns=()), why if news else None, lines, rekeyed, absent, without
+    )
 
 
 def layout_of(
@@ -384,6 +390,18 @@ def _find_absent(
                     absent.add(footer.key)
                     _check_top_level(source, paths, id_, footer.key)
     return frozenset(absent)
+
+
+def _find_without(store: Store, held: Snapshot) -> frozenset[str]:
+    """Return the files of a Delta table that lack one of its partition columns."""
+    names = {(item.name,) for item in held.spec.fields}
+    keys = list(held.files)
+    found: set[str] = set()
+    for start in range(0, len(keys), _FOOTERS_AT_A_TIME):
+        for footer in read_footers(store, keys[start : start + _FOOTERS_AT_A_TIME]):
+            if not names <= {path for path, _ in walk(footer.schema.fields)}:
+                found.add(footer.key)
+    return frozenset(found)
 
 
 @dataclass(slots=True)

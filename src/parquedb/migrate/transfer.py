@@ -290,7 +290,7 @@ class Transfer:
         for file in files:
             key = self._resolve(file)
             held = self.live[key]
-            if file.path in layout.absent:
+            if file.path in layout.absent or key in layout.held_without:
                 self.placer.means[file.path] = Means.REWRITTEN
                 placed = self.placer.place([file], schemas, self._specs)[0]
             else:
