@@ -25,10 +25,11 @@ def common_versions(left: LogReader, right: LogReader) -> list[tuple[Version, Ve
     order = {version: place for place, version in enumerate(ours)}
     later = {version: place for place, version in enumerate(theirs)}
     keys = sorted(pairs, key=lambda key: (order[key[0]], later[key[1]]))
-    kept = [
-        key
-        for place, key in enumerate(keys)
-        if place in (0, len(keys) - 1)
-        or (key[0] != keys[place - 1][0] and key[1] != keys[place - 1][1])
-    ]
-    return [pairs[key] for key in kept]
+    kept = []
+    seen: tuple[set[int], set[int]] = (set(), set())
+    for place, key in enumerate(keys):
+        if place == len(keys) - 1 or (key[0] not in seen[0] and key[1] not in seen[1]):
+            kept.append(pairs[key])
+        seen[0].add(key[0])
+        seen[1].add(key[1])
+    return kept
