@@ -197,3 +197,27 @@ def test_a_name_that_was_dropped_and_added_again_without_a_snapshot_is_carried(t
         assert report.namespaces["users"].versions == versions
         found = pa.table(DeltaTable(tmp_path / "d/users").scan()).to_pylist()
         assert found == [{"id": 1, "a": None}, {"id": 2, "a": None}]
+
+
+def test_a_table_that_stopped_being_partitioned_goes_back(tmp_path):
+    """One batch adds the same files twice, with the partition values of each time."""
+    catalog = FilesystemCatalog("it", warehouse=tmp_path / "w")
+    fields = NestedField(1, "id", LongType()), NestedField(2, "k", StringType())
+    by_k = PartitionSpec(PartitionField(2, 1000, IdentityTransform(), "k"))
+    table = catalog.create_table("users", Schema(*fields), partition_spec=by_k)
+    table.append(pa.table({"id": [1, 2], "k": ["a", "b"]}))
+    carry = {"storage": tmp_path, "location": "d", "namespaces": "users", "verify": "content"}
+    migrate_backend(**carry, warehouse="w", to="delta")
+    with table.update_schema() as change:
+        change.rename_column("k", "c")
+    migrate_backend(**carry, warehouse="w", from_="iceberg", to="delta", delete_source=True)
+    migrate_backend(**carry, warehouse="w2", from_="delta", to="iceberg")
+    copy = FilesystemCatalog("it", warehouse=tmp_path / "w2").load_table("users")
+    for number, snapshot in enumerate(copy.snapshots()):
+        found = copy.scan(snapshot_id=snapshot.snapshot_id).to_arrow()
+        name = found.column_names[1]
+        assert name == ("k" if number < len(copy.snapshots()) - 1 else "c")
+        assert_same_rows(found, [{"id": 1, name: "a"}, {"id": 2, name: "b"}])
+    first = copy.snapshots()[0]
+    files = copy.scan(snapshot_id=first.snapshot_id).plan_files()
+    assert {task.file.partition[0] for task in files} == {"a", "b"}

@@ -176,6 +176,9 @@ class Placer:
         placed: list[DataFile | None] = []
         for file in files:
             staged = self._staged.pop(file.path, None)
+            if staged is not None:  # as this version adds it: a later one may say other things
+                rows = staged.rows if file.rows is None else file.rows
+                staged = replace(file, path=staged.path, size_bytes=staged.size_bytes, rows=rows)
             if staged is None and self.means[file.path] is Means.REWRITTEN:
                 key = self._rewritten_key(file, schemas)
                 staged = self._rewrite(file, schemas, specs, key)
