@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import assert_never
 
-from parquedb.errors import FormatError, NotFoundError
+from parquedb.errors import FormatError, NotFoundError, UnsupportedError
+from parquedb.formats.iceberg.reader import IcebergReader
 from parquedb.log.change import (
     AddFile,
     Change,
@@ -142,11 +143,46 @@ def carry_after(
             else (f"the versions between {cursor} and {first}: the source no longer has them",)
         )
         return _collected(store, reader, whole, None, lost)
+    if carried is not None and isinstance(reader, IcebergReader):
+        start = replace(start, schema=_held_columns(reader, start.schema, carried))
     log: Iterable[Commit] = _Log(reader, (), cursor, has_tail=True)
     if reader.latest() == cursor:
         commits = tuple(log)
         log = () if carried is None or _leads_to(commits, carried, start.schema) else commits
     return _collected(store, reader, log, start, ())
+
+
+def _held_columns(reader: IcebergReader, own: Schema, carried: Schema) -> Schema:
+    """Return the source's columns that the target has after the cursor's version.
+
+    A metadata change without a version of its own repeats the version before it: then they are
+    not those of that version's snapshot.
+
+    Raises:
+        UnsupportedError: The target records no ids, and names alone fit both.
+    """
+    schemas = list(reader.schemas())
+    place = schemas.index(own) if own in schemas else -1
+    later = [schema for schema in schemas[place + 1 :] if _has_columns_of(schema, carried)]
+    if not _has_columns_of(own, carried):
+        return later[-1] if later else own
+    if carried.identity is not Identity.BY_ID and any(
+        ids_by_path(schema) != ids_by_path(own) for schema in later
+    ):
+        raise UnsupportedError(
+            "columns of the Iceberg table changed names among themselves, or came again under an "
+            "old one, without a new snapshot, and the target records no field ids, so that it "
+            "cannot be told which of them it has; migrate into a new table (--location)",
+            feature="column rename",
+        )
+    return own
+
+
+def _has_columns_of(schema: Schema, carried: Schema) -> bool:
+    ours, theirs = ids_by_path(schema), ids_by_path(carried)
+    if carried.identity is Identity.BY_ID:
+        return ours == theirs
+    return list(ours) == list(theirs)
 
 
 def _leads_to(commits: Iterable[Commit], carried: Schema, before: Schema) -> bool:
