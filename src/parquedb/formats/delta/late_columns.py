@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import orjson
-
 from parquedb.formats.delta.stats_encode import bounded_columns
+from parquedb.formats.delta.stats_text import decode_stats, encode_stats
 from parquedb.formats.delta.wire import Add
 from parquedb.model.schema import Identity, Path, Schema, ids_by_path
 
@@ -41,14 +40,14 @@ def with_null_counts(add: Add, columns: Sequence[Path]) -> Add:
     """Return a file with null counts for columns that it does not have, if it has bounds."""
     if not columns or add.stats is None or '"minValues"' not in add.stats:
         return add
-    body = orjson.loads(add.stats)
+    body = decode_stats(add.stats)
     rows = body.get("numRecords")
     if rows is None:
         return add
     counts = body.setdefault("nullCount", {})
     for path in columns:
         _put(counts, path, rows)
-    return add._replace(stats=orjson.dumps(body).decode())
+    return add._replace(stats=encode_stats(body))
 
 
 def again(adds: Iterable[Add], columns: Sequence[Path]) -> list[Add]:

@@ -11,12 +11,12 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import orjson
 from pyroaring import BitMap64
 
 from parquedb.ambient import Ambient
 from parquedb.errors import FormatError
 from parquedb.formats.delta.paths import parse_data_path
+from parquedb.formats.delta.stats_text import decode_stats, encode_stats
 from parquedb.formats.delta.wire import Add, Vector
 from parquedb.log.change import AddFile, SetDeletes
 from parquedb.log.commit import Commit
@@ -94,18 +94,18 @@ def widen_stats(text: str | None, rows: int | None) -> str:
         text: The statistics as recorded.
         rows: The file's row count, if the statistics lack it.
     """
-    body = {} if text is None else orjson.loads(text)
+    body = {} if text is None else decode_stats(text)
     body.setdefault("numRecords", rows)
-    return orjson.dumps({**body, "tightBounds": False}).decode()
+    return encode_stats({**body, "tightBounds": False})
 
 
 def tighten_stats(text: str | None) -> str | None:
     """Return the statistics of a file with deleted rows as those of the whole file."""
     if text is None or "tightBounds" not in text:
         return text
-    body = orjson.loads(text)
+    body = decode_stats(text)
     body.pop("tightBounds", None)
-    return orjson.dumps(body).decode()
+    return encode_stats(body)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from parquedb.errors import FormatError, UnsupportedError
 from parquedb.formats.delta.features import FEATURES, READER_FEATURES, WRITER_FEATURES, fit_type
+from parquedb.formats.delta.late_columns import with_null_counts
 from parquedb.formats.delta.paths import (
     encode_data_path,
     parse_checkpoint_name,
@@ -29,6 +30,8 @@ from parquedb.formats.delta.values import (
     decimal_text,
     encode_partition_value,
 )
+from parquedb.formats.delta.vectors import tighten_stats, widen_stats
+from parquedb.formats.delta.wire import Add
 from parquedb.log.feature import TypeFit
 from parquedb.model.files import Stats, Value
 from parquedb.model.format import Format
@@ -310,6 +313,22 @@ def test_wide_bounds_have_no_null_counts_but_none_and_all() -> None:
     _, stats = parse('{"numRecords":4,"tightBounds":false,"nullCount":{"i":0,"s":4,"f":2}}')
     assert stats is not None
     assert stats.nulls == {1: 0, 2: 4}
+
+
+@pytest.mark.parametrize(
+    "number",
+    ["99999999999999999999999999999999999999", "-0.0000000001", "1234567890123456789.15", "1E-7"],
+)
+def test_numbers_of_statistics_that_are_changed_keep_their_digits(number: str) -> None:
+    text = f'{{"numRecords":4,"minValues":{{"d":{number}}},"maxValues":{{"d":{number}}}}}'
+    add = Add("p", {}, 1, 1, True, text, None, None)
+    later = with_null_counts(add, [("s", "x")]).stats
+    wide = widen_stats(text, None)
+    tight = tighten_stats(wide)
+    for changed in (later, wide, tight):
+        assert changed is not None
+        assert f'"minValues":{{"d":{number}}},"maxValues":{{"d":{number}}}' in changed
+    assert json.loads(later or "")["nullCount"] == {"s": {"x": 4}}
 
 
 # -- schemas --------------------------------------------------------------------------------
