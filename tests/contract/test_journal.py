@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,8 +86,7 @@ class TestBeforeTheFirstEntry:
         assert journal.state() == State(Format.NATIVE)
         assert journal.collect(10) == 0
         journal.sync()
-        with journal.exclusive():
-            assert numbers(journal) == []
+        assert journal.exclusively(lambda: numbers(journal)) == []
         assert list(store.list("")) == []
         journal.close()
 
@@ -246,7 +246,8 @@ class TestAppending:
         fill(one, 2)
         for turn in range(1, 30):
             journal = (one, two)[turn % 2]
-            with journal.exclusive(), journal.exclusive():
+
+            def twice(journal: Journal = journal) -> None:
                 known = journal.head()
                 new = journal.read(known)
                 head = known + len(new)
@@ -255,15 +256,20 @@ class TestAppending:
                     done = journal.append(write(head + 1), expect=head, at_us=0)
                     assert done == Committed(head + 1)
                     head += 1
+
+            journal.exclusively(partial(journal.exclusively, twice))
         assert numbers(one) == numbers(two) == list(range(1, 61))
 
     def test_exclusion_ends_with_an_exception(self, store: Store) -> None:
         one, two = open_(store), open_(store)
-        with pytest.raises(ValueError, match="mine"), one.exclusive():
+
+        def fail() -> None:
             raise ValueError("mine")
+
+        with pytest.raises(ValueError, match="mine"):
+            one.exclusively(fail)
         fill(two, 1)
-        with two.exclusive():
-            assert numbers(two) == [1]
+        assert two.exclusively(lambda: numbers(two)) == [1]
 
     def test_threads_share_one_object(self, store: Store) -> None:
         journal = open_(store)
@@ -408,11 +414,6 @@ class TestCollecting:
         assert numbers(open_(store), head - 1) == [head]
 
 
-class _nothing:  # noqa: N801
-    def __enter__(self) -> None: ...
-    def __exit__(self, *_: object) -> None: ...
-
-
 def test_which_journal_for_which_store(tmp_path: Path) -> None:
     assert isinstance(open_(LocalStore(tmp_path)), LocalJournal)
     assert isinstance(open_(inject(LocalStore(tmp_path), None)), LocalJournal)
@@ -446,12 +447,19 @@ def append_many(root: str, who: int, count: int) -> None:
     """Append to a journal in a process of its own, in turn with others."""
     journal = open_(LocalStore(root, durable=False))
     known = done = 0
+
+    def append() -> None:
+        nonlocal known, done
+        known += len(journal.read(known))
+        body = Write({f"{who}/{done}": None})
+        if isinstance(journal.append(body, expect=known, at_us=done), Committed):
+            known, done = known + 1, done + 1
+
     while done < count:
-        with journal.exclusive() if done % 2 else _nothing():
-            known += len(journal.read(known))
-            body = Write({f"{who}/{done}": None})
-            if isinstance(journal.append(body, expect=known, at_us=done), Committed):
-                known, done = known + 1, done + 1
+        if done % 2:
+            journal.exclusively(append)
+        else:
+            append()
 
 
 def test_two_processes_and_a_reader(tmp_path: Path) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import gc
 import itertools
+import queue
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
@@ -27,6 +29,8 @@ from parquedb.rows.columns import evolve
 from parquedb.rows.shred import shred
 
 Document = dict[str, Any]
+T = TypeVar("T")
+R = TypeVar("R")
 
 STAGED_FROM = 20_000
 """So many documents at once go to a file of their own."""
@@ -38,6 +42,8 @@ _FEW_COLLECTIONS = 1_000_000
 
 class Stager:
     """Writes batches to staged files, the rows of one being written while the next is prepared.
+
+    The batches are taken in the caller's own thread, where alone they may be readable.
 
     Args:
         space: The namespace.
@@ -70,11 +76,20 @@ class Stager:
             raise
 
     def check(self) -> None:
-        """Make sure that the files still fit what other writers staged meanwhile.
+        """Make sure that the files are still there, and fit what other writers staged meanwhile.
 
         Raises:
-            ConflictError: Another file has a column of the same name and another type.
+            ConflictError: One was removed, or another file has a column of the same name and
+                another type.
         """
+        for staged in self.staged:
+            info = self._space.store.head(staged.path)
+            if info is None or info.size_bytes != staged.size_bytes:
+                raise ConflictError(
+                    f"{staged.path!r}, which holds documents that are being written to "
+                    f"{self._space.name!r}, was removed meanwhile: a vacuum took it for what a "
+                    "killed write left; nothing was written, write the documents again"
+                )
         known = {field.name: field.type for field in self._space.view().schema.fields}
         for field in self.schema.fields:
             if not goes_with(known.get(field.name, field.type), field.type):
@@ -112,8 +127,11 @@ class Stager:
         known = self.schema if self.schema.fields else None
         self._schema = evolve(known, self._waiting, space.options.declared)
         arrangement = Arrangement(_CHUNK, "$id", ("$id", *space.options.indexed))
-        rows = _ahead(self._shredded(self._schema))
-        file = write_parquet(space.store, key, rows, self._schema, arrangement=arrangement)
+        schema = self._schema
+        file = hand_over(
+            self._shredded(schema),
+            lambda rows: write_parquet(space.store, key, rows, schema, arrangement=arrangement),
+        )
         self.staged.append(Staged(key, file.size_bytes, file.rows or 0, fresh=True))
 
     def _shredded(self, schema: Schema) -> Iterator[pa.RecordBatch]:
@@ -243,15 +261,25 @@ def bulk_images(
             yield image
 
 
+_rare = threading.Lock()
+_rarely: list[tuple[int, int, int]] = []
+"""The usual thresholds, once for each caller inside :func:`rare_collections`."""
+
+
 @contextlib.contextmanager
 def rare_collections() -> Iterator[None]:
     """Let Python look for cyclic garbage less often: millions of new dicts are none."""
-    before = gc.get_threshold()
-    gc.set_threshold(max(before[0], _FEW_COLLECTIONS), *before[1:])
+    with _rare:
+        before = _rarely[0] if _rarely else gc.get_threshold()
+        _rarely.append(before)
+        gc.set_threshold(max(before[0], _FEW_COLLECTIONS), *before[1:])
     try:
         yield
     finally:
-        gc.set_threshold(*before)
+        with _rare:
+            usual = _rarely.pop()
+            if not _rarely:
+                gc.set_threshold(*usual)
 
 
 def _in_order(images: list[Document]) -> list[Document]:
@@ -259,10 +287,52 @@ def _in_order(images: list[Document]) -> list[Document]:
     return images if ids == sorted(ids) else sorted(images, key=lambda image: image["$id"])
 
 
-def _ahead(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Yield batches, the next one being made while the last one is written."""
+class _GivenUpError(Exception):
+    """Whoever hands things over has given up."""
+
+
+def hand_over(items: Iterable[T], take: Callable[[Iterator[T]], R]) -> R:
+    """Make things in this thread while another one takes those made before.
+
+    Args:
+        items: Makes them.
+        take: Takes them, and returns what comes of it.
+
+    Returns:
+        What ``take`` does; what either raises is raised.
+    """
+    waiting: queue.Queue[T | None] = queue.Queue(1)
+    given_up = False
+
+    def taken() -> Iterator[T]:
+        while True:
+            with contextlib.suppress(queue.Empty):
+                item = waiting.get(timeout=1)
+                if item is None and not given_up:
+                    return
+                if item is not None:
+                    yield item
+            if given_up:
+                raise _GivenUpError
+
     with ThreadPoolExecutor(1) as pool:
-        waiting: Future[pa.RecordBatch | None] = pool.submit(next, batches, None)
-        while (batch := waiting.result()) is not None:
-            waiting = pool.submit(next, batches, None)
-            yield batch
+        result = pool.submit(take, taken())
+
+        def put(item: T | None) -> bool:
+            while not result.done():
+                with contextlib.suppress(queue.Full):
+                    waiting.put(item, timeout=1)
+                    return True
+            return False
+
+        try:
+            for item in items:
+                if not put(item):
+                    break
+            put(None)
+        except BaseException:
+            given_up = True
+            with contextlib.suppress(queue.Full):
+                waiting.put_nowait(None)
+            raise
+        return result.result()

@@ -222,9 +222,3 @@ class Collection(Searching):
             NotFoundError: There is no such document, or it was removed for good.
         """
         return self._writing.restore(id, actor=actor)
-
-    def check_unique(
-        self, documents: Mapping[str, Document | None]
-    ) -> Mapping[str, Document | None]:
-        """Return documents as they are, if their unique fields are free."""
-        return self._writing.check_unique(documents)

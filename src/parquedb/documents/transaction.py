@@ -128,8 +128,8 @@ class Transactions:
         if self.current is not None:
             raise StateError("a transaction is under way in this thread already; end it first")
         transaction = Transaction()
-        self._local.current = transaction
         try:
+            self._local.current = transaction
             yield transaction
         finally:
             self._local.current = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -21,6 +21,8 @@ _MANY = 1000
 
 class UniqueFields:
     """Checks what is about to be written. Null and missing values are not compared.
+
+    Not safe between threads: used while nobody else can write, or by one alone.
 
     The files are searched by value; an index of the tail is kept as it grows.
 
@@ -135,18 +137,13 @@ class UniqueBatches:
     Args:
         space: The namespace.
         paths: Dotted paths of the unique fields.
-        checked: Raises if documents have values that are taken.
     """
 
-    def __init__(
-        self,
-        space: LiveNamespace,
-        paths: Sequence[str],
-        checked: Callable[[Mapping[str, Document | None]], object],
-    ) -> None:
+    def __init__(self, space: LiveNamespace, paths: Sequence[str]) -> None:
         self._space = space
         self._paths = tuple(tuple(path.split(".")) for path in paths)
-        self._checked = checked
+        # an index of its own: the batches are checked while others write, and change theirs
+        self._checked = UniqueFields(space, paths).checked
         self._holders: list[dict[Any, str]] = [{} for _ in self._paths]
         self._values: dict[str, Document | None] = {}
         self._head = space.now().head

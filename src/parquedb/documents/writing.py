@@ -203,7 +203,7 @@ class Writing:
     def check_unique(
         self, documents: Mapping[str, Document | None]
     ) -> Mapping[str, Document | None]:
-        """See :meth:`.collection.Collection.check_unique`."""
+        """Return documents as they are, if their unique fields are free."""
         return self._unique.checked(documents)
 
     def written(self) -> None:
@@ -228,6 +228,7 @@ class Writing:
         def build() -> Mapping[str, Document | None]:
             for key in fresh:
                 self._check_absent(key)
+            self._stamp(images.values())
             return images
 
         self._write(build)
@@ -239,13 +240,20 @@ class Writing:
 
         def build() -> Mapping[str, Document | None]:
             self._check_all_absent(sorted(chosen))
+            self._stamp(by_id.values())
             return by_id
 
         self._write(build)
         return list(by_id)
 
+    def _stamp(self, images: Iterable[Document]) -> None:
+        """Give new documents the time at which nobody else can write any more."""
+        now = self._now()
+        for image in images:
+            image["createdAt"] = image["updatedAt"] = now
+
     def _batches(self) -> UniqueBatches:
-        return UniqueBatches(self._space, self._unique.paths, self._unique.checked)
+        return UniqueBatches(self._space, self._unique.paths)
 
     def _check_all_absent(self, ids: Sequence[str]) -> None:
         """Make sure that sorted ids are free."""

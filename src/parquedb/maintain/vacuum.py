@@ -122,11 +122,34 @@ def vacuum(
         dead = [info for info in old if not _is_real(space.store, info.key, real)]
         segments = 0
         if not dry_run:
-            for info in dead:
-                space.store.delete(info.key)
+            dead = _delete(space, dead)
             segments = space.journal.collect(space.floor)
     removed = sorted((Removed(info.key, info.size_bytes) for info in dead), key=lambda r: r.key)
     return Vacuumed(space.name, tuple(removed), segments, dry_run)
+
+
+def _delete(space: LiveNamespace, dead: Sequence[ObjectInfo]) -> list[ObjectInfo]:
+    """Delete files and return which were.
+
+    A staged file is what its writer makes it: that looks whether it is there, and refers to it
+    then, while nobody else writes. So it is deleted while nobody writes, if nobody refers to it.
+    """
+    folder = f"_parquedb/{space.name}/staged"
+    staged = [info for info in dead if _parent(info.key) == folder]
+    gone = [info for info in dead if info not in staged]
+    for info in gone:
+        space.store.delete(info.key)
+
+    def delete_staged() -> None:
+        referenced = frozenset(_staged(space))
+        for info in staged:
+            if info.key not in referenced:
+                space.store.delete(info.key)
+                gone.append(info)
+
+    if staged:
+        space.journal.exclusively(delete_staged)
+    return gone
 
 
 def _check_age(older_than_s: float, *, nobody_writes: bool) -> None:

@@ -14,7 +14,7 @@ from parquedb.migrate.options import MigrationOptions
 from parquedb.model.format import Format
 from parquedb.namespace.entry import Cutover
 from parquedb.namespace.flush import find_obstacle, flush, flush_lock
-from parquedb.namespace.journal import Committed, open_journal
+from parquedb.namespace.journal import Committed, Journal, open_journal
 from parquedb.namespace.live import LiveNamespace, LiveOptions
 from parquedb.namespace.tables import Namespace, has_journal
 from parquedb.query.blocks import Blocks
@@ -77,7 +77,7 @@ def cut_over(namespace: Namespace, source: Format, options: MigrationOptions) ->
         SourceMovedError: The target does not hold the source's newest version.
         CommitUnknownError: It is not known whether it was done.
     """
-    target, store = options.target, namespace.store
+    store = namespace.store
     if not has_journal(store, namespace.name):
         return
     with (
@@ -85,23 +85,30 @@ def cut_over(namespace: Namespace, source: Format, options: MigrationOptions) ->
         closing(
             open_journal(store, namespace.name, base=source, ambient=options.ambient)
         ) as journal,
-        journal.exclusive(),
     ):
-        for _ in range(_ATTEMPTS):
-            head = max((entry.number for entry in journal.read(journal.first() - 1)), default=0)
-            state = journal.state()
-            if state.base is not source:
-                return
-            body = _body(namespace, source, target, journal.id, state.through)
-            at_us = options.ambient.now_us()
-            if isinstance(journal.append(body, expect=head, at_us=at_us), Committed):
-                break
-        else:
-            raise ConflictError(
-                f"namespace {namespace.name!r} is being written by others all the time; the target "
-                "is complete: run the same command again to make it the base"
-            )
-        journal.sync()
+        if journal.exclusively(lambda: _append(journal, namespace, source, options)):
+            journal.sync()
+
+
+def _append(
+    journal: Journal, namespace: Namespace, source: Format, options: MigrationOptions
+) -> bool:
+    """Write the entry; False where the source is the base no more."""
+    for _ in range(_ATTEMPTS):
+        entries = journal.read(journal.first() - 1)
+        head = max((entry.number for entry in entries), default=0)
+        state = journal.state()
+        if state.base is not source:
+            return False
+        body = _body(namespace, source, options.target, journal.id, state.through)
+        last_us = max((entry.at_us for entry in entries), default=0)
+        at_us = max(options.ambient.now_us(), last_us + 1)
+        if isinstance(journal.append(body, expect=head, at_us=at_us), Committed):
+            return True
+    raise ConflictError(
+        f"namespace {namespace.name!r} is being written by others all the time; the target "
+        "is complete: run the same command again to make it the base"
+    )
 
 
 def _body(

@@ -58,6 +58,13 @@ class Base:
         known = [count for count in counts if count is not None]
         return sum(known) + len(self.documents) if len(known) == len(counts) else None
 
+    def overlaid(self, newer: Mapping[str, Document | None]) -> Mapping[str, Document | None]:
+        """Return newer documents by id over those that are not read from ``sources``."""
+        if not self.documents:
+            return newer
+        stored: dict[str, Document | None] = {each["$id"]: each for each in self.documents}
+        return stored | {**newer}
+
     def included(self, journal: str | None) -> int:
         """Return the number of the last entry of a journal that is included, 0 if none is."""
         through = self.through

@@ -8,16 +8,17 @@ read and write the segments of ``docs/spec/journal.md``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from parquedb.ambient import SYSTEM, Ambient
 from parquedb.errors import StateError
 from parquedb.model.format import Format
 from parquedb.namespace.entry import Body, Entry, State
 from parquedb.storage.store import Appends, Store
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +113,8 @@ class Journal(Protocol):
         """
         ...
 
-    def exclusive(self) -> AbstractContextManager[object]:
-        """Hold off other writers, so that what was read last stays last. Reentrant.
+    def exclusively(self, action: Callable[[], T]) -> T:
+        """Run something while other writers are held off: what was read last stays last. Reentrant.
 
         On a local disk, from all processes; elsewhere only from the other threads that use this
         object. Readers are never held off. Do not sync meanwhile: others wait.

@@ -10,7 +10,6 @@ import functools
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 from parquedb.ambient import SYSTEM, Ambient
@@ -20,7 +19,7 @@ from parquedb.model.format import Format
 from parquedb.model.schema import Schema
 from parquedb.model.types import Type
 from parquedb.namespace.base import Base, check_documents, load_base
-from parquedb.namespace.entry import Body, Cutover, Entry, Flush, Staged, Write
+from parquedb.namespace.entry import Body, Cutover, Entry, Flush, Staged, Write, time_of
 from parquedb.namespace.joined import StagedFile, join_sources
 from parquedb.namespace.journal import CollectedError, Committed, Journal, open_journal
 from parquedb.namespace.places import Places
@@ -38,9 +37,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _ATTEMPTS = 20
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
-_SAME_WRITE_US = 60_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +139,7 @@ class LiveNamespace:
         self._settled_bytes = 0
         self._missing: object = None
         self._files: _Snapshot | None = None
+        self._is_whole = True  # base and tail go together
         self._closed = False
 
     @functools.cached_property
@@ -189,11 +186,15 @@ class LiveNamespace:
                 raise StateError(
                     f"the database of {self.name!r}, {self.store.root!r}, was closed; open it again"
                 )
+            if not self._is_whole:  # an exception, or an interrupt, cut a change of it short
+                self._start_over()
+            self._is_whole = False
             for _ in range(_ATTEMPTS):
                 if self._base is None or self._mark != self.tables.mark(self.format):
                     self._load()
                 self._read_entries()
                 if self._base is not None:
+                    self._is_whole = True
                     return
         raise ConflictError(f"the base of namespace {self.name!r} changes all the time; try again")
 
@@ -231,7 +232,7 @@ class LiveNamespace:
             elif at_us is not None:
                 past = self._tail.until(at_us)
             files = self._sources_of(base, past)
-            return View(files.schema, files.sources, _overlay_of(base, past))
+            return View(files.schema, files.sources, base.overlaid(past.overlay()))
 
     def get(self, id_: str) -> Document | None:
         """Return the document of an id, soft-deleted or not, None if there is none."""
@@ -264,8 +265,8 @@ class LiveNamespace:
             CommitUnknownError: It was written but may not be on the disk.
             StorageError: It could not be written.
         """
-        with self.lock, self.journal.exclusive():
-            entry = self._append(build)
+        with self.lock:
+            entry = self.journal.exclusively(lambda: self._append(build))
         if entry is None:
             return None
         if self.options.is_durable:
@@ -308,22 +309,19 @@ class LiveNamespace:
         Raises:
             ConflictError: Others kept coming first.
         """
-        with self.lock, self.journal.exclusive():
-            for _ in range(_ATTEMPTS * 5):
-                self.refresh()
-                at_us = max(self.ambient.now_us(), self._last_at_us + 1)
-                result = self.journal.append(body, expect=self._head, at_us=at_us)
-                if isinstance(result, Committed):
-                    entry = Entry(result.number, at_us, "", body)
-                    self._apply(entry)
-                    break
-            else:
-                raise ConflictError(
-                    f"namespace {self.name!r} is being written by others all the time; try again"
-                )
+        with self.lock:
+            entry = self.journal.exclusively(lambda: self._note(body))
         if self.options.is_durable:
             self.journal.sync()
         return entry
+
+    def _note(self, body: Body) -> Entry:
+        for _ in range(_ATTEMPTS * 5):
+            self.refresh()
+            entry = self._appended(body, self._head, self.ambient.now_us())
+            if entry is not None:
+                return entry
+        raise self._overrun()
 
     def _append(self, build: Callable[[], Write]) -> Entry | None:
         stale: StaleError | None = None
@@ -332,6 +330,7 @@ class LiveNamespace:
             assert self._base is not None  # refreshed
             check_documents(self.name, self._base)
             known = self._head  # what is read meanwhile may not be what the decision rests on
+            began_us = self.ambient.now_us()
             try:
                 write = build()
             except StaleError as error:
@@ -341,15 +340,28 @@ class LiveNamespace:
             stale = None
             if not write.documents and not write.staged:
                 return None
-            at_us = max(_time_of(write, self.ambient.now_us()), self._last_at_us + 1)
-            result = self.journal.append(write, expect=known, at_us=at_us)
-            if isinstance(result, Committed):
-                entry = Entry(result.number, at_us, "", write)
-                self._apply(entry)
+            at_us = time_of(write, began_us, self.ambient.now_us())
+            entry = self._appended(write, known, at_us)
+            if entry is not None:
                 return entry
         if stale is not None:
             raise self.unreadable(stale) from stale
-        raise ConflictError(
+        raise self._overrun()
+
+    def _appended(self, body: Body, expect: int, at_us: int) -> Entry | None:
+        """Write the next entry, None where somebody else has."""
+        at_us = max(at_us, self._last_at_us + 1)
+        self._is_whole = False
+        result = self.journal.append(body, expect=expect, at_us=at_us)
+        entry = None
+        if isinstance(result, Committed):
+            entry = Entry(result.number, at_us, "", body)
+            self._apply(entry)
+        self._is_whole = True
+        return entry
+
+    def _overrun(self) -> ConflictError:
+        return ConflictError(
             f"namespace {self.name!r} is being written by others all the time; try again"
         )
 
@@ -361,7 +373,7 @@ class LiveNamespace:
             sources = self._sources().sources
             assert self._base is not None  # refreshed
             if self._base.documents:
-                return _overlay_of(self._base, Tail()).get(id_)
+                return self._base.overlaid({}).get(id_)
         for source in sources:
             found = self.blocks.get(source, id_)
             if found is not None:
@@ -374,13 +386,18 @@ class LiveNamespace:
             base, tail = self._base, self._tail
             assert base is not None  # refreshed
             files = self._sources()
-            view = View(files.schema, files.sources, _overlay_of(base, tail))
+            view = View(files.schema, files.sources, base.overlaid(tail.overlay()))
             paths = {written.staged.path for written in tail.staged}
             staged = tuple(source for source in files.sources if source.file.path in paths)
             return Now(base, view, staged, self._head, len(tail), tail.last_at_us, self._mark)
 
     def _forget(self) -> None:
         self._base = None
+
+    def _start_over(self) -> None:
+        """Forget everything that was read."""
+        self._base, self._files = None, None
+        self._tail, self._head, self._floor = Tail(), 0, 0
 
     def _load(self) -> None:
         """Read the base, and forget what of the tail it includes."""
@@ -477,23 +494,3 @@ class LiveNamespace:
             raise StaleError(f"the staged file {staged.path!r} is gone") from error
         file = DataFile(staged.path, staged.size_bytes, staged.rows, stats=footer.stats)
         return StagedFile(file, footer.schema)
-
-
-def _overlay_of(base: Base, tail: Tail) -> Mapping[str, Document | None]:
-    if not base.documents:
-        return tail.overlay()
-    stored: dict[str, Document | None] = {document["$id"]: document for document in base.documents}
-    return stored | tail.overlay()
-
-
-def _time_of(write: Write, now_us: int) -> int:
-    """Return the time that a write's documents carry, so that ``as_of`` it shows them.
-
-    Documents that come from elsewhere carry old times, which are not the write's.
-    """
-    for document in write.documents.values():
-        at = None if document is None else document.get("updatedAt")
-        if isinstance(at, datetime):
-            at_us = (at - _EPOCH) // _MICROSECOND
-            return at_us if 0 <= now_us - at_us < _SAME_WRITE_US else now_us
-    return now_us

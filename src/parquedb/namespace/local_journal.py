@@ -10,10 +10,8 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from itertools import pairwise
 from threading import get_ident
-from types import TracebackType
 from typing import Protocol, TypeVar
 
 from parquedb.ambient import Ambient
@@ -77,38 +75,6 @@ class _Tail:
         self.torn = False
 
 
-class _Exclusive:
-    """The writers' lock, which also notes when the end of the journal has to be looked at anew."""
-
-    __slots__ = ("_journal",)
-
-    def __init__(self, journal: LocalJournal) -> None:
-        self._journal = journal
-
-    def __enter__(self) -> None:
-        journal = self._journal
-        if journal.tail is None:
-            journal.lock.doubt()
-        journal.lock.__enter__()
-        if journal.held == 0:
-            journal.current = False
-            journal.owner = get_ident()
-        journal.held += 1
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        journal = self._journal
-        journal.held -= 1
-        if journal.held == 0:
-            journal.current = False
-            journal.owner = 0
-        journal.lock.__exit__(kind, error, trace)
-
-
 class LocalJournal:
     """A journal whose newest segment grows.
 
@@ -122,12 +88,7 @@ class LocalJournal:
         FormatError: The newest segment is damaged.
 
     Attributes:
-        lock: The lock between writers. Taken before ``guard``.
-        guard: Held while ``tail`` is read or changed.
         tail: Where the known entries end; None while there is no journal.
-        held: How often the lock is held. This and what follows is the holder's to change.
-        owner: The thread that holds it.
-        current: Whether the end was looked at since the lock was taken: nothing can follow it.
     """
 
     def __init__(
@@ -145,10 +106,10 @@ class LocalJournal:
         self._sync_turn = threading.Lock()
         self._synced = 0
         self._failed: str | None = None
-        self.lock = store.lock(self._segments.folder)
-        self.guard = threading.RLock()
-        self.held = self.owner = 0
-        self.current = False
+        self._lock = store.lock(self._segments.folder)  # between writers; taken before the guard
+        self._guard = threading.RLock()  # held while the tail is read or changed
+        self._owner = 0  # the thread that holds the lock
+        self._current = False  # the end was looked at under the lock: nothing can follow it
         self.tail: _Tail | None = None
         self.tail = self._surely(self._load)
 
@@ -174,7 +135,7 @@ class LocalJournal:
 
     def size_bytes(self) -> int:
         """Return how many bytes all segments have. They are listed only when another begins."""
-        with self.guard:
+        with self._guard:
             tail = self.tail
             if tail is None:
                 return 0
@@ -183,19 +144,34 @@ class LocalJournal:
                 self._older = tail.first, sum(older)
             return self._older[1] + tail.offset
 
-    def exclusive(self) -> AbstractContextManager[object]:
+    def exclusively(self, action: Callable[[], T]) -> T:
         """Hold off the writers of all processes."""
-        return _Exclusive(self)
+        thread = get_ident()
+        if self._owner == thread:
+            return action()
+
+        def held() -> T:
+            self._current = False
+            self._owner = thread
+            try:
+                return action()
+            finally:
+                self._current = False
+                self._owner = 0
+
+        if self.tail is None:
+            self._lock.doubt()
+        return self._lock.hold(held)
 
     def read(self, after: int) -> Sequence[Entry]:
         """Return all entries after one: one system call where there are none."""
-        with self.guard:
+        with self._guard:
             tail = self.tail
             if tail is not None and after == tail.number:
-                if self.current:
+                if self._current:
                     return ()
                 if tail.file.size() == tail.offset:
-                    self.current = self.owner == get_ident()
+                    self._current = self._owner == get_ident()
                     return ()
         return self._surely(lambda: self._read(after))
 
@@ -203,10 +179,7 @@ class LocalJournal:
         """Append a line to the newest segment, or begin another with it."""
         number = expect + 1
         line = encode_entry(number, at_us, f"{self._session}-{next(self._attempts):x}", body)
-        if self.owner == get_ident():
-            return self._append(line, number, body)
-        with _Exclusive(self):
-            return self._append(line, number, body)
+        return self.exclusively(lambda: self._append(line, number, body))
 
     def sync(self) -> None:
         """Make every entry known durable: one ``fdatasync`` for all threads that wait for it."""
@@ -227,31 +200,33 @@ class LocalJournal:
 
     def collect(self, through: int) -> int:
         """Delete segments without entries after ``through``, but never the newest."""
-        with _Exclusive(self):
-            with self.guard:
-                tail = self.tail
-                if tail and tail.number <= through and tail.offset >= WORTHWHILE_BYTES:
-                    self._rotate = True
-            deleted = 0
-            for first, following in pairwise(self._segments.firsts()):
-                if following - 1 > through:
-                    break
-                self._store.delete(self._segments.key(first))
-                deleted += 1
-            self._older = (-1, 0)
-            return deleted
+        return self.exclusively(lambda: self._collect(through))
 
     def close(self) -> None:
         """Close the newest segment."""
-        with self._sync_turn, self.guard:  # nobody's number may be another file's by then
+        with self._sync_turn, self._guard:  # nobody's number may be another file's by then
             if self.tail is not None:
                 self.tail.file.close()
 
+    def _collect(self, through: int) -> int:
+        with self._guard:
+            tail = self.tail
+            if tail and tail.number <= through and tail.offset >= WORTHWHILE_BYTES:
+                self._rotate = True
+        deleted = 0
+        for first, following in pairwise(self._segments.firsts()):
+            if following - 1 > through:
+                break
+            self._store.delete(self._segments.key(first))
+            deleted += 1
+        self._older = (-1, 0)
+        return deleted
+
     def _read(self, after: int) -> Sequence[Entry]:
-        with self.guard:
+        with self._guard:
             tail, new = self._look(self.tail)
             self.tail = tail
-            self.current = self.owner == get_ident()
+            self._current = self._owner == get_ident()
             head = 0 if tail is None else tail.number
             if after > head:
                 raise ends_before(self._namespace, after, head)
@@ -262,9 +237,9 @@ class LocalJournal:
 
     def _append(self, line: bytes, number: int, body: Body) -> Committed | Conflict:
         """Write an entry, while the lock is held."""
-        with self.guard:
+        with self._guard:
             tail = self.tail
-            if not self.current and (tail is None or tail.file.size() != tail.offset):
+            if not self._current and (tail is None or tail.file.size() != tail.offset):
                 newer, _ = self._surely(lambda: self._look(self.tail))
                 if tail and newer and newer.number not in (tail.number, number - 1):
                     return Conflict(newer.number)  # the tail stays: read() shall give what is new
@@ -276,26 +251,26 @@ class LocalJournal:
                 raise ends_before(self._namespace, number - 1, head)
             if self._failed is not None:
                 raise StorageError(self._failed)
-            self.current = False  # until the new end is known
+            self._current = False  # until the new end is known
             if tail is None or self._is_full(tail, body):
                 if not self._begin(tail, number, line, body):
                     return Conflict(number)
             else:
                 self._extend(tail, number, line, body)
-            self.current = True
+            self._current = True
             return Committed(number)
 
     def _extend(self, tail: _Tail, number: int, line: bytes, body: Body) -> None:
         self._clean(tail)
+        end = tail.offset + len(line)
+        state = tail.state if type(body) is Write else tail.state.after(body)
         try:
             tail.file.append(line)
         except CommitUnknownError as error:
             if tail.file.read(tail.offset) != line:
                 raise StorageError(f"entry {number} was not written whole: {error}") from error
-        tail.offset += len(line)
-        tail.number = number
-        if type(body) is not Write:
-            tail.state = tail.state.after(body)
+        # no call between these: an interrupt comes before all of them or after
+        tail.offset, tail.number, tail.state = end, number, state
 
     def _clean(self, tail: _Tail) -> None:
         """Remove what a crash left behind the last whole line."""
@@ -346,7 +321,7 @@ class LocalJournal:
         )
 
     def _end(self) -> tuple[int, AppendFile | None]:
-        with self.guard:
+        with self._guard:
             tail = self.tail
             return (0, None) if tail is None else (tail.number, tail.file)
 
@@ -369,8 +344,7 @@ class LocalJournal:
         except DamagedError as damage:
             found = damage
         try:
-            with _Exclusive(self):
-                return step()
+            return self.exclusively(step)
         except DamagedError as damage:
             raise damage.error from damage
         except StorageError:  # a folder that may not be written cannot be locked either
@@ -434,7 +408,7 @@ class LocalJournal:
 
     def _open(self, first: int, journal: str | None) -> tuple[_Tail, Segment]:
         """Return the end of a segment, and the segment."""
-        self.lock.doubt()
+        self._lock.doubt()
         file = self._store.open_append(self._segments.key(first))
         data = file.read(0)
         segment = self._segments.parse(first, data, journal)

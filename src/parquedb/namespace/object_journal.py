@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TypeVar
 
 from parquedb.ambient import Ambient
 from parquedb.errors import (
@@ -28,6 +28,7 @@ from parquedb.namespace.segments import Collected, Segment, Segments
 from parquedb.namespace.wire import Header, encode_entry, encode_header, parse_entry
 from parquedb.storage.store import NewObject, Store
 
+T = TypeVar("T")
 _KEPT = 128
 """So many of the newest segments are never collected, for writers that fell behind."""
 _ATTEMPTS = 3
@@ -101,9 +102,10 @@ class ObjectJournal:
                 self._size_bytes = sum(self._segments.sizes().values())
             return self._size_bytes
 
-    def exclusive(self) -> AbstractContextManager[object]:
+    def exclusively(self, action: Callable[[], T]) -> T:
         """Hold off the other threads that use this object."""
-        return self._lock
+        with self._lock:
+            return action()
 
     def sync(self) -> None:
         """Do nothing: what was created is durable."""

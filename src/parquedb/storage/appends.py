@@ -11,8 +11,10 @@ import contextlib
 import errno
 import os
 import threading
+import weakref
 from collections.abc import Callable
 from types import TracebackType
+from typing import TypeVar
 
 from parquedb.errors import CommitUnknownError, UnsupportedError
 from parquedb.storage.files import fsync_path, read_error, write_error
@@ -22,6 +24,7 @@ try:
 except ImportError:  # Windows
     _fcntl = None  # type: ignore[assignment]
 
+T = TypeVar("T")
 _sync_data: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)
 _READ_ONLY = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 _APPENDING = os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
@@ -152,25 +155,13 @@ class LocalAppendFile:
             ) from failure
 
 
-_forks = 0
-"""How often this process was forked off another one since this module was loaded."""
-
-
-def _count_fork() -> None:
-    global _forks  # noqa: PLW0603
-    _forks += 1
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_count_fork)
-
-
 class FileLock:
     """An exclusive lock between processes and threads, reentrant for the thread that holds it.
 
-    Two locks on the same path are strangers, also within one process. A child of ``fork`` opens
-    the file anew, because it would share the lock with its parent otherwise. The file stays open,
-    so that taking and letting go are one system call each.
+    Two locks on the same path are strangers, also within one process. A child of ``fork`` closes
+    the file at once and opens it anew when it needs it: it would share the lock with its parent
+    otherwise, and hold it for as long as it lives if the parent is killed meanwhile. The file stays
+    open, so that taking and letting go are one system call each.
 
     Args:
         path: The lock file. It is created at the first use and never deleted.
@@ -192,25 +183,17 @@ class FileLock:
         self._depth = 0
         self._doubted = True
         self._mutex = threading.RLock()
-        self._forks = _forks
+        _ALL.add(self)
 
     def __enter__(self) -> FileLock:
         """Wait until nobody else holds the lock, and take it."""
-        if self._forks != _forks:
-            self._start_over()
         self._mutex.acquire()
-        if self._depth == 0:
-            try:
-                if self._doubted:
-                    self._lock()
-                else:
-                    _fcntl.flock(self._fd, _fcntl.LOCK_EX)
-            except BaseException as error:
-                self._close()
-                self._mutex.release()
-                if isinstance(error, OSError):
-                    raise self._error(error) from error
-                raise
+        try:
+            if self._depth == 0:
+                self._take()
+        except BaseException:
+            self._mutex.release()
+            raise
         self._depth += 1
         return self
 
@@ -231,9 +214,34 @@ class FileLock:
     def __del__(self) -> None:
         self._close()
 
+    def hold(self, action: Callable[[], T]) -> T:
+        """Run something while the lock is held."""
+        with self._mutex:
+            if self._depth == 0:
+                self._take()
+            self._depth += 1
+            try:
+                return action()
+            finally:  # an __exit__ of our own could be interrupted before it does anything
+                self._depth -= 1
+                if self._depth == 0:
+                    _fcntl.flock(self._fd, _fcntl.LOCK_UN)
+
     def doubt(self) -> None:
         """Have the next use make sure that the file is still the one of its name."""
         self._doubted = True
+
+    def _take(self) -> None:
+        try:
+            if self._doubted:
+                self._lock()
+            else:
+                _fcntl.flock(self._fd, _fcntl.LOCK_EX)
+        except BaseException as error:
+            self._close()
+            if isinstance(error, OSError):
+                raise self._error(error) from error
+            raise
 
     def _lock(self) -> None:
         while True:
@@ -263,7 +271,19 @@ class FileLock:
                 os.close(fd)
 
     def _start_over(self) -> None:
+        """Let go of what a forked child shares with its parent."""
         self._close()
         self._depth = 0
         self._mutex = threading.RLock()
-        self._forks = _forks
+
+
+_ALL: weakref.WeakSet[FileLock] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for lock in list(_ALL):
+        lock._start_over()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_after_fork)

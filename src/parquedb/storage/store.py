@@ -12,10 +12,12 @@ may assume them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import BinaryIO, Protocol, runtime_checkable
+from typing import BinaryIO, Protocol, TypeVar, runtime_checkable
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,6 +289,14 @@ class StoreLock(AbstractContextManager[object], Protocol):
 
     It is let go when its process ends.
     """
+
+    def hold(self, action: Callable[[], T]) -> T:
+        """Run something while the lock is held, and let go of it whatever happens.
+
+        A ``with`` block does not promise that: an interrupt (``KeyboardInterrupt``) can come when
+        the block has ended and nothing of its end is done yet.
+        """
+        ...
 
     def doubt(self) -> None:
         """Have the next use make sure that what is locked was not deleted in the meantime."""

@@ -107,10 +107,13 @@ class TestSegments:
             assert journal.read(1) == ()
         assert store.counts.calls == {"size": 3}
         store.counts.calls.clear()
-        with journal.exclusive():
+
+        def twice() -> None:
             journal.read(1)
             journal.append(Write({}), expect=1, at_us=0)
             journal.append(Write({}), expect=2, at_us=0)
+
+        journal.exclusively(twice)
         assert store.counts.calls == {"size": 1, "append": 2}
 
     def test_syncs_are_shared(self, tmp_path: Path) -> None:
@@ -312,23 +315,25 @@ class TestDamage:
     def test_a_folder_removed_before_the_first_entry(self, tmp_path: Path) -> None:
         """Whoever had the lock of the old folder takes that of the new one."""
         journal, other = open_(tmp_path), open_(tmp_path)
-        with journal.exclusive():
-            pass
+        journal.exclusively(lambda: None)
         shutil.rmtree(tmp_path / "_parquedb")
         fill(other, 1)
         assert numbers(journal) == [1]
-        with other.exclusive():
-            started, done = threading.Event(), threading.Event()
+        started, done = threading.Event(), threading.Event()
 
-            def append() -> None:
-                started.set()
-                journal.append(Write({}), expect=1, at_us=0)
-                done.set()
+        def append() -> None:
+            started.set()
+            journal.append(Write({}), expect=1, at_us=0)
+            done.set()
 
-            thread = threading.Thread(target=append)
+        thread = threading.Thread(target=append)
+
+        def wait() -> None:
             thread.start()
             started.wait()
             assert not done.wait(0.05)
+
+        other.exclusively(wait)
         thread.join()
         assert numbers(other) == [1, 2]
 
@@ -415,12 +420,14 @@ journal = open_journal(LocalStore({str(tmp_path)!r}, durable=False), "users", ba
 journal.append(Write({{}}), expect=0, at_us=0)
 pid = os.fork()
 known = 1
+def append():
+    global known
+    known += len(journal.read(known))
+    done = journal.append(Write({{str(pid == 0): None}}), expect=known, at_us=0)
+    assert done == Committed(known + 1)
+    known += 1
 for _ in range(300):
-    with journal.exclusive():
-        known += len(journal.read(known))
-        done = journal.append(Write({{str(pid == 0): None}}), expect=known, at_us=0)
-        assert done == Committed(known + 1)
-        known += 1
+    journal.exclusively(append)
 if pid == 0:
     os._exit(0)
 assert os.waitpid(pid, 0)[1] == 0

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -117,12 +117,6 @@ class Importing(Protocol):
         """What its schema asks of documents."""
         ...
 
-    def check_unique(
-        self, documents: Mapping[str, Document | None]
-    ) -> Mapping[str, Document | None]:
-        """Return documents as they are, if their unique fields are free."""
-        ...
-
 
 def import_file(collection: Importing, file: File, options: ImportOptions) -> Imported:
     """Create the documents of a file, all or none.
@@ -193,8 +187,7 @@ class _Import:
         self._numbers = array("q")
         self._taken: set[str] = set()
         paths = self._rules.indexed_paths(unique_only=True)
-        checked = collection.check_unique
-        self._unique = UniqueBatches(self._space, paths, checked) if paths else None
+        self._unique = UniqueBatches(self._space, paths) if paths else None
 
     def run(self, placed: Iterator[Placed]) -> Imported:
         batches = self._batches(placed)
