@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from parquedb.ambient import SYSTEM, Ambient
 from parquedb.documents.collection import Collection
+from parquedb.documents.flusher import Flusher
 from parquedb.documents.ids import Ulids
 from parquedb.documents.naming import namespace_of, type_of
 from parquedb.documents.relations import Relations
@@ -107,8 +108,9 @@ class DB:
         self._lock = threading.RLock()
         self._collections: dict[str, Collection] = {}
         self._closed = False
-        self._stop = threading.Event()
-        self._flusher = self._start_flusher(flush_interval)
+        self._flusher = Flusher(
+            lambda: [collection.space for collection in self._opened()], flush_interval
+        )
 
     def __repr__(self) -> str:
         return f"DB({self.store.root!r})"
@@ -300,7 +302,8 @@ class DB:
     def snapshot(self, version: int | str | datetime | None = None) -> DatabaseSnapshot:
         """Return the database as it is now, for reading only, or as :meth:`as_of` does.
 
-        No later write changes it. All collections are taken at once, one after the other.
+        No later write changes it. All collections are as they are at one moment, unless others
+        write so fast that there is none between two writes: then one after the other.
         """
         return self._past(version)
 
@@ -328,7 +331,7 @@ class DB:
             raise StateError("a file is imported as a whole: end the transaction first")
         collection = self.collection(name)
         done = import_file(collection, file, options or ImportOptions())
-        self._after_write(collection.space)
+        self._flusher.after_write(collection.space)
         return done
 
     def export_file(
@@ -375,9 +378,7 @@ class DB:
         with self._lock:
             if self._closed:
                 return
-            self._stop.set()
-            if self._flusher is not None:
-                self._flusher.join()
+            self._flusher.close()
             from parquedb.namespace.flush import flush_at_close  # noqa: PLC0415
 
             try:
@@ -441,7 +442,12 @@ class DB:
             ambient=self._ambient,
         )
         return Collection(
-            space, rules, self._ulids, self._relations, self._transactions, self._after_write
+            space,
+            rules,
+            self._ulids,
+            self._relations,
+            self._transactions,
+            self._flusher.after_write,
         )
 
     def _migrate(self, namespace: str, wanted: Format) -> None:
@@ -464,32 +470,6 @@ class DB:
             target=wanted, source=found, places=self._backend.places, ambient=self._ambient
         )
         run_migration(self.store, [namespace], options).raise_for_errors()
-
-    def _after_write(self, space: LiveNamespace) -> None:
-        if space.needs_flush():
-            self._try_to_flush(space)
-
-    def _try_to_flush(self, space: LiveNamespace) -> None:
-        """Flush; what cannot be flushed now is as safe in the journal, so that nobody is told."""
-        from parquedb.errors import ParqueDBError  # noqa: PLC0415
-        from parquedb.namespace.flush import flush  # noqa: PLC0415
-
-        try:
-            flush(space)
-        except ParqueDBError:
-            space.put_off_flush()
-
-    def _start_flusher(self, seconds: float | None) -> threading.Thread | None:
-        if seconds is None:
-            return None
-        thread = threading.Thread(target=self._keep_flushing, args=(seconds,), daemon=True)
-        thread.start()
-        return thread
-
-    def _keep_flushing(self, seconds: float) -> None:
-        while not self._stop.wait(seconds):
-            for collection in self._opened():
-                self._try_to_flush(collection.space)
 
 
 def _check_numbers(**given: object) -> None:

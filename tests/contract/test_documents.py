@@ -15,6 +15,7 @@ from parquedb.errors import (
     NotFoundError,
     StateError,
 )
+from parquedb.namespace.live import LiveNamespace
 from tests.support.databases import BACKENDS, STORES, fields_of, moment, place
 from tests.support.stored import same
 
@@ -122,7 +123,7 @@ def test_create_many_by_staged_files(db, where):
 def test_staged_files_are_read_before_they_are_flushed(where, monkeypatch):
     monkeypatch.setattr(bulk, "STAGED_FROM", 10)
     db = where.open()
-    monkeypatch.setattr(type(db), "_after_write", lambda self, space: None)
+    monkeypatch.setattr(LiveNamespace, "needs_flush", lambda self: False)
     db.users.create_many(people(30))
     early = moment()
     db.users.update("p000003", {"$set": {"age": 1000}})
@@ -569,7 +570,7 @@ def test_staged_files_with_other_columns(where, monkeypatch):
     ]
     for flushed in (0, 1, 2):
         db = where.open()
-        monkeypatch.setattr(type(db), "_after_write", lambda self, space: None)
+        monkeypatch.setattr(LiveNamespace, "needs_flush", lambda self: False)
         docs = db.collection(f"docs{flushed}")
         for number, batch in enumerate(rounds):
             docs.create_many(batch)

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from weakref import WeakValueDictionary
 
 import pyarrow as pa
 
@@ -41,8 +42,9 @@ FILE_ROWS = 2_000_000
 _LARGE_BYTES = 64 << 20
 _SMALL_PART = 100
 _ATTEMPTS = 20
-_LOCKS: dict[tuple[str, str], threading.RLock] = {}
-_STORE_LOCKS: dict[tuple[str, str], StoreLock] = {}
+_LOCKS: WeakValueDictionary[tuple[str, str], threading.RLock] = WeakValueDictionary()
+_STORE_LOCKS: WeakValueDictionary[tuple[str, str], StoreLock] = WeakValueDictionary()
+"""Those in use: each keeps a file open."""
 _LOCKS_GUARD = threading.Lock()
 
 
@@ -148,9 +150,9 @@ def flush_lock(store: Store, name: str) -> AbstractContextManager[object]:
     with _LOCKS_GUARD:
         if not isinstance(store, Appends):
             return _LOCKS.setdefault(key, threading.RLock())
-        if key not in _STORE_LOCKS:
-            _STORE_LOCKS[key] = store.lock(f"_parquedb/{name}/flush")
-        lock = _STORE_LOCKS[key]
+        lock = _STORE_LOCKS.get(key)
+        if lock is None:
+            lock = _STORE_LOCKS[key] = store.lock(f"_parquedb/{name}/flush")
     lock.doubt()
     return lock
 
@@ -237,8 +239,9 @@ def _write_table(space: LiveNamespace, task: _Task, *, rewrite: bool) -> Flushed
     written: list[DataFile] = []
     try:
         for piece in pieces:
-            written += _write_piece(space, piece, schema, f"{folder}/{_data_folder(space, base)}")
-    except Exception:
+            for file in _write_piece(space, piece, schema, f"{folder}/{_data_folder(space, base)}"):
+                written.append(file)  # noqa: PERF402  (the first ones count if a later one fails)
+    except BaseException:
         _discard(space, written)
         raise
     operation = Operation.OVERWRITE if len(kept) < len(base.sources) else Operation.APPEND
@@ -272,20 +275,18 @@ def _changes(
     )
 
 
-def _write_piece(space: LiveNamespace, piece: Piece, schema: Schema, folder: str) -> list[DataFile]:
+def _write_piece(
+    space: LiveNamespace, piece: Piece, schema: Schema, folder: str
+) -> Iterator[DataFile]:
     """Write the rows of some files and documents as new files of about ``FILE_ROWS`` rows."""
     sources = [_reread(source, schema) for source in piece.sources]
     batches = merge_rows(space.blocks, sources, piece.overlay, schema)
-    written: list[DataFile] = []
     for first in batches:
         if not first.num_rows:
             continue
         key = f"{folder}/{space.ambient.new_uuid()}.parquet"
         part = _until_full(itertools.chain([first], batches))
-        written.append(
-            write_parquet(space.store, key, part, schema, arrangement=_arrangement(space))
-        )
-    return written
+        yield write_parquet(space.store, key, part, schema, arrangement=_arrangement(space))
 
 
 def _until_full(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
