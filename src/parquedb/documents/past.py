@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from parquedb.documents.collection import Collection
 
 
+_ATTEMPTS = 20
+
+
 def _refusing(verb: str) -> Callable[..., NoReturn]:
     """Return a method that says that a snapshot is read only."""
 
@@ -89,7 +92,7 @@ class DatabaseSnapshot:
         names: Returns the names of all collections.
         sql: Runs SQL over namespaces.
         as_of: A version, of every collection its own, or a time. None is now: all collections are
-            taken at once, one after the other.
+            taken, and again if one was written meanwhile.
         now_us: The time, microseconds since the epoch.
     """
 
@@ -112,9 +115,9 @@ class DatabaseSnapshot:
         self._taken: dict[str, CollectionSnapshot] = {}
         self._moment = as_of
         if as_of is None:
-            for name in names():
-                with contextlib.suppress(ParqueDBError):  # raised when it is asked for
-                    self.collection(name)
+            for _ in range(_ATTEMPTS):
+                if self._take_all():
+                    break
             self._moment = instant(now_us)  # what comes into being later was not there yet
 
     def __repr__(self) -> str:
@@ -144,6 +147,18 @@ class DatabaseSnapshot:
                     live.space, live.rules, self._relations, self._moment
                 )
             return self._taken[live.name]
+
+    def _take_all(self) -> bool:
+        """Take all collections; say whether nobody wrote to any of them meanwhile."""
+        self._taken.clear()
+        every = self._names()
+        for name in every:
+            with contextlib.suppress(ParqueDBError):  # raised when it is asked for
+                self.collection(name)
+        return (
+            all(taken.space.is_newest() for taken in self._taken.values())
+            and self._names() == every
+        )
 
     def collections(self) -> tuple[str, ...]:
         """Return the names of the collections that exist now, sorted."""

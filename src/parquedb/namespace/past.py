@@ -84,10 +84,18 @@ class PastNamespace:
         self.blocks = live.blocks
         self.executor = live.executor
         self._what = _name_of(version, at_us)
+        self._live = live
+        self._seen: object = None
         if version is None and at_us is None:
-            self._view = live.retrying(live.view)
+            now = live.now()
+            self._view, self._seen = now.view, (now.head, now.mark)
         else:
             self._view = live.retrying(lambda: live.view_at(version=version, at_us=at_us))
+
+    def is_newest(self) -> bool:
+        """Whether nobody has written since it was taken as it was then."""
+        now = self._live.now()
+        return (now.head, now.mark) == self._seen
 
     def view(self) -> View:
         """Return the namespace as it was."""

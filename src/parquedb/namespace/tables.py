@@ -138,11 +138,13 @@ class Namespace:
         if format_ is Format.ICEBERG:
             hint = self.store.head(hint_key(self.folder(format_)))
             return None if hint is None else hint.etag
-        reader = self._readers.get(format_)
-        if reader is None:
-            return self.reader(format_).latest() if self.exists(format_) else None
-        following = commit_key(self.folder(format_), reader.latest() + 1)
-        return reader.latest() if self.store.head(following) is None else object()
+        if format_ not in self._readers and not self.exists(format_):
+            return None
+        folder, latest = self.folder(format_), self.reader(format_).latest()
+        if self.store.head(commit_key(folder, latest + 1)) is not None:
+            return object()
+        info = self.store.head(commit_key(folder, latest))  # another table may have the same number
+        return latest, None if info is None else info.etag
 
     @functools.cached_property
     def _lies_elsewhere(self) -> bool:

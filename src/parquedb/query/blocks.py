@@ -13,6 +13,7 @@ from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -50,6 +51,7 @@ class Blocks:
         self._size_bytes = 0
         self._lock = threading.RLock()
         self._files: OrderedDict[str, GroupFile] = OrderedDict()
+        self._in_use: WeakValueDictionary[str, GroupFile] = WeakValueDictionary()
         self._readers: dict[str, RowReader] = {}
         self._groups: OrderedDict[tuple[str, int], pa.RecordBatch] = OrderedDict()
 
@@ -59,6 +61,7 @@ class Blocks:
             for file in self._files.values():
                 file.close()
             self._files.clear()
+            self._in_use.clear()
             self._groups.clear()
             self._size_bytes = 0
 
@@ -73,17 +76,27 @@ class Blocks:
             if known is not None:
                 self._files.move_to_end(source.token)
                 return known
+            known = self._in_use.get(source.token)
+            if known is not None:  # somebody reads on in a file that was replaced or removed
+                return known
         try:
             opened = GroupFile(self.store, source.file, source.schema, source.spec, key="$id")
         except NotFoundError as error:
             raise StaleError(str(error)) from error
         self.check(source)
         with self._lock:
-            self._files[source.token] = opened
+            self._files[source.token] = self._in_use[source.token] = opened
             self._forget_replaced(source)
             while len(self._files) > _OPEN_FILES:
                 self._files.popitem(last=False)
         return opened
+
+    def hold(self, sources: Sequence[Source]) -> Sequence[GroupFile]:
+        """Return the open files of sources, at most 128.
+
+        They can be read for as long as the result is kept, whoever replaces or removes them.
+        """
+        return [self.open(source) for source in sources[:_OPEN_FILES]]
 
     def _forget_replaced(self, source: Source) -> None:
         """Let go of files that were replaced under the name of a source's, but for the last few.

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from parquedb.errors import InvalidInputError
+from parquedb.parquet.groups import GroupFile
 from parquedb.query.blocks import Blocks
 from parquedb.query.duck import Duck
 from parquedb.query.filter import (
@@ -130,7 +131,20 @@ class Executor:
     def fetch(
         self, view: View, hits: Hits, matches: Callable[[Document], bool]
     ) -> Iterator[Document]:
-        """Yield the documents at positions, in their order, without those found not to match."""
+        """Yield the documents at positions, in their order, without those found not to match.
+
+        The files are held from now on, also if they are replaced before the end.
+        """
+        held = self.blocks.hold([view.sources[int(n)] for n in np.unique(hits.sources)])
+        return self._fetched(view, hits, matches, held)
+
+    def _fetched(
+        self,
+        view: View,
+        hits: Hits,
+        matches: Callable[[Document], bool],
+        held: Sequence[GroupFile],  # noqa: ARG002  (kept until the end)
+    ) -> Iterator[Document]:
         keep = self.blocks.worth_keeping(view.sources)
         start, size = 0, _FIRST_CHUNK
         while start < len(hits):

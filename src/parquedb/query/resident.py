@@ -195,8 +195,12 @@ class Residents:
                 cursor.execute(f"CREATE TABLE {table.name} AS SELECT * FROM {relation}")
             except duckdb.Error:
                 return None  # the search itself meets the same, and says what is wrong
-            for source in sources:
-                self._blocks.check(source)
+            try:
+                for source in sources:
+                    self._blocks.check(source)
+            except BaseException:
+                cursor.execute(f"DROP TABLE {table.name}")
+                raise
         with self._lock:
             self._holders[table.name] += 1
             self._condemned |= self._keep(key, table)
