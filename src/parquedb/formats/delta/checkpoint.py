@@ -6,6 +6,7 @@ PROTOCOL.md, "Checkpoints", "Checkpoint Schema", "V2 Spec", "Sidecar Files".
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
@@ -75,7 +76,8 @@ def read_checkpoint(store: Store, folder: str, checkpoint: Checkpoint) -> Action
 
 def _read_part(data: bytes, location: str, adds: list[Add], removes: list[Remove]) -> list[Json]:
     try:
-        file = pq.ParquetFile(pa.BufferReader(data))
+        # Spark writes INT96, which wraps around in Arrow's nanoseconds
+        file = pq.ParquetFile(pa.BufferReader(data), coerce_int96_timestamp_unit="us")
         table = file.read(columns=_wanted_columns(file.schema_arrow))
         if "add" in table.column_names:
             adds += _parse_adds(_present(table, "add"))
@@ -228,7 +230,25 @@ def _stats(array: pa.StructArray) -> Sequence[str | None]:
     parsed = _column(array, "stats_parsed")
     if parsed is None:
         return [None] * len(array)
-    return [None if body is None else _stats_text(body) for body in parsed.to_pylist()]
+    return [None if body is None else _stats_text(body) for body in _values(parsed)]
+
+
+def _values(array: Any) -> list[Any]:
+    """Return the values of an array; null for all of a column with a date beyond Python's."""
+    if pa.types.is_struct(array.type):
+        names = [field.name for field in array.type]
+        columns = [_values(array.field(at)) for at in range(len(names))]
+        rows = zip(*columns, strict=True) if names else [()] * len(array)
+        valid = array.is_valid().to_pylist()
+        return [
+            dict(zip(names, row, strict=True)) if there else None
+            for there, row in zip(valid, rows, strict=True)
+        ]
+    try:
+        found: list[Any] = array.to_pylist()
+    except (ValueError, OverflowError):
+        return [None] * len(array)
+    return found
 
 
 def _stats_text(body: Mapping[str, Any]) -> str:
@@ -247,6 +267,8 @@ def _stats_text(body: Mapping[str, Any]) -> str:
                 return mark
             case bytes():
                 return None
+            case float() if not math.isfinite(value):
+                return None  # no bound, and no JSON
             case _:
                 return value
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import io
 import json
 import uuid
@@ -489,36 +490,76 @@ def test_v2_checkpoints_with_sidecars(kind: str) -> None:
     assert f"t/_delta_log/_sidecars/{sidecar}" in reader.referenced()
 
 
-def test_parsed_statistics_of_checkpoints() -> None:
-    store = _checkpointed()
+def _with_parsed_stats(store: MemoryStore, stats: Json, kinds: Mapping[str, pa.DataType]) -> None:
+    """Replace version 2 and what is before it by a checkpoint with ``stats_parsed`` alone."""
     (data,) = _parts(store, 1)
     table = pq.read_table(pa.BufferReader(data))
-    adds = [
-        None
-        if add is None
-        else {key: value for key, value in add.items() if key not in ("stats", "tags")}
-        | {
-            "stats_parsed": {
-                "numRecords": 4,
-                "minValues": {"id": 3},
-                "maxValues": {"id": 9},
-                "nullCount": {"id": 0},
-            }
-        }
-        for add in table["add"].to_pylist(maps_as_pydicts="strict")
-    ]
-    for add in adds:
-        if add is not None:
-            add["partitionValues"] = None
-    index = table.schema.get_field_index("add")
+    add = table["add"].combine_chunks()
+    bounds = pa.struct(list(kinds.items()))
+    counts = pa.struct([(name, pa.int64()) for name in kinds])
+    members = [("numRecords", pa.int64()), ("minValues", bounds), ("maxValues", bounds)]
+    kind = pa.struct([*members, ("nullCount", counts)])
+    valid = add.is_valid().to_pylist()
+    kept = [field for field in add.type if field.name not in ("stats", "tags")]
+    parsed = pa.array([stats if there else None for there in valid], kind)
+    made = pa.StructArray.from_arrays(
+        [*(add.field(field.name) for field in kept), parsed],
+        fields=[*kept, pa.field("stats_parsed", kind)],
+        mask=pa.array([not there for there in valid]),
+    )
     sink = io.BytesIO()
-    pq.write_table(table.set_column(index, "add", pa.array(adds)), sink)
+    index = table.schema.get_field_index("add")
+    pq.write_table(table.set_column(index, "add", made), sink, use_deprecated_int96_timestamps=True)
     store.create(NewObject(f"t/_delta_log/{2:020d}.checkpoint.parquet", sink.getvalue()))
     _drop(store, 0, 1, 2)
+
+
+def test_parsed_statistics_of_checkpoints() -> None:
+    store = _checkpointed()
+    stats = {
+        "numRecords": 4,
+        "minValues": {"id": 3},
+        "maxValues": {"id": 9},
+        "nullCount": {"id": 0},
+    }
+    _with_parsed_stats(store, stats, {"id": pa.int64()})
     file = DeltaReader(store, "t").snapshot().files["t/d"]
     assert file.rows == 4
     assert file.stats is not None
     assert (file.stats.lower, file.stats.upper, file.stats.nulls) == ({1: 3}, {1: 9}, {1: 0})
+
+
+def test_parsed_statistics_of_every_value() -> None:
+    metadata = _metadata(
+        ("f", "double"), ("g", "float"), ("at", "timestamp"), ("day", "date"), ("far", "date")
+    )
+    store = _table(_add("d"), metadata=metadata)
+    for version in (1, 2, 3):
+        _put(store, version, _info(T0 + version))
+    first, last = dt.datetime(1, 1, 1, tzinfo=dt.UTC), dt.datetime(9999, 12, 31, tzinfo=dt.UTC)
+    beyond = 5_000_000  # days: after the year 9999
+    stats = {
+        "numRecords": 2,
+        "minValues": {"f": 1.5, "g": float("-inf"), "at": first, "day": first.date(), "far": 0},
+        "maxValues": {
+            "f": float("nan"), "g": 2.5, "at": last, "day": last.date(), "far": beyond,
+        },
+        "nullCount": dict.fromkeys(("f", "g", "at", "day", "far"), 0),
+    }  # fmt: skip
+    kinds = {
+        "f": pa.float64(),
+        "g": pa.float32(),
+        "at": pa.timestamp("us", "UTC"),  # stored as INT96, as Spark does it
+        "day": pa.date32(),
+        "far": pa.date32(),
+    }
+    _with_parsed_stats(store, stats, kinds)
+    file = DeltaReader(store, "t").snapshot().files["t/d"]
+    assert file.rows == 2
+    assert file.stats is not None
+    assert file.stats.nulls == dict.fromkeys(range(1, 6), 0)
+    assert file.stats.lower == {1: 1.5, 3: -62_135_596_800_000_000, 4: -719_162, 5: 0}
+    assert file.stats.upper == {2: 2.5, 3: 253_402_214_400_000_999, 4: 2_932_896}
 
 
 def test_a_damaged_checkpoint_is_an_error() -> None:
