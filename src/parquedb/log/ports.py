@@ -42,12 +42,15 @@ class Lineage:
         completed_at_ms: When the migration that carried it was complete, milliseconds since the
             epoch; None while it is not.
         foreign: Own versions after ``version``, made by somebody else since.
+        undone: The newest version that was carried before the table was moved back behind it, and
+            the table's own that carries it and is no part of its history any more.
     """
 
     origin: Origin
     version: int
     completed_at_ms: int | None
     foreign: tuple[int, ...] = ()
+    undone: tuple[Origin, int] | None = None
 
 
 class LogReader(Protocol):
@@ -91,6 +94,10 @@ class LogReader(Protocol):
         Raises:
             NotFoundError: The table had no version then.
         """
+        ...
+
+    def current_since_ms(self) -> int:
+        """Return when the newest version became that: later than it was made after a rollback."""
         ...
 
     def commits(self, after: int | None = None) -> Iterator[Commit]:

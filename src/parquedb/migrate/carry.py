@@ -24,6 +24,7 @@ from parquedb.log.change import (
     SetSchema,
 )
 from parquedb.log.commit import Commit, Operation
+from parquedb.log.pairs import common_versions
 from parquedb.log.ports import LogReader
 from parquedb.log.replay import TableState
 from parquedb.log.snapshot import Snapshot
@@ -116,27 +117,32 @@ def carry_history(store: Store, reader: LogReader) -> Carry:
 
 
 def carry_after(
-    store: Store, reader: LogReader, cursor: int, cursor_at_ms: int, carried: Schema | None
+    store: Store, reader: LogReader, cursor: int, target: LogReader, carried: Schema | None
 ) -> Carry:
     """Carry the versions after a cursor.
 
     Where the source no longer has the cursor's version (expired, or undone by a rollback), the
-    first newer version is carried as a whole and the following ones as changes.
+    first version that the target lacks is carried as a whole and the following ones as changes.
+    If it lacks none, the source was moved back: its newest version is carried once more, as of
+    then.
 
     Args:
         store: The store.
         reader: The source.
         cursor: The source's version that was carried last.
-        cursor_at_ms: The timestamp that it has in the target.
+        target: The target that holds it.
         carried: The target's columns. A metadata change that repeats the cursor's version and
             leads to these columns was carried before.
     """
     try:
         start = reader.snapshot(cursor)
     except NotFoundError:
-        newer = [version for version in reader.history() if version.at_ms > cursor_at_ms]
-        first = newer[0].version if newer else reader.latest()
-        whole = _Log(reader, (_base_at(reader, first),), first, has_tail=True)
+        newer = _lacking(reader, target)
+        first = newer[0] if newer else reader.latest()
+        base = _base_at(reader, first)
+        if not newer:
+            base = replace(base, at_ms=max(base.at_ms, reader.current_since_ms()))
+        whole = _Log(reader, (base,), first, has_tail=True)
         lost = (
             ()
             if reader.format is Format.NATIVE
@@ -150,6 +156,14 @@ def carry_after(
         commits = tuple(log)
         log = () if carried is None or _leads_to(commits, carried, start.schema) else commits
     return _collected(store, reader, log, start, ())
+
+
+def _lacking(reader: LogReader, target: LogReader) -> list[int]:
+    """Return the source's versions after the newest one that the target holds, too."""
+    held = {ours.version for ours, _ in common_versions(reader, target)}
+    versions = [version.version for version in reader.history()]
+    last = max((place for place, one in enumerate(versions) if one in held), default=-1)
+    return versions[last + 1 :]
 
 
 def _held_columns(reader: IcebergReader, own: Schema, carried: Schema) -> Schema:

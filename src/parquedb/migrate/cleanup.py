@@ -17,6 +17,7 @@ from parquedb.formats.native.paths import beside_key
 from parquedb.log.pairs import common_versions
 from parquedb.log.ports import LogReader
 from parquedb.migrate.cutover import journal_base
+from parquedb.migrate.relate import Continues, relation_of
 from parquedb.migrate.report import counted
 from parquedb.model.format import Format
 from parquedb.namespace.tables import Namespace
@@ -133,8 +134,11 @@ def _gaps(other: LogReader, reader: LogReader, namespace: Namespace) -> list[str
         for ours, theirs in pairs
         if ours.rows is None or theirs.rows is None or ours.rows == theirs.rows
     }
-    newest = pairs[-1] if pairs else None
-    if newest is None or newest[0].version != reader.latest() or reader.latest() not in held:
+    relation = relation_of(reader, other)
+    # a table that was moved back holds rows that the other one had before, and has no more
+    if not isinstance(relation, Continues) or relation.source_version != reader.latest():
+        return None
+    if not pairs or reader.latest() not in held:
         return None
     lineage = other.lineage()
     if lineage is not None and lineage.completed_at_ms is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from parquedb.errors import ConflictError, NotFoundError, StateError, VerificationError
@@ -203,7 +204,7 @@ def _carry_all(run: _Run, source: LogReader, target: LogReader | None, plan: Mig
         target=run.writer,
         placer=run.placer,
         live=live,
-        back=_way_back(run, source, live),
+        back=way_back(run.namespace, run.options.target, source, live),
         expect=None if target is None else target.latest(),
         batch_size=run.options.batch_size,
         now_ms=run.options.ambient.now_ms,
@@ -225,8 +226,8 @@ def _carry_all(run: _Run, source: LogReader, target: LogReader | None, plan: Mig
         last = run.versions[-1]
         if newer.latest() == last.version:
             return
-        carry = carry_after(run.namespace.store, newer, last.version, last.at_ms, None)
         there = run.namespace.reader(run.options.target)
+        carry = carry_after(run.namespace.store, newer, last.version, there, None)
         layout = find_layout(
             run.namespace.store, source.format, carry, run.options.target, there.snapshot()
         )
@@ -271,10 +272,10 @@ def _as_one(carry: Carry, at_ms: int) -> Carry:
     return replace(carry, versions=(last,), commits=(commit,))
 
 
-def _way_back(run: _Run, source: LogReader, live: dict[str, DataFile]) -> dict[str, str]:
+def way_back(
+    namespace: Namespace, target: Format, source: LogReader, live: Mapping[str, DataFile]
+) -> dict[str, str]:
     """Map the keys that the target's files were given in the source, when it was the target."""
-    target = run.options.target
-    namespace = run.namespace
     if source.format is Format.NATIVE or not live:
         return {}
     table_id = namespace.reader(target).table_id

@@ -192,8 +192,8 @@ def _find_conflict(situation: Situation, options: MigrationOptions) -> ConflictE
             return None
         return ConflictError(
             f"Conflict with existing data: the {options.target.label} table "
-            f"{situation.target_folder!r} ({held}) was written to by others since version "
-            f"{relation.target_version}, and {situation.source.label} has "
+            f"{situation.target_folder!r} ({held}) was written to by others, or moved back, since "
+            f"version {relation.target_version}, and {situation.source.label} has "
             f"{counted(len(situation.carry.versions), 'new version')}; {hint}"
         )
     return ConflictError(

@@ -2,15 +2,22 @@
 
 Has one been carried into the other? Both directions count. A target that records versions of the
 source continues after the last one; a target whose own versions the source records (it was the
-source once) continues after the version that both have in common.
+source once) continues after the version that both have in common. A table that was moved back to
+an older snapshot is not merely behind: as a source it has news, as a target it was changed.
+Versions that leave a target's files and columns as they were (of a vacuum, of rewritten manifests)
+are no changes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
+from parquedb.errors import NotFoundError
 from parquedb.log.commit import MERGED
 from parquedb.log.ports import Lineage, LogReader
+from parquedb.log.snapshot import Snapshot
 from parquedb.model.format import Format
 
 
@@ -31,7 +38,8 @@ class Continues:
     Args:
         source_version: The common version in the source.
         target_version: The common version in the target.
-        target_moved: Whether the target has rows of its own since, or merged ones.
+        target_moved: Whether the target has rows of its own since, or merged ones, or was moved
+            back.
         completed: Whether the migration that made the common version is recorded as complete.
     """
 
@@ -45,13 +53,16 @@ Relation = Fresh | Unrelated | Continues
 
 
 def relate(
-    source: tuple[Format, str, Lineage | None], target: tuple[Format, str, Lineage | None, int]
+    source: tuple[Format, str, Lineage | None],
+    target: tuple[Format, str, Lineage | None, int],
+    changed: Callable[[int], bool] = lambda _: True,
 ) -> Relation:
     """Say how a target stands to a source.
 
     Args:
         source: Format, table id and lineage of the source.
         target: Format, table id, lineage and newest version of the target.
+        changed: Says whether the target has other files or columns now than at an older version.
     """
     source_format, source_id, source_lineage = source
     target_format, target_id, target_lineage, target_latest = target
@@ -59,22 +70,21 @@ def relate(
     if target_lineage is not None:
         origin = target_lineage.origin
         if (origin.format, origin.table_id) == (source_format, source_id):
-            found.append(
-                Continues(
-                    origin.version,
-                    target_lineage.version,
-                    bool(target_lineage.foreign),
-                    target_lineage.completed_at_ms is not None,
-                )
-            )
+            own, done = target_lineage.version, target_lineage.completed_at_ms is not None
+            moved = bool(target_lineage.foreign) and changed(own)
+            moved = moved or target_lineage.undone is not None
+            found.append(Continues(origin.version, own, moved, done))
         elif (origin.format, origin.table_id) == (source_format, source_id + MERGED):
             own = target_lineage.version
             found.append(Continues(origin.version, own, target_moved=True, completed=True))
     if source_lineage is not None:
-        origin = source_lineage.origin
-        if (origin.format, origin.table_id) == (target_format, target_id):
-            moved = origin.version != target_latest
-            found.append(Continues(source_lineage.version, origin.version, moved, completed=True))
+        undone = source_lineage.undone
+        reached = [] if undone is None else [undone]
+        reached.append((source_lineage.origin, source_lineage.version))
+        for origin, version in reached:
+            if (origin.format, origin.table_id) == (target_format, target_id):
+                moved = origin.version != target_latest and changed(origin.version)
+                found.append(Continues(version, origin.version, moved, completed=True))
     if not found:
         return Unrelated()
     # a table that went to and fro has both: the newer one is where the target has not moved since
@@ -88,4 +98,17 @@ def relation_of(source: LogReader, target: LogReader | None) -> Relation:
     return relate(
         (source.format, source.table_id, source.lineage()),
         (target.format, target.table_id, target.lineage(), target.latest()),
+        partial(_has_changed, target),
     )
+
+
+def _has_changed(reader: LogReader, version: int) -> bool:
+    try:
+        return _outline(reader.snapshot(version)) != _outline(reader.snapshot())
+    except NotFoundError:
+        return True
+
+
+def _outline(snapshot: Snapshot) -> object:
+    files = {key: (file.size_bytes, file.deletes) for key, file in snapshot.files.items()}
+    return files, snapshot.schema.fields, snapshot.spec

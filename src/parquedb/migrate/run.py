@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from parquedb.errors import (
     ConflictError,
@@ -17,11 +18,13 @@ from parquedb.errors import (
     UnsupportedError,
 )
 from parquedb.log.ports import LogReader
+from parquedb.log.snapshot import Snapshot
 from parquedb.migrate.carry import Carry, carry_after, carry_history, carry_latest
 from parquedb.migrate.cleanup import finish_cleanup
+from parquedb.migrate.continuity import find_stranger, other_history
 from parquedb.migrate.cutover import SourceMovedError, flush_tail, journal_base
-from parquedb.migrate.execute import execute
-from parquedb.migrate.layout import layout_of
+from parquedb.migrate.execute import addresses_of, execute, way_back
+from parquedb.migrate.layout import Layout, layout_of
 from parquedb.migrate.options import (
     History,
     MigrationOptions,
@@ -30,7 +33,7 @@ from parquedb.migrate.options import (
     Phase,
 )
 from parquedb.migrate.plan import MigrationPlan, Situation, plan_migration
-from parquedb.migrate.relate import Continues, Fresh, Relation, relation_of
+from parquedb.migrate.relate import Continues, Fresh, Relation, Unrelated, relation_of
 from parquedb.migrate.report import Action, MigrationReport, NamespaceReport
 from parquedb.migrate.survey import survey_files
 from parquedb.migrate.typescript import decoding, planned_with
@@ -145,7 +148,7 @@ def _planned(namespace: Namespace, options: MigrationOptions) -> _Job | Namespac
                 rows=namespace.reader(options.target).snapshot().rows,
             )
         return _job(namespace, source_format, options)
-    except UnsupportedError as error:
+    except (ConflictError, UnsupportedError) as error:
         action = Action.REFUSED
         failure: ParqueDBError = error
     except ParqueDBError as error:
@@ -201,8 +204,16 @@ def _job(namespace: Namespace, source_format: Format, options: MigrationOptions)
     relation = relation_of(source, target)
     source = decoding(namespace.store, source, target)
     target = None if target is None else decoding(namespace.store, target, source)
-    carry = _carry(namespace, source, target, relation, options)
     held = None if target is None else target.snapshot()
+    carry, layout = _carry(namespace, source, target, relation, options, held)
+    if held is not None and isinstance(relation, Continues) and not relation.target_moved:
+        stranger = _stranger(namespace, source, options.target, carry, (held, layout))
+        if stranger is not None:
+            if options.on_conflict is OnConflict.ERROR:
+                folder = namespace.folder(source_format)
+                raise other_history(source_format.label, folder, relation.source_version, stranger)
+            relation = Unrelated()
+            carry, layout = _carry(namespace, source, target, relation, options, held)
     situation = Situation(
         namespace=namespace.name,
         source=source_format,
@@ -215,10 +226,25 @@ def _job(namespace: Namespace, source_format: Format, options: MigrationOptions)
         can_link=isinstance(namespace.store, HardLinks),
         unnamed=_unnamed(source, target, carry, relation, options),
     )
-    layout = layout_of(namespace.store, source_format, carry, options.target, relation, held)
     situation = survey_files(situation, namespace, source, target, options, layout)
     plan = plan_migration(situation, planned_with(source, options))
     return _Job(namespace, source, target, plan)
+
+
+def _stranger(
+    namespace: Namespace,
+    source: LogReader,
+    target: Format,
+    carry: Carry,
+    there: tuple[Snapshot, Layout],
+) -> str | None:
+    """Return a file that one side alone has at the version to go on from; None if all is well."""
+    (held, layout), before = there, carry.before
+    if before is None or Format.NATIVE in (source.format, target):
+        return None
+    addresses = addresses_of(namespace, source.format, target, source.table_id, layout.folders)
+    back = partial(way_back, namespace, target, source, held.files)
+    return find_stranger(before.files, held.files, addresses, back)
 
 
 def _unnamed(
@@ -245,8 +271,21 @@ def _carry(
     target: LogReader | None,
     relation: Relation,
     options: MigrationOptions,
+    held: Snapshot | None,
+) -> tuple[Carry, Layout]:
+    """Read what is to be carried, by how the target stands to the source, and lay it out."""
+    carry = _carried(namespace, source, target, relation, options)
+    store, to = namespace.store, options.target
+    return carry, layout_of(store, source.format, carry, to, relation, held)
+
+
+def _carried(
+    namespace: Namespace,
+    source: LogReader,
+    target: LogReader | None,
+    relation: Relation,
+    options: MigrationOptions,
 ) -> Carry:
-    """Read what is to be carried, by how the target stands to the source."""
     store = namespace.store
     to_native = options.target is Format.NATIVE
     match relation:
@@ -255,12 +294,11 @@ def _carry(
             return carry_latest(store, source) if latest else carry_history(store, source)
         case Continues(target_moved=True) if options.on_conflict is not OnConflict.ERROR:
             return carry_latest(store, source)
-        case Continues(cursor, mine) if target is not None:
+        case Continues(cursor) if target is not None:
             if to_native and source.latest() != cursor:
                 return carry_latest(store, source)
-            at_ms = next((v.at_ms for v in target.history() if v.version == mine), 0)
             schema = None if to_native else target.snapshot().schema
-            return carry_after(store, source, cursor, at_ms, schema)
+            return carry_after(store, source, cursor, target, schema)
         case _:
             return carry_latest(store, source)
 

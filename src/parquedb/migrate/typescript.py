@@ -116,6 +116,10 @@ class EntityReader:
         """Return the version if it is old enough."""
         return self._reader.version_at(at_ms)
 
+    def current_since_ms(self) -> int:
+        """Return when the files were modified last."""
+        return self._reader.current_since_ms()
+
     def commits(self, after: int | None = None) -> Iterator[Commit]:
         """Yield the one commit, with the columns of the documents."""
         for commit in self._reader.commits(after):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 from parquedb.log.commit import Origin
 from parquedb.log.ports import Lineage
 from parquedb.migrate.relate import Continues, Unrelated, relate
@@ -49,3 +51,27 @@ def test_to_and_fro_takes_the_newer_meeting_point():
     theirs = lineage(ICE, "i", 71, at=4, foreign=(5,))  # iceberg 71 -> delta 4; 5 by others
     found = relate((DELTA, "d", theirs), (ICE, "i", ours, 71))
     assert found == Continues(4, 71, False, True)
+
+
+def test_versions_that_change_nothing_are_no_move():
+    record = lineage(DELTA, "d", 3, at=70, foreign=(71,))
+    found = relate((DELTA, "d", None), (ICE, "i", record, 71), lambda version: version != 70)
+    assert found == Continues(3, 70, False, True)
+    record = lineage(ICE, "i", 70, at=5)
+    found = relate((DELTA, "d", record), (ICE, "i", None, 72), lambda version: version != 70)
+    assert found == Continues(5, 70, False, True)
+
+
+def moved_back(record, version, own):
+    return replace(record, undone=(replace(record.origin, version=version), own))
+
+
+def test_a_source_that_was_moved_back_is_not_behind():
+    record = moved_back(lineage(DELTA, "d", 1, at=71), 3, 73)
+    assert relate((ICE, "i", record), (DELTA, "d", None, 3)) == Continues(73, 3, False, True)
+    assert relate((ICE, "i", record), (DELTA, "d", None, 4)).target_moved
+
+
+def test_a_target_that_was_moved_back_has_moved():
+    record = moved_back(lineage(DELTA, "d", 1, at=71), 3, 73)
+    assert relate((DELTA, "d", None), (ICE, "i", record, 71)) == Continues(1, 71, True, True)

@@ -158,6 +158,10 @@ class DeltaReader:
             )
         return moments[index - 1].version
 
+    def current_since_ms(self) -> int:
+        """Return the newest version's time: a restored version is a new one."""
+        return self._timeline.at(self._listing.latest).at_ms
+
     def commits(self, after: int | None = None) -> Iterator[Commit]:
         """Yield the commits after a version, oldest first; all by default."""
         start, latest = self._listing.start, self._listing.latest

@@ -36,7 +36,7 @@ from parquedb.log.change import (
     SetProperties,
     SetSchema,
 )
-from parquedb.log.commit import Commit, Operation, Through
+from parquedb.log.commit import Commit, Operation, Origin, Through
 from parquedb.log.ports import Lineage, Version, operation_of
 from parquedb.log.snapshot import Snapshot
 from parquedb.model.files import DataFile
@@ -154,6 +154,14 @@ class IcebergReader:
             "its history begins later"
         )
 
+    def current_since_ms(self) -> int:
+        """Return when the current snapshot became that, by the snapshot log."""
+        newest = self.latest()
+        return next(
+            (at_ms for at_ms, id_ in reversed(self._table.snapshot_log) if id_ == newest),
+            self._snapshots[-1].at_ms if self._snapshots else self._table.last_updated_ms,
+        )
+
     def commits(self, after: int | None = None) -> Iterator[Commit]:
         """Yield the commits after a snapshot id, oldest first (see :mod:`parquedb.log.ports`).
 
@@ -185,7 +193,7 @@ class IcebergReader:
         )
 
     def unshown(self) -> Sequence[str]:
-        """Return the branches but main, tags of snapshots out of its history, and row lineage."""
+        """Return what is not of main's history: branches, tags, snapshots; and row lineage."""
         shown = {name for names in self.tags().values() for name in names} | {MAIN}
         refs = self._table.kept.get("refs", {})
         lineage = ("the ids of rows (row lineage)",) if self._table.format_version > 2 else ()
@@ -194,7 +202,21 @@ class IcebergReader:
             for name, ref in refs.items()
             if name not in shown
         )
-        return (*names, *lineage)
+        beside = self._beside_branches()
+        snapshots = "1 snapshot" if beside == 1 else f"{beside} snapshots"
+        left = (f"{snapshots} of no branch (rolled back, replaced or staged)",)
+        return (*names, *(left if beside else ()), *lineage)
+
+    def _beside_branches(self) -> int:
+        """Count the snapshots that neither main nor a branch or tag leads to."""
+        parents = {snapshot.snapshot_id: snapshot.parent_id for snapshot in self._table.snapshots}
+        reached = {snapshot.snapshot_id for snapshot in self._snapshots}
+        for ref in self._table.kept.get("refs", {}).values():
+            id_: int | None = ref["snapshot-id"]
+            while id_ in parents and id_ not in reached:
+                reached.add(id_)
+                id_ = parents[id_]
+        return len(parents) - len(reached)
 
     def tags(self) -> Mapping[int, tuple[str, ...]]:
         """Return the tags of the history of main ("Snapshot References")."""
@@ -214,8 +236,25 @@ class IcebergReader:
             if origin is not None:
                 completed = completed_at_ms(self._table.properties)
                 version = snapshot.snapshot_id
-                return Lineage(origin, version, completed, tuple(reversed(foreign)))
+                undone = self._undone(version)
+                return Lineage(origin, version, completed, tuple(reversed(foreign)), undone)
             foreign.append(snapshot.snapshot_id)
+        return None
+
+    def _undone(self, carried: int) -> tuple[Origin, int] | None:
+        """Return what was carried last before the table was moved back behind it.
+
+        A table that is merely behind never had a later version; one that was moved back did, and
+        its snapshot log says so ("Table Metadata Fields").
+        """
+        log = [id_ for _, id_ in self._table.snapshot_log]
+        later = log[log.index(carried) + 1 :] if carried in log else []
+        shown = {snapshot.snapshot_id for snapshot in self._snapshots}
+        by_id = {snapshot.snapshot_id: snapshot for snapshot in self._table.snapshots}
+        for id_ in reversed(later):
+            origin = parse_origin(by_id[id_].summary) if id_ in by_id and id_ not in shown else None
+            if origin is not None:
+                return origin, id_
         return None
 
     def through(self, version: int | None = None) -> Through | None:

@@ -141,6 +141,10 @@ class NativeReader:
             )
         return self._version
 
+    def current_since_ms(self) -> int:
+        """Return when a file was modified last."""
+        return self._at_ms
+
     def commits(self, after: int | None = None) -> Iterator[Commit]:
         """Yield the one commit, or nothing after it."""
         self._check_version(after)
