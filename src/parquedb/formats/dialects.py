@@ -38,13 +38,15 @@ class Dialect:
     Args:
         exists: Whether a folder holds a table: ``(store, folder, owned)``. ``owned`` are the keys
             that other formats' tables in the same folder reference; only native asks.
-        open_reader: Open the table in a folder: ``(store, folder, owned)``.
+        open_reader: Open the table in a folder: ``(store, folder, owned, before)``. ``before`` is a
+            reader of the same table from earlier, or None; what did not change since is not read
+            again.
         open_writer: Make a writer for a folder.
         read_features: Return what it can hold.
     """
 
     exists: Callable[[Store, str, Owned], bool]
-    open_reader: Callable[[Store, str, Owned], LogReader]
+    open_reader: Callable[[Store, str, Owned, LogReader | None], LogReader]
     open_writer: Callable[[Store, str, Ambient], LogWriter]
     read_features: Callable[[], Features]
 
@@ -68,6 +70,12 @@ def _native() -> Dialect:
 
         return Features(fit_type, FEATURES)
 
+    def open_reader(
+        store: Store, folder: str, owned: Owned, before: LogReader | None
+    ) -> LogReader:
+        known = before if isinstance(before, NativeReader) else None
+        return NativeReader(store, folder, owned=owned, before=known)
+
     def open_writer(store: Store, folder: str, ambient: Ambient) -> LogWriter:
         from parquedb.formats.native.writer import NativeWriter  # noqa: PLC0415
 
@@ -75,7 +83,7 @@ def _native() -> Dialect:
 
     return Dialect(
         lambda store, folder, owned: find_layout(store, folder, owned=owned) is not None,
-        lambda store, folder, owned: NativeReader(store, folder, owned=owned),
+        open_reader,
         open_writer,
         features,
     )
@@ -84,7 +92,9 @@ def _native() -> Dialect:
 def _iceberg() -> Dialect:
     from parquedb.formats.iceberg.paths import exists  # noqa: PLC0415
 
-    def open_reader(store: Store, folder: str, _: Owned) -> LogReader:
+    def open_reader(
+        store: Store, folder: str, _: Owned, before: LogReader | None  # noqa: ARG001
+    ) -> LogReader:
         from parquedb.formats.iceberg.reader import IcebergReader  # noqa: PLC0415
 
         return IcebergReader(store, folder)
@@ -107,7 +117,9 @@ def _iceberg() -> Dialect:
 def _delta() -> Dialect:
     from parquedb.formats.delta.paths import is_log, log_folder  # noqa: PLC0415
 
-    def open_reader(store: Store, folder: str, _: Owned) -> LogReader:
+    def open_reader(
+        store: Store, folder: str, _: Owned, before: LogReader | None  # noqa: ARG001
+    ) -> LogReader:
         from parquedb.formats.delta.reader import DeltaReader  # noqa: PLC0415
 
         return DeltaReader(store, folder)

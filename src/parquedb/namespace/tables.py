@@ -51,6 +51,7 @@ class Namespace:
         self.name = check_namespace(name)
         self.places = places
         self._readers: dict[Format, LogReader] = {}
+        self._before: dict[Format, LogReader] = {}
 
     def folder(self, format_: Format) -> str:
         """Return the key of a format's table."""
@@ -76,7 +77,10 @@ class Namespace:
         if reader is None:
             try:
                 reader = DIALECTS[format_].open_reader(
-                    self.store, self.folder(format_), self._owned(format_)
+                    self.store,
+                    self.folder(format_),
+                    self._owned(format_),
+                    self._before.pop(format_, None),
                 )
             except NotFoundError as error:
                 raise self.no_data(format_) from error
@@ -85,6 +89,7 @@ class Namespace:
 
     def refresh(self) -> None:
         """Forget what was read, so that readers opened from now on see later commits."""
+        self._before |= self._readers
         self._readers.clear()
 
     def formats(self) -> tuple[Format, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-_STOP, _TRUE, _FALSE = 0, 1, 2
+_STOP, _TRUE, _FALSE, _BINARY = 0, 1, 2, 8
 
 I32 = 5
 _MAX_DEPTH = 64
@@ -143,7 +143,7 @@ def _skip(data: bytes, position: int, type_: int, depth: int) -> int:
         while position < len(data) and data[position] >= 0x80:
             position += 1
         end = position + 1
-    elif type_ == 8:
+    elif type_ == _BINARY:
         length, start = read_varint(data, position)
         end = start + length
     elif type_ in (_TRUE, _FALSE):
@@ -190,8 +190,24 @@ def _skip_list(data: bytes, position: int, depth: int) -> int:
     size, type_, position = read_list_header(data, position)
     if type_ in (_TRUE, _FALSE):
         return position + size
+    if type_ == _BINARY:
+        return _skip_binaries(data, position, size)
     for _ in range(size):
         position = _skip(data, position, type_, depth + 1)
+    return position
+
+
+def _skip_binaries(data: bytes, position: int, count: int) -> int:
+    """Return where texts end: most are short, so that their length is one byte."""
+    end = len(data)
+    for _ in range(count):
+        if position >= end:
+            raise ThriftError("a value does not end")
+        length = data[position]
+        position += 1
+        if length >= 0x80:
+            length, position = read_varint(data, position - 1)
+        position += length
     return position
 
 

@@ -29,7 +29,7 @@ from parquedb.model.partition import UNPARTITIONED, PartitionField, PartitionSpe
 from parquedb.model.schema import Schema
 from parquedb.model.types import Field
 from parquedb.parquet.footer import Footer, read_footers
-from parquedb.storage.store import Store
+from parquedb.storage.store import ObjectInfo, Store
 
 _VERSION_BITS = 53
 """JSON numbers are exact up to here in every reader."""
@@ -53,6 +53,8 @@ class NativeReader:
         namespace: The namespace.
         owned: Keys that an Iceberg or Delta table in the same folder refers to; None if that
             folder as a whole belongs to the table.
+        before: A reader of the namespace from earlier. Footers that it has read of files that are
+            the same by their store's etag are not read again.
 
     Raises:
         NotFoundError: There is no native data.
@@ -61,7 +63,12 @@ class NativeReader:
     """
 
     def __init__(
-        self, store: Store, namespace: str, *, owned: frozenset[str] | None = frozenset()
+        self,
+        store: Store,
+        namespace: str,
+        *,
+        owned: frozenset[str] | None = frozenset(),
+        before: NativeReader | None = None,
     ) -> None:
         layout = find_layout(store, namespace, owned=owned)
         if layout is None:
@@ -76,6 +83,7 @@ class NativeReader:
         self._owned = owned or frozenset()
         self._version = version_of(layout)
         self._at_ms = max(file.info.modified_at_us for file in layout.files) // 1000
+        self._known = {} if before is None else before.known_footers()
 
     @property
     def format(self) -> Format:
@@ -104,7 +112,22 @@ class NativeReader:
     @functools.cached_property
     def footers(self) -> tuple[Footer, ...]:
         """The files' footers, in the order of the layout."""
-        return tuple(read_footers(self._store, [file.info.key for file in self._layout.files]))
+        infos = [file.info for file in self._layout.files]
+        new = [info for info in infos if info not in self._known]
+        read = read_footers(self._store, [info.key for info in new])
+        known = self._known | dict(zip(new, read, strict=True))
+        self._known = {}
+        return tuple(known[info] for info in infos)
+
+    def known_footers(self) -> dict[ObjectInfo, Footer]:
+        """Return the footers that were read, by what the store said of their files before."""
+        if "footers" not in self.__dict__:
+            return self._known
+        return {
+            file.info: footer
+            for file, footer in zip(self._layout.files, self.footers, strict=True)
+            if file.info.size_bytes == footer.size_bytes
+        }
 
     def latest(self) -> int:
         """Return the one version, a number made from the files' names, sizes and times."""
