@@ -70,9 +70,7 @@ def _native() -> Dialect:
 
         return Features(fit_type, FEATURES)
 
-    def open_reader(
-        store: Store, folder: str, owned: Owned, before: LogReader | None
-    ) -> LogReader:
+    def open_reader(store: Store, folder: str, owned: Owned, before: LogReader | None) -> LogReader:
         known = before if isinstance(before, NativeReader) else None
         return NativeReader(store, folder, owned=owned, before=known)
 
@@ -93,7 +91,10 @@ def _iceberg() -> Dialect:
     from parquedb.formats.iceberg.paths import exists  # noqa: PLC0415
 
     def open_reader(
-        store: Store, folder: str, _: Owned, before: LogReader | None  # noqa: ARG001
+        store: Store,
+        folder: str,
+        _: Owned,
+        __: LogReader | None,
     ) -> LogReader:
         from parquedb.formats.iceberg.reader import IcebergReader  # noqa: PLC0415
 
@@ -118,7 +119,10 @@ def _delta() -> Dialect:
     from parquedb.formats.delta.paths import is_log, log_folder  # noqa: PLC0415
 
     def open_reader(
-        store: Store, folder: str, _: Owned, before: LogReader | None  # noqa: ARG001
+        store: Store,
+        folder: str,
+        _: Owned,
+        __: LogReader | None,
     ) -> LogReader:
         from parquedb.formats.delta.reader import DeltaReader  # noqa: PLC0415
 

@@ -131,6 +131,7 @@ class LiveNamespace:
             store, self.name, base=self._first_format, ambient=ambient
         )
         self._base: Base | None = None
+        self._fit: Base | None = None  # the base that is known to hold documents
         self._mark: object = None
         self._tail = Tail()
         self._head = 0
@@ -328,7 +329,9 @@ class LiveNamespace:
         for _ in range(_ATTEMPTS * 5):
             self.refresh()
             assert self._base is not None  # refreshed
-            check_documents(self.name, self._base)
+            if self._fit is not self._base:
+                check_documents(self.name, self._base)
+                self._fit = self._base
             known = self._head  # what is read meanwhile may not be what the decision rests on
             began_us = self.ambient.now_us()
             try:

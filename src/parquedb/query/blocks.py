@@ -52,7 +52,7 @@ class Blocks:
         self._lock = threading.RLock()
         self._files: OrderedDict[str, GroupFile] = OrderedDict()
         self._in_use: WeakValueDictionary[str, GroupFile] = WeakValueDictionary()
-        self._readers: dict[str, RowReader] = {}
+        self._readers: dict[tuple[str, int], RowReader] = {}
         self._groups: OrderedDict[tuple[str, int], pa.RecordBatch] = OrderedDict()
 
     def close(self) -> None:
@@ -63,6 +63,7 @@ class Blocks:
             self._files.clear()
             self._in_use.clear()
             self._groups.clear()
+            self._readers.clear()
             self._size_bytes = 0
 
     def open(self, source: Source) -> GroupFile:
@@ -114,7 +115,7 @@ class Blocks:
         for token in same[:-_REPLACED]:
             self._files.pop(token)
             for key in [key for key in self._groups if key[0] == token]:
-                self._size_bytes -= self._groups.pop(key).nbytes
+                self._forget(key)
 
     def check(self, source: Source) -> None:
         """Make sure that a file that can be overwritten has not been.
@@ -163,17 +164,18 @@ class Blocks:
             batch = self.group(source, index)
             row = find_row(batch.column("$id"), id_, ordered=ordered)
             if row is not None:
-                return self._reader(source, batch).read(batch, row)
+                return self._reader(source, index, batch).read(row)
         return None
 
-    def _reader(self, source: Source, batch: pa.RecordBatch) -> RowReader:
-        known = self._readers.get(source.token)
+    def _reader(self, source: Source, index: int, batch: pa.RecordBatch) -> RowReader:
+        """Return what reads rows of a row group; it is kept for as long as the row group."""
+        key = (source.token, index)
+        known = self._readers.get(key)
         if known is None:
-            known = RowReader(batch.schema, source.schema)
+            known = RowReader(batch, source.schema)
             with self._lock:
-                self._readers[source.token] = known
-                while len(self._readers) > _OPEN_FILES:
-                    self._readers.pop(next(iter(self._readers)))
+                if key in self._groups:
+                    self._readers[key] = known
         return known
 
     def groups(self, source: Source) -> Iterator[pa.RecordBatch]:
@@ -228,8 +230,11 @@ class Blocks:
             self._groups[key] = batch
             self._size_bytes += size
             while self._size_bytes > self.budget_bytes:
-                _, gone = self._groups.popitem(last=False)
-                self._size_bytes -= gone.nbytes
+                self._forget(next(iter(self._groups)))
+
+    def _forget(self, key: tuple[str, int]) -> None:
+        self._size_bytes -= self._groups.pop(key).nbytes
+        self._readers.pop(key, None)
 
 
 def indices(rows: Positions) -> Any:

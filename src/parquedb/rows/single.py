@@ -1,4 +1,8 @@
-"""One row of a document table to its document: what :mod:`.assemble` does for many, faster."""
+"""One row of a document table to its document: what :mod:`.assemble` does for many, faster.
+
+Values of the common types are taken from Arrow's buffers without an Arrow object for each
+(https://arrow.apache.org/docs/format/Columnar.html, "Physical memory layout").
+"""
 
 from __future__ import annotations
 
@@ -16,91 +20,138 @@ from parquedb.rows.columns import DATA
 from parquedb.rows.lists import to_list
 from parquedb.rows.values import Document
 
-Read = Callable[[AnyArray, int], Any]
+Read = Callable[[int], Any]
 
-_PLAIN = (pa.string(), pa.bool_(), pa.int64(), pa.int32(), pa.float64(), pa.binary(), pa.date32())
 _INSTANT = pa.timestamp("us", "UTC")
+_NUMBERS = {pa.int64(): "q", pa.int32(): "i", pa.float64(): "d"}
+_OFFSETS = {pa.string(): "i", pa.large_string(): "q", pa.binary(): "i", pa.large_binary(): "q"}
 
 
 class RowReader:
-    """Reads documents from batches of one schema, a row at a time.
+    """Reads the documents of a batch, a row at a time.
 
     Args:
-        columns: The batches' columns.
+        batch: The rows.
         schema: The columns of the table.
     """
 
-    def __init__(self, columns: pa.Schema, schema: Schema) -> None:
-        self._data = columns.get_field_index(DATA) if schema.find(DATA) is not None else -1
-        self._reads = [
-            (name, columns.get_field_index(name), _reader_of(columns.field(name).type))
-            for name in in_document_order(schema)
-            if name != DATA and name in columns.names
-        ]
+    __slots__ = ("_data", "_reads")
 
-    def read(self, batch: pa.RecordBatch, row: int) -> Document:
+    def __init__(self, batch: pa.RecordBatch, schema: Schema) -> None:
+        columns = batch.schema
+        names = [name for name in in_document_order(schema) if name in columns.names]
+        reads = {name: _reader_of(batch.column(columns.get_field_index(name))) for name in names}
+        self._data = reads.pop(DATA, None)
+        self._reads = tuple(reads.items())
+
+    def read(self, row: int) -> Document:
         """Return the document of a row.
 
         Raises:
             FormatError: A text in ``$data`` is not valid, or a time is out of range.
         """
         document: Document = {}
-        for name, index, read in self._reads:
-            value = read(batch.column(index), row)
+        for name, read in self._reads:
+            value = read(row)
             if value is not None:
                 document[name] = value
-        if self._data >= 0:
-            text = batch.column(self._data)[row].as_py()
+        if self._data is not None:
+            text = self._data(row)
             if text is not None:
                 add_data([document], [text])
         return document
 
 
-def _reader_of(type_: AnyType) -> Read:
-    if type_ in _PLAIN:
-        return _plain
-    if type_ == _INSTANT:
-        return _instant
-    if _is_plain(type_):
-        return _nested
-    return _any
+def _reader_of(column: AnyArray) -> Read:
+    """Return what reads the value of a row of a column, None for null."""
+    kind = column.type
+    if column.null_count == len(column):
+        return lambda _: None
+    if kind in _NUMBERS:
+        return _where_valid(column, _numbers(column, _NUMBERS[kind]))
+    if kind in _OFFSETS:
+        return _where_valid(column, _texts(column, _OFFSETS[kind]))
+    if kind == _INSTANT:
+        return _where_valid(column, _instants(column))
+    if pa.types.is_boolean(kind):
+        return _where_valid(column, _bits(column, 1))
+    if _is_plain(kind):
+        nested = _members if pa.types.is_struct(kind) else _items
+        return _where_valid(column, nested(column))
+    return lambda row: to_list(column.slice(row, 1))[0]
 
 
 def _is_plain(type_: AnyType) -> bool:
-    """Whether values of a type, at any depth, are what Arrow itself makes of them."""
+    """Whether values of a nested type, at any depth, are read as they are in a document."""
     if pa.types.is_struct(type_):
         return all(_is_plain(type_.field(i).type) for i in range(type_.num_fields))
     if pa.types.is_list(type_):
         return _is_plain(type_.value_type)
-    return type_ in _PLAIN
+    return type_ in _NUMBERS or type_ in _OFFSETS or pa.types.is_boolean(type_)
 
 
-def _plain(column: AnyArray, row: int) -> Any:
-    return column[row].as_py()
+def _where_valid(column: AnyArray, read: Read) -> Read:
+    if not column.null_count:
+        return read
+    is_valid = _bits(column, 0)
+    return lambda row: read(row) if is_valid(row) else None
 
 
-def _instant(column: AnyArray, row: int) -> Any:
-    micros = column[row].value
-    if micros is None:
-        return None
-    try:
-        return EPOCH + timedelta(microseconds=micros)
-    except OverflowError:
-        return _any(column, row)  # which says what is wrong
+def _bits(column: AnyArray, buffer: int) -> Callable[[int], bool]:
+    bits, first = memoryview(column.buffers()[buffer]), column.offset
+
+    def bit(row: int) -> bool:
+        place = first + row
+        return bool(bits[place >> 3] >> (place & 7) & 1)
+
+    return bit
 
 
-def _nested(column: AnyArray, row: int) -> Any:
-    return _without_nulls(column[row].as_py())
+def _cells(buffer: pa.Buffer | None, code: str) -> Any:
+    """Return a buffer's whole cells, of four or eight bytes."""
+    data = memoryview(buffer or b"")
+    return data[: len(data) & ~7 if code in "qd" else len(data) & ~3].cast(code)  # type: ignore[call-overload]
 
 
-def _any(column: AnyArray, row: int) -> Any:
-    return to_list(column.slice(row, 1))[0]
+def _numbers(column: AnyArray, code: str) -> Read:
+    cells, first = _cells(column.buffers()[1], code), column.offset
+    return cells.__getitem__ if first == 0 else lambda row: cells[first + row]
 
 
-def _without_nulls(value: Any) -> Any:
-    """Leave out the keys of structs that are null: they are missing."""
-    if isinstance(value, dict):
-        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
-    if isinstance(value, list):
-        return [_without_nulls(item) for item in value]
-    return value
+def _texts(column: AnyArray, code: str) -> Read:
+    _, offsets, data = column.buffers()
+    starts, text, first = _cells(offsets, code), memoryview(data or b""), column.offset
+    if column.type in (pa.binary(), pa.large_binary()):
+        return lambda row: bytes(text[starts[first + row] : starts[first + row + 1]])
+    return lambda row: str(text[starts[first + row] : starts[first + row + 1]], "utf-8")
+
+
+def _instants(column: AnyArray) -> Read:
+    micros = _numbers(column, "q")
+
+    def instant(row: int) -> Any:
+        try:
+            return EPOCH + timedelta(microseconds=micros(row))
+        except OverflowError:
+            return to_list(column.slice(row, 1))[0]  # which says what is wrong
+
+    return instant
+
+
+def _members(column: AnyArray) -> Read:
+    """Read structs as dicts; members that are null are missing."""
+    kind = column.type
+    reads = [(kind.field(i).name, _reader_of(column.field(i))) for i in range(kind.num_fields)]
+
+    def members(row: int) -> Any:
+        found = {name: read(row) for name, read in reads}
+        if None in found.values():
+            return {name: value for name, value in found.items() if value is not None}
+        return found
+
+    return members
+
+
+def _items(column: AnyArray) -> Read:
+    starts, first, read = _cells(column.buffers()[1], "i"), column.offset, _reader_of(column.values)
+    return lambda row: [read(i) for i in range(starts[first + row], starts[first + row + 1])]
