@@ -246,6 +246,25 @@ def test_columns_renamed_without_a_snapshot_are_known_to_later_runs(tmp_path):
     assert migrate_backend(**carry, from_="iceberg", to="delta").namespaces["users"].versions == 0
 
 
+def test_columns_that_got_their_old_names_back_without_a_snapshot(tmp_path):
+    """Iceberg's writers make no new schema of columns that one had before: it is current again."""
+    catalog = FilesystemCatalog("it", warehouse=tmp_path)
+    table = catalog.create_table("users", pa.schema([("id", pa.int64()), ("a", pa.string())]))
+    table.append(pa.table({"id": [1], "a": ["x"]}))
+    with table.update_schema() as change:
+        change.rename_column("a", "b")
+    table.append(pa.table({"id": [2], "b": ["y"]}))
+    carry = {"storage": tmp_path, "location": "d", "namespaces": "users", "verify": "content"}
+    migrate_backend(**carry, from_="iceberg", to="delta")
+    with table.update_schema() as change:
+        change.rename_column("b", "a")
+    migrate_backend(**carry, from_="iceberg", to="delta")
+    table.append(pa.table({"id": [3], "a": ["z"]}))
+    migrate_backend(**carry, from_="iceberg", to="delta")
+    found = pa.table(DeltaTable(tmp_path / "d/users").scan())
+    assert_same_rows(found, [{"id": i, "a": a} for i, a in ((1, "x"), (2, "y"), (3, "z"))])
+
+
 def test_columns_that_only_ids_tell_apart_are_refused_where_there_are_none(tmp_path):
     folder = tmp_path / "d/users"
     write_deltalake(folder, pa.table({"id": [1], "a": ["x"], "b": ["y"]}))

@@ -178,10 +178,14 @@ def _held_columns(reader: IcebergReader, own: Schema, carried: Schema) -> Schema
     schemas = list(reader.schemas())
     place = schemas.index(own) if own in schemas else -1
     later = [schema for schema in schemas[place + 1 :] if _has_columns_of(schema, carried)]
-    if not _has_columns_of(own, carried):
-        return later[-1] if later else own
+    if _has_columns_of(own, carried):
+        found, others = own, later
+    else:  # columns may become again what they were, and the older schema is the current one
+        older = [schema for schema in schemas[: max(place, 0)] if _has_columns_of(schema, carried)]
+        others = later or older
+        found = others[-1] if others else own
     if carried.identity is not Identity.BY_ID and any(
-        ids_by_path(schema) != ids_by_path(own) for schema in later
+        ids_by_path(schema) != ids_by_path(found) for schema in others
     ):
         raise UnsupportedError(
             "columns of the Iceberg table changed names among themselves, or came again under an "
@@ -189,7 +193,7 @@ def _held_columns(reader: IcebergReader, own: Schema, carried: Schema) -> Schema
             "cannot be told which of them it has; migrate into a new table (--location)",
             feature="column rename",
         )
-    return own
+    return found
 
 
 def _has_columns_of(schema: Schema, carried: Schema) -> bool:
