@@ -16,6 +16,9 @@ INSTALLED := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 
+# Hundreds of tests start a process: compiled modules are kept, whatever the machine's habit.
+export PYTHONDONTWRITEBYTECODE =
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo test test-spark check lint format bench java clean

@@ -5,11 +5,14 @@ Everything that needs one takes an :class:`Ambient`, so that tests can replay a 
 
 from __future__ import annotations
 
-import secrets
+import os
 import time
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import uuid
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +34,20 @@ class Ambient:
         return self.now_us() // 1000
 
 
+def _new_uuid() -> uuid.UUID:
+    import uuid  # noqa: PLC0415  (a get does without)
+
+    return uuid.uuid4()
+
+
+def _random_bits(count: int) -> int:
+    size_bytes = (count + 7) // 8
+    return int.from_bytes(os.urandom(size_bytes), "big") >> (8 * size_bytes - count)
+
+
 SYSTEM = Ambient(
     now_us=lambda: time.time_ns() // 1000,
-    new_uuid=uuid.uuid4,
-    random_bits=secrets.randbits,
+    new_uuid=_new_uuid,
+    random_bits=_random_bits,
 )
 """The real clock and the operating system's randomness."""

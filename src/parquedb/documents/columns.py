@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from parquedb.documents.rules import Indexed
+from parquedb.documents.kinds import Indexed
 from parquedb.documents.schema import parse_schema
 from parquedb.errors import InvalidInputError
 from parquedb.model.edit import AddColumn

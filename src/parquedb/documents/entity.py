@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import reprlib
 from typing import Any, NoReturn
 
@@ -88,6 +87,8 @@ class Entity(dict[str, Any]):
         if name.startswith("_"):  # asked by pickle, copy, numpy, notebooks: nobody reads this
             raise AttributeError(name)
         keys = [key for key in self if isinstance(key, str)]
+        import difflib  # noqa: PLC0415  (a get does without)
+
         near = difflib.get_close_matches(name, keys, n=3, cutoff=0.6)
         hint = f" Did you mean {' or '.join(near)}?" if near else ""
         raise AttributeError(f"{self._label()} has no field {name!r}.{hint}")

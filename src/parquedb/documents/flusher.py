@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Iterable
 
 from parquedb.namespace.live import LiveNamespace
-
-_LOG = logging.getLogger("parquedb")
 
 
 class Flusher:
@@ -52,7 +49,9 @@ class Flusher:
             reason = str(error) or repr(error)
             if self._told.get(space.name) != reason:
                 self._told[space.name] = reason
-                _LOG.warning(
+                import logging  # noqa: PLC0415  (a get does without)
+
+                logging.getLogger("parquedb").warning(
                     "%r could not be flushed; its writes stay in the journal: %s",
                     space.name,
                     reason,

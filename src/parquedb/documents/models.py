@@ -22,8 +22,7 @@ from decimal import Decimal
 from enum import Enum
 from typing import Any
 
-from parquedb.documents.notation import NotationError, check_default, limit, parse_field
-from parquedb.documents.rules import (
+from parquedb.documents.kinds import (
     Choice,
     Decimals,
     Default,
@@ -36,6 +35,7 @@ from parquedb.documents.rules import (
     Scalar,
     Text,
 )
+from parquedb.documents.notation import NotationError, check_default, limit, parse_field
 from parquedb.documents.scalars import document_of
 
 _KINDS: dict[Any, Kind] = {

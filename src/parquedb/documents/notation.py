@@ -20,8 +20,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from parquedb.documents.naming import namespace_of
-from parquedb.documents.rules import (
+from parquedb.documents.kinds import (
     Always,
     Choice,
     Decimals,
@@ -38,6 +37,7 @@ from parquedb.documents.rules import (
     Text,
     Vector,
 )
+from parquedb.documents.naming import namespace_of
 from parquedb.documents.scalars import Unfit
 from parquedb.documents.validate import fit_of
 from parquedb.errors import InvalidInputError

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from parquedb.documents.entity import Entity
-from parquedb.documents.rules import CollectionRules, Relation, Reverse
+from parquedb.documents.rules import CollectionRules
 from parquedb.errors import InvalidInputError
 
 if TYPE_CHECKING:
+    from parquedb.documents.kinds import Relation, Reverse
     from parquedb.documents.searching import Searching
 
 Document = dict[str, Any]
@@ -39,6 +39,8 @@ class Relations:
         known = [*rules.relations(), *rules.reverses()]
         for name in wanted:
             if name not in known:
+                import difflib  # noqa: PLC0415  (a get does without)
+
                 near = difflib.get_close_matches(str(name), known, 1)
                 hint = f"; did you mean {near[0]!r}?" if near else ""
                 has = ", ".join(map(repr, known)) or "none"

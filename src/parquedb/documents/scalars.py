@@ -18,7 +18,7 @@ from decimal import Context, Decimal, InvalidOperation
 from enum import Enum
 from typing import Any
 
-from parquedb.documents.rules import Choice, Decimals, Relation, Scalar, Text
+from parquedb.documents.kinds import Choice, Decimals, Relation, Scalar, Text
 
 Fit = Callable[[Any, datetime | None], Any]
 """Takes a value and the time of the write; returns the value as declared, or raises Unfit."""

@@ -12,21 +12,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from parquedb.documents.models import (
-    is_annotation,
-    is_model,
-    is_strict,
-    options_of,
-    read_annotation,
-    read_model,
-)
-from parquedb.documents.naming import namespace_of, type_of
-from parquedb.documents.notation import NotationError, check_default, limit, parse_field
-from parquedb.documents.rules import (
-    SYSTEM_NAMES,
+from parquedb.documents.kinds import (
     Always,
     Choice,
-    CollectionRules,
     FieldRule,
     Indexed,
     Kind,
@@ -37,6 +25,17 @@ from parquedb.documents.rules import (
     Reverse,
     Text,
 )
+from parquedb.documents.models import (
+    is_annotation,
+    is_model,
+    is_strict,
+    options_of,
+    read_annotation,
+    read_model,
+)
+from parquedb.documents.naming import namespace_of, type_of
+from parquedb.documents.notation import NotationError, check_default, limit, parse_field
+from parquedb.documents.rules import SYSTEM_NAMES, CollectionRules
 from parquedb.errors import InvalidInputError
 
 Spec = Mapping[str, Any] | type | None

@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from parquedb.documents.entity import Entity
-from parquedb.documents.found import Found, Sources
 from parquedb.documents.reading import Reading
 from parquedb.documents.relations import Relations
 from parquedb.documents.rules import CollectionRules
@@ -15,6 +14,7 @@ from parquedb.errors import InvalidInputError
 from parquedb.query.view import own_copy
 
 if TYPE_CHECKING:
+    from parquedb.documents.found import Found
     from parquedb.namespace.past import ReadableNamespace
 
 Document = dict[str, Any]
@@ -146,6 +146,8 @@ class Searching:
             if populate:
                 found = self._relations.populating(self._rules, found, populate)
             return found if projection is None else map(projection, found)
+
+        from parquedb.documents.found import Found, Sources  # noqa: PLC0415  (a get does without)
 
         return Found(
             Sources(

@@ -8,7 +8,8 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import Any, Literal
 
-from parquedb.documents.rules import SYSTEM_NAMES, CollectionRules, Kind, Relation, Reverse
+from parquedb.documents.kinds import Kind, Relation, Reverse
+from parquedb.documents.rules import SYSTEM_NAMES, CollectionRules
 from parquedb.documents.scalars import Unfit, fit_relation
 from parquedb.documents.update_steps import (
     AddToSet,

@@ -14,11 +14,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from parquedb.ambient import SYSTEM
-from parquedb.documents.rules import (
-    SYSTEM_NAMES,
+from parquedb.documents.kinds import (
     Always,
     Choice,
-    CollectionRules,
     Decimals,
     FieldRule,
     Kind,
@@ -33,6 +31,7 @@ from parquedb.documents.rules import (
     Text,
     Vector,
 )
+from parquedb.documents.rules import SYSTEM_NAMES, CollectionRules
 from parquedb.documents.scalars import (
     EXACT,
     FIT_SCALAR,

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from parquedb.ambient import Ambient
-from parquedb.log.feature import Feature, TypeFit
-from parquedb.log.ports import LogReader, LogWriter
 from parquedb.model.format import Format
-from parquedb.model.types import Type
-from parquedb.storage.store import Store
+
+if TYPE_CHECKING:
+    from parquedb.ambient import Ambient
+    from parquedb.log.feature import Feature, TypeFit
+    from parquedb.log.ports import LogReader, LogWriter
+    from parquedb.model.types import Type
+    from parquedb.storage.store import Store
 
 Owned = frozenset[str] | None
 """Keys in a native folder that other formats' tables refer to; None if all of it is theirs."""

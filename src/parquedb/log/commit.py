@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from parquedb.log.change import Change
-from parquedb.model.format import Format
+if TYPE_CHECKING:
+    from parquedb.log.change import Change
+    from parquedb.model.format import Format
 
 
 class Operation(StrEnum):

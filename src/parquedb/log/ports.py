@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from parquedb.log.commit import Commit, Operation, Origin, Through
-from parquedb.log.snapshot import Snapshot
-from parquedb.model.format import Format
-from parquedb.model.partition import PartitionSpec
-from parquedb.model.schema import Schema
+if TYPE_CHECKING:
+    from parquedb.log.commit import Commit, Operation, Origin, Through
+    from parquedb.log.snapshot import Snapshot
+    from parquedb.model.format import Format
+    from parquedb.model.partition import PartitionSpec
+    from parquedb.model.schema import Schema
 
 
 @dataclass(frozen=True, slots=True)

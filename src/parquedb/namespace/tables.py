@@ -7,9 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from parquedb.errors import NotFoundError
-from parquedb.formats.delta.paths import commit_key
 from parquedb.formats.dialects import DIALECTS, NOTHING_OWNED, Owned
-from parquedb.formats.iceberg.paths import hint_key
 from parquedb.formats.native.paths import beside_key, find_beside_table, written_key
 from parquedb.formats.native.reader import version_of
 from parquedb.log.ports import LogReader
@@ -141,10 +139,14 @@ class Namespace:
             layout = find_beside_table(self.store, self.name) if self._lies_elsewhere else None
             return None if layout is None else version_of(layout)
         if format_ is Format.ICEBERG:
+            from parquedb.formats.iceberg.paths import hint_key  # noqa: PLC0415
+
             hint = self.store.head(hint_key(self.folder(format_)))
             return None if hint is None else hint.etag
         if format_ not in self._readers and not self.exists(format_):
             return None
+        from parquedb.formats.delta.paths import commit_key  # noqa: PLC0415
+
         folder, latest = self.folder(format_), self.reader(format_).latest()
         if self.store.head(commit_key(folder, latest + 1)) is not None:
             return object()

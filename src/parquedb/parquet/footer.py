@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -104,6 +103,8 @@ def read_footers(store: Store, keys: Sequence[str], *, threads: int = 8) -> list
     if len(keys) < 4 or isinstance(store, LocalPaths):  # threads would only wait for one another
         found: list[Footer | FormatError] = [_try_footer(store, key) for key in keys]
     else:
+        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415  (a get does without)
+
         with ThreadPoolExecutor(threads) as pool:
             found = list(pool.map(lambda key: _try_footer(store, key), keys))
     errors = [item for item in found if isinstance(item, FormatError)]

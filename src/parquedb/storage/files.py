@@ -10,7 +10,6 @@ import io
 import os
 import shutil
 from collections.abc import Collection, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, BinaryIO
 
 from parquedb.errors import AlreadyExistsError, NotFoundError, StorageError
@@ -130,6 +129,8 @@ def fsync_all(paths: Collection[str], *, missing_ok: bool = False) -> None:
         sync_each(paths)
         return
     every = list(paths)
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415  (a get does without)
+
     with ThreadPoolExecutor(_FSYNC_THREADS) as pool:  # a task for each would cost more than it does
         for _ in pool.map(sync_each, (every[i::_FSYNC_THREADS] for i in range(_FSYNC_THREADS))):
             pass

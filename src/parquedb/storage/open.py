@@ -7,7 +7,6 @@ import os
 from parquedb.errors import InvalidInputError, UnsupportedError
 from parquedb.storage.keys import has_scheme, local_path_of
 from parquedb.storage.local import LocalStore
-from parquedb.storage.memory import MemoryStore
 from parquedb.storage.store import Store
 
 
@@ -31,6 +30,8 @@ def open_store(storage: str | os.PathLike[str] | Store) -> Store:
         return storage
     text = os.fspath(storage)
     if text.startswith("memory:"):
+        from parquedb.storage.memory import MemoryStore  # noqa: PLC0415
+
         return MemoryStore.named(text.removeprefix("memory:").strip("/"))
     if text.startswith("file:"):
         path = local_path_of(text)

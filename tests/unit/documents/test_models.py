@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, NewType, Optional, TypedDict
 
 import pytest
 
-from parquedb.documents.rules import (
+from parquedb.documents.kinds import (
     Always,
     Choice,
     Decimals,

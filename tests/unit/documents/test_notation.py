@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from parquedb.documents.notation import PLAIN, NotationError, parse_field
-from parquedb.documents.rules import (
+from parquedb.documents.kinds import (
     Always,
     Choice,
     Decimals,
@@ -22,6 +21,7 @@ from parquedb.documents.rules import (
     Text,
     Vector,
 )
+from parquedb.documents.notation import PLAIN, NotationError, parse_field
 
 
 def parse(text: str) -> FieldRule:

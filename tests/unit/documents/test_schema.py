@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from parquedb.documents.rules import (
+from parquedb.documents.kinds import (
     Always,
     Choice,
     FieldRule,

@@ -6,12 +6,12 @@ import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from typing import TYPE_CHECKING
 
 from parquedb.errors import NotFoundError, StateError
 from parquedb.formats.native.hive import guess_type, parse_partitions
 from parquedb.formats.native.marks import parse_through
 from parquedb.formats.native.merge import add_fields, merge_schemas, rekey_stats
-from parquedb.formats.native.origin import OriginEntry, digest_tail, read_origins
 from parquedb.formats.native.paths import Layout, find_layout, origin_key, written_key
 from parquedb.formats.native.untidy import (
     check_columns,
@@ -19,8 +19,6 @@ from parquedb.formats.native.untidy import (
     check_names,
     check_partitions,
 )
-from parquedb.log.change import AddFile, Change, SetPartitioning, SetSchema
-from parquedb.log.commit import Commit, Operation, Through
 from parquedb.log.ports import Lineage, Version
 from parquedb.log.snapshot import Snapshot
 from parquedb.model.files import DataFile
@@ -30,6 +28,11 @@ from parquedb.model.schema import Schema
 from parquedb.model.types import Field
 from parquedb.parquet.footer import Footer, read_footers
 from parquedb.storage.store import ObjectInfo, Store
+
+if TYPE_CHECKING:
+    from parquedb.formats.native.origin import OriginEntry
+    from parquedb.log.change import Change
+    from parquedb.log.commit import Commit, Through
 
 _VERSION_BITS = 53
 """JSON numbers are exact up to here in every reader."""
@@ -193,6 +196,8 @@ class NativeReader:
         """
         if self._layout.location != written_key(self._namespace):
             return None
+        from parquedb.formats.native.origin import read_origins  # noqa: PLC0415  (a get does without)
+
         entries = read_origins(self._store, self._namespace)
         for entry in reversed(entries):
             if self._is_written_by(entry):
@@ -221,6 +226,8 @@ class NativeReader:
     def _is_written_by(self, entry: OriginEntry) -> bool:
         if entry.version is not None:
             return entry.version == self._version
+        from parquedb.formats.native.origin import digest_tail  # noqa: PLC0415
+
         info = self._layout.files[0].info
         return entry.size_bytes == info.size_bytes and entry.tail == digest_tail(
             self._store, info.key, info.size_bytes
@@ -234,6 +241,9 @@ class NativeReader:
             )
 
     def _commit(self) -> Commit:
+        from parquedb.log.change import AddFile, SetPartitioning, SetSchema  # noqa: PLC0415
+        from parquedb.log.commit import Commit, Operation  # noqa: PLC0415
+
         table = self._table
         lineage = self.lineage()
         changes: tuple[Change, ...] = (
