@@ -24,8 +24,8 @@ from parquedb.formats.delta.paths import (
 )
 from parquedb.formats.delta.state import read_commit, read_state
 from parquedb.formats.delta.timeline import Era, Moment, Timeline, build_file
-from parquedb.formats.delta.vectors import vector_key
-from parquedb.formats.delta.wire import Actions, Add
+from parquedb.formats.delta.vectors import parse_deletes, vector_key
+from parquedb.formats.delta.wire import Actions, Add, Vector, identity_of
 from parquedb.log.change import (
     AddFile,
     Change,
@@ -106,7 +106,7 @@ class DeltaReader:
 
         Tables with features that cannot be carried have a history too.
         """
-        live: dict[str, int | None] = {}
+        live: dict[str, tuple[str | None, int | None]] = {}
         unknown = total = 0
         versions = []
         for moment in self._timeline.all():
@@ -114,14 +114,14 @@ class DeltaReader:
             adds, removes = _last_by_key(self._store.root, self._folder, actions)
             added = removed = 0
             for key in (*removes, *adds):
-                if key in live:
-                    rows = live.pop(key)
+                if key in live and (key in adds or live[key][0] in removes[key]):
+                    rows = live.pop(key)[1]
                     unknown -= rows is None
                     total -= rows or 0
                     removed += key not in adds
             for key, add in adds.items():
                 rows = _count_rows(add, key)
-                live[key] = rows
+                live[key] = identity_of(add.vector), rows
                 unknown += rows is None
                 total += rows or 0
                 added += 1
@@ -269,9 +269,12 @@ class DeltaReader:
         root, folder = self._store.root, self._folder
         adds, removes = _last_by_key(root, folder, actions)
         added = removed = 0
-        for key in removes:
-            if key not in adds and (gone := live.pop(key, None)) is not None:
-                changes.append(RemoveFile(gone))
+        for key, vectors in removes.items():
+            gone = None if key in adds else live.get(key)
+            if gone is not None and any(
+                gone.deletes == parse_deletes(root, folder, vector) for vector in vectors.values()
+            ):
+                changes.append(RemoveFile(live.pop(key)))
                 removed += 1
         for key, add in adds.items():
             file = build_file(root, folder, era, add)
@@ -315,8 +318,9 @@ class DeltaReader:
 
     def _apply(self, live: dict[str, tuple[Add, Era]], actions: Actions, era: Era) -> None:
         adds, removes = _last_by_key(self._store.root, self._folder, actions)
-        for key in removes:
-            live.pop(key, None)
+        for key, vectors in removes.items():
+            if key in live and identity_of(live[key][0].vector) in vectors:
+                del live[key]
         for key, add in adds.items():
             live[key] = (add, era)
 
@@ -382,10 +386,16 @@ def _deleted(file: DataFile) -> int:
 
 def _last_by_key(
     root: str, folder: str, actions: Actions
-) -> tuple[dict[str, Add], dict[str, None]]:
-    """Return a commit's adds and the keys of its removes; a path in both counts as added."""
+) -> tuple[dict[str, Add], dict[str, dict[str | None, Vector | None]]]:
+    """Return a commit's adds, and its removes with their vectors; a path in both counts as added.
+
+    A remove is of the file with that vector: with another one, the file stays.
+    """
     adds = {parse_data_path(root, folder, add.path): add for add in actions.adds}
-    removes = {parse_data_path(root, folder, gone.path): None for gone in actions.removes}
+    removes: dict[str, dict[str | None, Vector | None]] = {}
+    for gone in actions.removes:
+        vectors = removes.setdefault(parse_data_path(root, folder, gone.path), {})
+        vectors[identity_of(gone.vector)] = gone.vector
     return adds, removes
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from parquedb.errors import FormatError
 from parquedb.formats.delta.checkpoint import read_checkpoint
 from parquedb.formats.delta.paths import Listing, commit_key, parse_data_path
 from parquedb.formats.delta.wire import (
@@ -17,7 +18,7 @@ from parquedb.formats.delta.wire import (
     Protocol,
     Remove,
     Txn,
-    Vector,
+    identity_of,
     parse_commit,
 )
 from parquedb.storage.store import Store
@@ -55,12 +56,13 @@ class LogState:
         self.metadata = actions.metadata or self.metadata
         root, folder = self.root, self.folder
         for remove in actions.removes:
-            key = parse_data_path(root, folder, remove.path)
-            self.live.pop(key, None)
-            self.tombstones[key, _identity(remove.vector)] = remove
+            key, identity = parse_data_path(root, folder, remove.path), identity_of(remove.vector)
+            if key in self.live and identity_of(self.live[key].vector) == identity:
+                del self.live[key]
+            self.tombstones[key, identity] = remove
         for add in actions.adds:
             key = parse_data_path(root, folder, add.path)
-            self.tombstones.pop((key, _identity(add.vector)), None)
+            self.tombstones.pop((key, identity_of(add.vector)), None)
             self.live[key] = add
         for txn in actions.txns:
             self.txns[txn.app_id] = txn
@@ -70,10 +72,6 @@ class LogState:
             else:
                 self.domains[domain.name] = domain
         self.version = version
-
-
-def _identity(vector: Vector | None) -> str | None:
-    return None if vector is None else vector.identity
 
 
 def read_state(store: Store, folder: str, listing: Listing, version: int) -> LogState:
@@ -101,4 +99,15 @@ def read_commit(store: Store, folder: str, version: int) -> Actions:
         NotFoundError: It does not exist (any more).
     """
     key = commit_key(folder, version)
-    return parse_commit(store.get(key), key)
+    actions = parse_commit(store.get(key), key)
+    if actions.removes and actions.adds:
+        added = {(add.path, identity_of(add.vector)) for add in actions.adds}
+        both = next((r for r in actions.removes if (r.path, identity_of(r.vector)) in added), None)
+        if both is not None:
+            raise FormatError(
+                f"{key!r} both adds and removes {both.path!r}, in no order, and readers disagree "
+                "on what that means; restore the table to an older version and expire this one",
+                location=key,
+                section="Add File and Remove File",
+            )
+    return actions

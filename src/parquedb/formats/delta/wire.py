@@ -91,6 +91,11 @@ class Vector(NamedTuple):
         return f"{self.storage}{self.path_or_inline}{at}"
 
 
+def identity_of(vector: Vector | None) -> str | None:
+    """Return what tells a logical file from others of its path; None without a vector."""
+    return None if vector is None else vector.identity
+
+
 @dataclass(frozen=True, slots=True)
 class Protocol:
     """Who may read and write the table (PROTOCOL.md, "Protocol Evolution")."""

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from parquedb.errors import FormatError
 from parquedb.formats.delta.checkpoint_write import write_checkpoint
 from parquedb.formats.delta.reader import DeltaReader
+from parquedb.formats.delta.state import read_state
 from parquedb.formats.delta.vectors import parse_deletes, vector_key
 from parquedb.formats.delta.wire import Vector
 from parquedb.formats.delta.writer import DeltaWriter
@@ -235,3 +236,54 @@ def test_no_inline_vector_breaks_the_reader(data):
     except FormatError:
         return
     assert isinstance(deletes[0], InlineVector)
+
+
+def with_deleted_rows():
+    """A table with one file, of whose ten rows two are deleted; and the vector's descriptor."""
+    store = MemoryStore()
+    file, schema = put(store, "a.parquet", 0, 10)
+    writer = DeltaWriter(store, "t")
+    first = commit(0, SetSchema(schema), AddFile(file), operation=Operation.CREATE)
+    writer.append([first, commit(1, SetDeletes(file.path, (inline_vector([3, 5]),)))], expect=None)
+    (add,) = (line["add"] for line in actions(store, 1) if "add" in line)
+    return store, add
+
+
+def add_commit(store, version, *lines):
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    store.create(NewObject(f"t/_delta_log/{version:020d}.json", text.encode()))
+
+
+def removed(add, **changed):
+    kept = {key: add[key] for key in ("path", "partitionValues", "size", "deletionVector")}
+    return {"remove": {**kept, "deletionTimestamp": T0, "dataChange": True, **changed}}
+
+
+def test_a_remove_of_another_logical_file_takes_nothing():
+    """A file with other deleted rows is another one: delta-rs, DuckDB and Spark keep this one."""
+    store, add = with_deleted_rows()
+    add_commit(store, 2, removed(add, deletionVector=None))
+    add_commit(store, 3, removed(add))
+    reader = DeltaReader(store, "t")
+    assert [version.rows for version in reader.history()] == [10, 8, 8, 0]
+    assert [reader.snapshot(version).rows for version in range(4)] == [10, 8, 8, 0]
+    state = TableState()
+    rows = []
+    for one in reader.commits():
+        state.apply(one)
+        rows.append(state.snapshot().rows)
+    assert rows == [10, 8, 8, 0]
+    assert not read_state(store, "t", reader.listing, 3).live
+    assert read_state(store, "t", reader.listing, 2).live
+
+
+def test_a_logical_file_that_a_commit_adds_and_removes_is_refused():
+    """Actions have no order, and readers disagree."""
+    store, add = with_deleted_rows()
+    add_commit(store, 2, removed(add), {"add": add})
+    reader = DeltaReader(store, "t")
+    assert reader.snapshot(1).rows == 8
+    with pytest.raises(FormatError, match=r"both adds and removes 'a\.parquet'"):
+        reader.snapshot(2)
+    with pytest.raises(FormatError, match="both adds and removes"):
+        list(reader.commits())
