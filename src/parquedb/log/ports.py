@@ -248,6 +248,8 @@ class LogWriter(Protocol):
 
 def operation_of(*, added: int, removed: int, same_rows: bool = False) -> Operation:
     """Name what a commit did by the files it added and removed."""
+    from parquedb.log.commit import Operation  # noqa: PLC0415  (what asks has it)
+
     match (added > 0, removed > 0):
         case (False, False):
             return Operation.METADATA
