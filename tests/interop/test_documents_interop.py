@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -12,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
-from deltalake import DeltaTable
+from deltalake import DeltaTable, write_deltalake
+from pyiceberg.table.update import RemoveSnapshotRefUpdate, RemoveSnapshotsUpdate
 
 from parquedb.catalog import FilesystemCatalog
 from parquedb.db import DB
@@ -246,3 +248,69 @@ def test_spark(spark: SparkSession, backend: str, tmp_path: Path) -> None:
             rows = read_delta_at(spark, folder, version=version)
         assert_same_rows([without_nulls(row) for row in rows], wanted)
     assert_same_rows([without_nulls(row) for row in read(spark, folder)], known[-1][1])
+
+
+def numbers(db: DB) -> dict[str, int]:
+    return {each.id.removeprefix("users/"): each.n for each in db.users.find()}
+
+
+def filled(root: Path, backend: str) -> DB:
+    """Return a collection of three, one of them deleted by others, and one in the journal."""
+    db = DB(root, backend=backend)
+    for number in range(3):
+        db.users.create({"$id": f"u{number}", "n": number})
+    db.flush()
+    db.users.create({"$id": "tail", "n": 3})
+    if backend == "delta":
+        DeltaTable(root / "users").delete("n = 0")
+    else:
+        catalog = FilesystemCatalog("test", warehouse=root.as_uri())
+        catalog.load_table(("default", "users")).delete("n == 0")
+    assert numbers(db) == {"u1": 1, "u2": 2, "tail": 3}
+    return db
+
+
+@pytest.mark.parametrize("backend", ["iceberg", "delta"])
+def test_a_table_that_others_dropped_and_made_anew(tmp_path: Path, backend: str) -> None:
+    """What was flushed into the old one does not come back; what waits in the journal stays."""
+    db = filled(tmp_path, backend)
+    folder = tmp_path / "users"
+    if backend == "delta":
+        rows = DeltaTable(folder).to_pyarrow_table()
+        shutil.rmtree(folder)
+        write_deltalake(folder, rows.slice(0, 1))
+    else:
+        catalog = FilesystemCatalog("test", warehouse=tmp_path.as_uri())
+        rows = open_iceberg(folder).scan().to_arrow()
+        catalog.purge_table(("default", "users"))
+        catalog.create_table(("default", "users"), rows.schema).append(rows.slice(0, 1))
+    kept = rows["$id"][0].as_py().removeprefix("users/")
+    for each in (db, DB(tmp_path)):
+        assert numbers(each).keys() == {kept, "tail"}
+    db.users.update(kept, {"$inc": {"n": 10}})
+    assert db.flush()["users"].rows == 2
+    assert numbers(DB(tmp_path)) == numbers(db)
+    assert numbers(db).keys() == {kept, "tail"}
+    db.close()
+
+
+@pytest.mark.parametrize("how", ["expired", "replaced"])
+def test_the_mark_outlives_the_snapshots_that_had_it(tmp_path: Path, how: str) -> None:
+    db = filled(tmp_path, "iceberg")
+    catalog = FilesystemCatalog("test", warehouse=tmp_path.as_uri())
+    table = catalog.load_table(("default", "users"))
+    if how == "expired":
+        old = [each.snapshot_id for each in table.snapshots()[:-1]]
+        update: Any = RemoveSnapshotsUpdate(snapshot_ids=old)
+    else:  # as CREATE OR REPLACE does
+        update = RemoveSnapshotRefUpdate(ref_name="main")
+    rows = table.scan().to_arrow()
+    with table.transaction() as transaction:
+        transaction._apply((update,))
+    if how == "replaced":
+        catalog.load_table(("default", "users")).append(rows)
+    for each in (db, DB(tmp_path)):
+        assert numbers(each) == {"u1": 1, "u2": 2, "tail": 3}
+    db.flush()
+    assert numbers(DB(tmp_path)) == {"u1": 1, "u2": 2, "tail": 3}
+    db.close()

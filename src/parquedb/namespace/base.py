@@ -35,6 +35,7 @@ class Base:
             TypeScript ParqueDB); they are instead of ``sources``.
         through: How much of a journal it includes, if it says so.
         decoded: Keys of the files that ``documents`` come from.
+        table: The table's identity, None where it does not exist yet.
     """
 
     format: Format
@@ -45,6 +46,7 @@ class Base:
     documents: tuple[Document, ...] = ()
     through: Through | None = None
     decoded: tuple[str, ...] = ()
+    table: str | None = None
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -101,11 +103,18 @@ def load_base(tables: Namespace, format_: Format, version: int | None = None) ->
             snapshot.at_ms,
             documents=documents,
             decoded=tuple(snapshot.files),
+            table=reader.table_id,
         )
     sources = [source_of(file, snapshot.schema, snapshot) for file in snapshot.files.values()]
     sources.sort(key=lambda source: (source.id_bounds()[0] or "", source.file.path))
     return Base(
-        format_, snapshot.version, snapshot.at_ms, snapshot.schema, tuple(sources), (), through
+        format_,
+        snapshot.version,
+        snapshot.at_ms,
+        snapshot.schema,
+        tuple(sources),
+        through=through,
+        table=reader.table_id,
     )
 
 

@@ -52,11 +52,14 @@ class Flush:
         through: Number of the last entry that the base includes.
         format: The base's format.
         version: The base's version that does.
+        table: The identity of the base's table; None for a native one, or where an older program
+            wrote the entry.
     """
 
     through: int
     format: Format
     version: int
+    table: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

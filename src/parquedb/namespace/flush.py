@@ -116,7 +116,7 @@ def flush(space: LiveNamespace, *, rewrite: bool = False) -> Flushed | None:
             space.invalidate()
             if done is not None:
                 if space.journal.id is not None:
-                    space.note(Flush(done.through, done.format, done.version))
+                    space.note(Flush(done.through, done.format, done.version, _identity(space)))
                     _collect(space, task)
                 return done
     if stale is not None:
@@ -302,6 +302,12 @@ def _discard(space: LiveNamespace, written: Sequence[DataFile]) -> None:
     """Delete files that no commit refers to."""
     for file in written:
         space.store.delete(file.path)
+
+
+def _identity(space: LiveNamespace) -> str | None:
+    """Return what tells the base's table from one that another program makes in its place."""
+    base = space.base
+    return None if base.format is Format.NATIVE else base.table
 
 
 def _collect(space: LiveNamespace, task: _Task) -> None:

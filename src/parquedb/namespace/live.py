@@ -25,6 +25,7 @@ from parquedb.namespace.journal import CollectedError, Committed, Journal, open_
 from parquedb.namespace.places import Places
 from parquedb.namespace.tables import Namespace
 from parquedb.namespace.tail import Tail
+from parquedb.namespace.unmarked import included_without_mark
 from parquedb.parquet.footer import read_footer
 from parquedb.query.blocks import Blocks
 from parquedb.query.duck import Duck
@@ -404,6 +405,8 @@ class LiveNamespace:
 
     def _load(self) -> None:
         """Read the base, and forget what of the tail it includes."""
+        if self.journal.id is None:
+            self.journal.read(0)  # somebody may have begun it, whose marks count then
         for attempt in range(_ATTEMPTS):
             self.tables.refresh()
             format_ = self.format
@@ -416,25 +419,12 @@ class LiveNamespace:
                     raise  # nobody replaced it meanwhile
         self._files = None
         marks = base.included(self.journal.id), self.journal.state().through
-        included = max(*marks, self._unmarked(base))
+        included = max(*marks, included_without_mark(base, self.journal))
         if included < self._floor:  # an older table took its place: begin anew
             self._tail, self._head = Tail(), included
         self._base, self._floor = base, included
         self._tail.drop(included)
         self._head = max(self._head, included)
-
-    def _unmarked(self, base: Base) -> int:
-        """Return the last entry that a native file without a mark includes.
-
-        Another program wrote it anew, from what the last flush had left there.
-        """
-        journal = self.journal
-        is_ours = base.through is not None or base.format is not Format.NATIVE
-        if is_ours or base.version is None or journal.id is None:
-            return 0
-        bodies = [entry.body for entry in journal.read(journal.first() - 1)]
-        flushes = [b for b in bodies if isinstance(b, Flush) and b.format is Format.NATIVE]
-        return max((body.through for body in flushes), default=0)
 
     def _read_entries(self) -> None:
         """Read the entries that are new; the base is forgotten where it must be read anew."""

@@ -240,13 +240,15 @@ def _encode_write(body: Write) -> bytes:
 def _encode_other(body: Body) -> bytes:
     raw: dict[str, Any]
     match body:
-        case Flush(through=through, format=format_, version=version):
+        case Flush(through=through, format=format_, version=version, table=table):
             raw = {
                 "op": "flush",
                 "through": through,
                 "format": format_.value,
                 "version": version,
             }
+            if table is not None:
+                raw["table"] = table
         case Migrate():
             raw = {"op": "migrate", **_migration(body)}
         case Cutover():
@@ -301,7 +303,12 @@ def _parse_migrate(raw: Mapping[str, Any]) -> Migrate:
 
 
 def _parse_flush(raw: Mapping[str, Any]) -> Flush:
-    return Flush(_count(raw, "through"), Format(raw["format"]), _whole(raw, "version"))
+    return Flush(
+        _count(raw, "through"),
+        Format(raw["format"]),
+        _whole(raw, "version"),
+        _text(raw, "table") if "table" in raw else None,
+    )
 
 
 def _parse_cutover(raw: Mapping[str, Any]) -> Cutover:

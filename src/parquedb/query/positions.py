@@ -267,6 +267,10 @@ class Finder:
 
         try:
             return cursor.execute(sql)
+        except RuntimeError as error:
+            if str(error) == "Query interrupted":  # how DuckDB says that Ctrl-C was pressed
+                raise KeyboardInterrupt from error
+            raise
         except duckdb.Error as error:
             for source in sources:
                 self._blocks.check(source)

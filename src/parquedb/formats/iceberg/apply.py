@@ -154,6 +154,8 @@ class Applier:
             FormatError: Deletes that it refers to are missing or damaged.
         """
         self._settle(commit)
+        if commit.through is not None:
+            self.properties[THROUGH] = encode_through(commit.through)
         self.sequence_number += 1
         snapshot_id = self._new_id()
         added, removed, vectors = self._files(commit, snapshot_id)

@@ -15,7 +15,9 @@ from parquedb.model.members import digits
 
 ORIGIN = "parquedb.origin"
 THROUGH = "parquedb.through"
-"""In a summary: ``{journal id}:{entry}``, how much of the namespace's journal is included."""
+"""In a summary: ``{journal id}:{entry}``, how much of the namespace's journal is included.
+
+In the table's properties too: they outlive snapshots that are expired."""
 
 LIVE_RECORDS = "parquedb.live-records"
 """In a summary: rows that are not deleted, where the snapshot has delete files."""

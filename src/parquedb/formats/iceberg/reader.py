@@ -258,16 +258,22 @@ class IcebergReader:
         return None
 
     def through(self, version: int | None = None) -> Through | None:
-        """Return how much of the namespace's journal a version includes."""
+        """Return how much of the namespace's journal a version includes.
+
+        Where no snapshot tells any more, because those that do were expired or the table was
+        replaced, the table's properties do.
+        """
         newest = self.latest() if version is None else version
         if newest == EMPTY_VERSION:
-            return None
+            return parse_through(self._table.properties.get(THROUGH))
         end = self._snapshots.index(self._find(newest)) + 1
         for snapshot in reversed(self._snapshots[:end]):
             found = parse_through(snapshot.summary.get(THROUGH))
             if found is not None:
                 return found
-        return None
+        if any(THROUGH in snapshot.summary for snapshot in self._snapshots[end:]):
+            return None
+        return parse_through(self._table.properties.get(THROUGH))
 
     def referenced(self) -> frozenset[str]:
         """Return the keys of all files that any retained snapshot, of any branch, references."""
