@@ -13,6 +13,7 @@ from parquedb.backends import (
 )
 from parquedb.db import DB
 from parquedb.errors import ParqueDBError, StateError
+from parquedb.migrate import execute
 from parquedb.model.format import Format
 
 FORMATS = ("native", "iceberg", "delta")
@@ -118,6 +119,30 @@ def test_writers_go_on_while_a_collection_moves(tmp_path, target):
         assert db.Users.space.format is Format(target)
     assert {id_: found[id_]["n"] for id_, _ in written} == dict(written)
     assert found.keys() == before.keys() | {id_ for id_, _ in written}
+
+
+@pytest.mark.parametrize("times", [1, 7])
+def test_a_file_that_is_replaced_before_it_is_verified(tmp_path, monkeypatch, times):
+    """Native files have no versions: what was carried is compared with what is there no more."""
+    db = DB(tmp_path)
+    fill(db)
+    verify, flushes = execute.verify_content, []
+
+    def flushed_before(*args):
+        if len(flushes) < times:
+            flushes.append(db.Users.create({"name": "meanwhile"}))
+            flusher = threading.Thread(target=db.flush)
+            flusher.start()
+            flusher.join(0.3)  # flushes are held off in the end
+        return verify(*args)
+
+    monkeypatch.setattr(execute, "verify_content", flushed_before)
+    report = migrate_backend(storage=tmp_path, to="iceberg", verify="content")
+    assert report.namespaces["users"].action == "migrated"
+    assert flushes
+    assert {each.id for each in flushes} <= contents(db).keys()
+    assert db.Users.space.format is Format.ICEBERG
+    db.close()
 
 
 def test_the_source_goes_only_after_the_cutover(tmp_path):

@@ -16,6 +16,7 @@ from parquedb.errors import (
     NotFoundError,
     ParqueDBError,
     UnsupportedError,
+    VerificationError,
 )
 from parquedb.log.ports import LogReader
 from parquedb.log.snapshot import Snapshot
@@ -334,12 +335,24 @@ def _until_caught_up(job: _Job, options: MigrationOptions) -> NamespaceReport:
             return execute(job.namespace, job.source, job.target, job.plan, options)
         except SourceMovedError:
             job.namespace.refresh()
-            job = _job(job.namespace, job.source.format, options)
+        except (NotFoundError, VerificationError):
+            job.namespace.refresh()
+            if not _was_replaced(job):
+                raise
+        job = _job(job.namespace, job.source.format, options)
     # flushes come faster than they are carried over: hold them off; writes go on in the journal
     with flush_lock(job.namespace.store, job.namespace.name):
         job.namespace.refresh()
         job = _job(job.namespace, job.source.format, options)
         return execute(job.namespace, job.source, job.target, job.plan, options)
+
+
+def _was_replaced(job: _Job) -> bool:
+    """Whether the source was replaced, and keeps no version of what was carried to compare with."""
+    source = job.source
+    if source.format is not Format.NATIVE or not job.namespace.exists(source.format):
+        return False
+    return job.namespace.reader(source.format).latest() != source.latest()
 
 
 def _held_back(report: NamespaceReport) -> NamespaceReport:
