@@ -1,7 +1,7 @@
 """Merge the rows of files with newer documents, in the order of ``$id``.
 
-The rows of sorted files are streamed a row group at a time. Where files are not sorted, or overlap
-each other, their rows are sorted in memory first.
+The rows of sorted files are streamed a row group at a time, one of each file where their ids
+overlap. The rows of a file that is not sorted are sorted in memory first.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from parquedb.errors import FormatError, StateError
 from parquedb.model.schema import Schema
 from parquedb.parquet.arrow import arrow_schema_of
-from parquedb.query.blocks import Blocks, indices
+from parquedb.query.blocks import Blocks, indices, rows_through
 from parquedb.query.view import Document, Source
 from parquedb.rows.shred import shred
 
@@ -118,7 +118,72 @@ def _in_order(
         for source in sources:
             yield from blocks.groups(source)
         return
-    batches = [batch for source in sources for batch in blocks.groups(source)]
+    waiting = [_Run(blocks, source, arrow) for source in sources]
+    waiting.sort(key=lambda run: run.lowest, reverse=True)
+    begun: list[_Run] = []
+    while waiting or begun:
+        while waiting and (not begun or waiting[-1].lowest <= min(run.last for run in begun)):
+            run = waiting.pop()
+            if run.advance():
+                begun.append(run)
+        if not begun:
+            continue
+        last = min(run.last for run in begun)
+        parts = [part for run in begun if (part := run.take(last)).num_rows]
+        yield from parts if len(parts) == 1 else _sorted(parts, arrow)
+        begun = [run for run in begun if run.rest.num_rows or run.advance()]
+
+
+class _Run:
+    """The rows of a file in the order of ``$id``.
+
+    Args:
+        blocks: Where it is read from.
+        source: The file.
+        arrow: Its columns.
+
+    Attributes:
+        lowest: An id that is not after any of it.
+        rest: The rows that were read and not taken yet.
+        last: The last id among these.
+    """
+
+    def __init__(self, blocks: Blocks, source: Source, arrow: pa.Schema) -> None:
+        file = blocks.open(source)
+        self.lowest, self.last = "", ""
+        self.rest = pa.RecordBatch.from_pylist([], arrow)
+        if file.is_sorted and file.groups:
+            self.lowest = file.groups[0].lowest or ""
+            self._batches = blocks.groups(source)
+        else:
+            self._batches = _sorted_file(blocks, source, arrow)
+
+    def advance(self) -> bool:
+        """Read on once all is taken; False at the end."""
+        for batch in self._batches:
+            if batch.num_rows:
+                ids = batch.column("$id")
+                # rows without an id come last, and are refused where they are used
+                named = len(ids) - ids.null_count
+                self.rest, self.last = batch, ids[named - 1].as_py() if named else ""
+                return True
+        return False
+
+    def take(self, last: str) -> pa.RecordBatch:
+        """Take the rows up to an id."""
+        ids = self.rest.column("$id")
+        whole = last == self.last or ids.null_count
+        count = len(ids) if whole else rows_through(ids, last)
+        part, self.rest = self.rest.slice(0, count), self.rest.slice(count)
+        return part
+
+
+def _sorted_file(blocks: Blocks, source: Source, arrow: pa.Schema) -> Iterator[pa.RecordBatch]:
+    yield from _sorted(list(blocks.groups(source)), arrow)
+
+
+def _sorted(batches: Sequence[pa.RecordBatch], arrow: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """Yield rows in the order of ``$id``."""
     table = pa.Table.from_batches(batches, arrow)
     order = pc.sort_indices(table, sort_keys=[("$id", "ascending")])
     rows = max(1, min(_BATCH_ROWS, len(order) * _BATCH_BYTES // max(table.nbytes, 1)))

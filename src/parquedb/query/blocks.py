@@ -249,14 +249,14 @@ def find_row(ids: Any, id_: str, *, ordered: bool) -> int | None:
 
         found = pc.index(ids, pa.scalar(id_, ids.type)).as_py()
         return None if found < 0 else int(found)
-    row = _bisect(ids, id_)
+    row = rows_through(ids, id_) - 1
     return row if row >= 0 and ids[row].as_py() == id_ else None
 
 
-def _bisect(ids: Any, id_: str) -> int:
-    """Return the position of the last id that is not after one, -1 if all are after it."""
+def rows_through(ids: Any, id_: str) -> int:
+    """Return how many of the ids in an ascending column are not after one."""
     if ids.type != pa.string() or ids.null_count:
-        return bisect_right(range(len(ids)), id_, key=lambda row: ids[row].as_py()) - 1
+        return bisect_right(range(len(ids)), id_, key=lambda row: ids[row].as_py())
     # UTF-8 sorts as the text does, and to look at its bytes is four times faster
     _, offsets, data = ids.buffers()
     starts, text = memoryview(offsets).cast("i"), memoryview(data or b"")
@@ -268,4 +268,4 @@ def _bisect(ids: Any, id_: str) -> int:
             low = middle + 1
         else:
             high = middle
-    return low - 1
+    return low
