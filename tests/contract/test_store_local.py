@@ -327,3 +327,25 @@ class TestOpen:
         (tmp_path / "real").mkdir()
         (tmp_path / "link").symlink_to(tmp_path / "real")
         assert LocalStore(tmp_path / "link").root == f"file://{tmp_path}/real"
+
+
+def test_a_folder_that_another_process_made_gets_a_durable_name(tmp_path, monkeypatch):
+    """That process may have died before it saw to it."""
+    (tmp_path / "a/b").mkdir(parents=True)
+    synced: list[str] = []
+    really = local.fsync_path
+
+    def noted(path: str) -> None:
+        synced.append(path)
+        really(path)
+
+    monkeypatch.setattr(local, "fsync_path", noted)
+    store = LocalStore(tmp_path)
+    store.create(NewObject("a/b/c", b""))
+    assert synced == [str(tmp_path), str(tmp_path / "a")]
+    store.create(NewObject("a/b/d", b""))
+    assert len(synced) == 2
+    store.delete("a/b/c")
+    store.delete("a/b/d")
+    store.create(NewObject("a/b/e", b""))
+    assert synced[2:] == [str(tmp_path), str(tmp_path / "a")]

@@ -64,6 +64,7 @@ class LocalStore:
         self._root = os.path.realpath(os.path.expanduser(os.fspath(root)))
         self._durable = durable
         self._ambient = ambient
+        self._settled: set[str] = set()  # folders whose names are durable
         if os.path.lexists(self._root) and not os.path.isdir(self._root):
             raise StorageError(f"storage {self._root!r} is a file; name a folder instead")
 
@@ -174,6 +175,7 @@ class LocalStore:
             raise write_error(error, path) from error
         folder = os.path.dirname(path)
         while folder != self._root:
+            self._settled.discard(folder)
             try:
                 os.rmdir(folder)
             except OSError:
@@ -371,9 +373,15 @@ class LocalStore:
             fsync_all(paths)
 
     def _make_folder(self, folder: str) -> None:
-        if os.path.isdir(folder):
-            return
+        """Make a folder, or see to it that one that another process made has a durable name.
+
+        That process may be about to do so, or have died before.
+        """
         parent = os.path.dirname(folder)
+        if os.path.isdir(folder):
+            if self._durable and folder not in self._settled and folder != self._root:
+                self._settle_folder(folder, parent)
+            return
         self._make_folder(parent)
         try:
             os.mkdir(folder)
@@ -384,6 +392,15 @@ class LocalStore:
                 ) from None
         if self._durable:
             fsync_path(parent)
+            self._settled.add(folder)
+
+    def _settle_folder(self, folder: str, parent: str) -> None:
+        if not folder.startswith(f"{self._root.rstrip('/')}/"):
+            return  # the root was made in it
+        self._make_folder(parent)
+        with contextlib.suppress(PermissionError):  # not to be read, so not made by one of us
+            fsync_path(parent)
+        self._settled.add(folder)
 
     def _sync_folders(self, keys: Iterator[str] | Sequence[str]) -> None:
         if self._durable:
