@@ -24,7 +24,7 @@ from parquedb.errors import InvalidInputError, StateError
 from parquedb.model.format import Format
 from parquedb.namespace.backend import parse_backend
 from parquedb.namespace.live import LiveNamespace, LiveOptions
-from parquedb.namespace.places import check_namespace
+from parquedb.namespace.places import check_namespace, is_inside_another
 from parquedb.namespace.tables import discover_namespaces
 from parquedb.query.blocks import DEFAULT_BUDGET_BYTES, Blocks
 from parquedb.query.duck import Duck
@@ -154,6 +154,11 @@ class DB:
         with self._lock:
             namespace = self._namespace(name)
             if namespace not in self._collections:
+                if is_inside_another(namespace) and namespace not in self.collections():
+                    raise InvalidInputError(
+                        f"{namespace!r} cannot be a new collection: it would be kept in a folder "
+                        f"that another collection's files have; choose another name"
+                    )
                 self._collections[namespace] = self._open(namespace)
             self._collections[name] = self._collections[namespace]
             return self._collections[name]
@@ -188,9 +193,9 @@ class DB:
         Raises:
             InvalidInputError: The query is not valid.
         """
-        from parquedb.query.statement import run_sql  # noqa: PLC0415  (a get does without)
+        from parquedb.query.statement import named_in, run_sql  # noqa: PLC0415
 
-        names = [name for name in self.collections() if name.casefold() in query.casefold()]
+        names = named_in(query, self.collections())
         spaces = {name: self.collection(name).space for name in names}
         return run_sql(self._duck, spaces, query, params)
 
@@ -417,6 +422,8 @@ class DB:
         return tuple(sorted({*self.collections(), *(each.name for each in self._opened())}))
 
     def _namespace(self, name: str) -> str:
+        if not isinstance(name, str):
+            raise InvalidInputError(f"a collection's name is a string, not {name!r}")
         if name in self._rules:
             return name
         if name in self._named_rules:

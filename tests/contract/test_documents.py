@@ -232,6 +232,48 @@ def test_upsert(db):
     assert db.users.count() == 2
 
 
+@pytest.mark.parametrize(
+    ("filter_", "made"),
+    [
+        ({"a.b": 1, "a.c": 2}, {"a": {"b": 1, "c": 2}}),
+        ({"$and": [{"a.c.d": 1}, {"a.b": {"$eq": None}}, {"x": {"$gt": 1}}]}, None),
+        ({"a": {"$in": [1]}, "b": {"$all": [2]}, "$or": [{"c": 3}]}, {"a": 1, "b": 2, "c": 3}),
+        ({"a": {"$in": [1, 2]}, "b": {"$ne": 1}}, {}),
+    ],
+)
+def test_upsert_takes_all_equalities(tmp_path, filter_, made):
+    with DB(tmp_path) as db:
+        made = {"a": {"c": {"d": 1}, "b": None}} if made is None else made
+        assert fields_of(db.users.upsert(filter_, {"$set": {"n": 1}})) == {**made, "n": 1}
+
+
+def test_upsert_by_equalities_that_exclude_each_other(tmp_path):
+    with DB(tmp_path) as db:
+        for filter_ in ({"$and": [{"a": 1}, {"a": 2}]}, {"a": {"b": 1}, "a.c": 2}):
+            with pytest.raises(InvalidInputError, match="twice what 'a' is"):
+                db.users.upsert(filter_, {"$set": {"n": 1}})
+        assert db.users.count() == 0
+
+
+@pytest.mark.parametrize("staged_from", [3, 100])
+def test_a_generator_may_change_what_it_gave(tmp_path, monkeypatch, staged_from):
+    monkeypatch.setattr(bulk, "STAGED_FROM", staged_from)
+
+    def same_dict():
+        document = {"name": "", "tags": [], "deep": {"n": [0]}}
+        for number in range(5):
+            document["name"] = str(number)
+            document["tags"].append(number)
+            document["deep"]["n"][0] = number
+            yield document
+
+    with DB(tmp_path) as db:
+        db.users.create_many(same_dict())
+        assert [(each.name, each.tags, each.deep) for each in db.users.find()] == [
+            (str(n), list(range(n + 1)), {"n": [n]}) for n in range(5)
+        ]
+
+
 def test_delete_and_restore(db):
     db.users.create_many(people(4))
     for state in range(2):
@@ -544,7 +586,23 @@ def test_names_of_collections(db):
     for bad in ("../up", "_hidden", "a\0b", ""):
         with pytest.raises(InvalidInputError):
             db.collection(bad)
+    for inside in ("data/x", "users/data", "users/metadata", "x/journal", "x/staged/y"):
+        with pytest.raises(InvalidInputError, match="cannot be a new collection"):
+            db.collection(inside)
+    with pytest.raises(InvalidInputError, match="name is a string"):
+        db.collection(5)
     assert isinstance(db, DB)
+
+
+@pytest.mark.parametrize("name", ["journal", "staged", "journal/users"])
+def test_a_collection_with_the_name_of_a_folder(where, name):
+    """Before a flush too: whoever lists collections would leave it out of all that is done."""
+    db = where.open()
+    db[name].create({"$id": "a"})
+    assert db.collections() == (name,)
+    assert db.sql(f'SELECT "$id" FROM "{name}"').num_rows == 1
+    assert list(db.flush()) == [name]
+    assert db.collections() == (name,)
 
 
 def test_staged_files_with_other_columns(where, monkeypatch):

@@ -15,6 +15,7 @@ from parquedb.errors import (
     StateError,
     StorageError,
     UnsupportedError,
+    ValidationError,
 )
 from tests.support.databases import BACKENDS, place
 
@@ -84,7 +85,10 @@ BAD_DOCUMENTS = [
     ({"version": 3}, "'version'"),
     ({"createdAt": datetime(2020, 1, 1, tzinfo=UTC)}, "'createdAt'"),
     ({"$type": 5}, "type"),
+    ({"$type": "\ud800"}, "type"),
+    ({"$type": "x" * 20_000_000}, "type"),
     ({"$name": 5}, "name"),
+    ({"$name": "\ud800"}, "name"),
     ([1, 2], "mapping"),
     ("text", "mapping"),
     (None, "mapping"),
@@ -116,7 +120,7 @@ class TestDocuments:
             with pytest.raises(InvalidInputError, match=message):
                 db.users.create_many([*fine, document, *fine])
 
-    @pytest.mark.parametrize("value", [5, b"x", ["a"]])
+    @pytest.mark.parametrize("value", [5, b"x", ["a"], "\ud800", "x" * 20_000_000])
     def test_actor(self, db, value):
         for write in (
             lambda: db.users.create({}, actor=value),
@@ -144,6 +148,21 @@ class TestDocuments:
             with pytest.raises(InvalidInputError, match="id is a string"):
                 use()
         assert bad not in db.users
+
+    @pytest.mark.parametrize("version", ["1", 1.0, True])
+    def test_expected_version(self, db, version):
+        for use in (
+            lambda: db.users.update("a", {"$set": {"x": 1}}, expected_version=version),
+            lambda: db.users.replace("a", {}, expected_version=version),
+            lambda: db.users.delete("a", expected_version=version),
+        ):
+            with pytest.raises(InvalidInputError, match="expected_version is"):
+                use()
+
+    def test_create_many(self, db):
+        for items in (None, 5):
+            with pytest.raises(InvalidInputError, match="create_many takes documents"):
+                db.users.create_many(items)
 
 
 BAD_UPDATES = [
@@ -252,6 +271,11 @@ class TestQueries:
             with pytest.raises(InvalidInputError, match=message):
                 db.users.exists(spec)
 
+    def test_more_than_there_is(self, db):
+        for huge in (2**63, 10**30):
+            assert db.users.find(skip=huge).to_list() == []
+            assert len(db.users.find(limit=huge, sort="age").to_list()) == 1
+
     def test_falsy_filters(self, db):
         for spec in (0, "", [], False):
             with pytest.raises(InvalidInputError, match="filter"):
@@ -274,7 +298,8 @@ class TestQueries:
             {"limit": -1}, {"limit": "x"}, {"limit": 1.5}, {"limit": True}, {"skip": -1},
             {"skip": None}, {"sort": 5}, {"sort": {"a": 2}}, {"sort": ["a", "a"]}, {"sort": ""},
             {"project": 5}, {"project": {"a": 1, "b": 0}}, {"project": ["a", 5]}, {"after": 5},
-            {"populate": ["nothing"]}, {"as_of": "yesterday"}, {"as_of": True}, {"as_of": [1]},
+            {"populate": ["nothing"]}, {"populate": 5}, {"as_of": "yesterday"}, {"as_of": "²"},
+            {"as_of": True}, {"as_of": [1]},
             {"after": "x/y/z", "sort": "name"},
         ],
         ids=str,
@@ -330,6 +355,33 @@ class TestSchemas:
         with pytest.raises(AlreadyExistsError, match="unique"):
             strict.users.create_many([{"name": n, "email": "b@x.org"} for n in "BC"])
         assert where.files() == before
+
+    def test_an_id_that_is_made_of_a_field(self, tmp_path):
+        schema = {
+            "Part": {
+                "$id": "code",
+                "code": "decimal(5,2) = 7",
+                "n": "int",
+                "name": "string!",
+            }
+        }
+        with DB(tmp_path / "parts", schema=schema) as db:
+            assert db.parts.create({"$name": "x"}).id == "parts/7.00"
+            assert db.parts.create({"$name": "y", "code": "1.5"}).id == "parts/1.50"
+            with pytest.raises(AlreadyExistsError):
+                db.parts.create({"name": "z", "code": 1.5})
+            with pytest.raises(ValidationError) as caught:
+                db.parts.create({"code": "x", "n": "y"})
+            assert [path for path, _ in caught.value.problems] == ["code", "n", "name"]
+
+    def test_the_document_is_named(self, strict):
+        id_ = strict.users.create({"name": "Ann"}).id
+        for write in (
+            lambda: strict.users.update(id_, {"$set": {"age": "x"}}),
+            lambda: strict.users.replace(id_, {}),
+        ):
+            with pytest.raises(ValidationError, match=id_):
+                write()
 
     def test_unique_in_transactions(self, strict):
         with strict.transaction():

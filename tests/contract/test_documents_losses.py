@@ -110,6 +110,16 @@ def test_a_unique_value_that_is_taken_while_documents_are_staged(tmp_path, few):
     assert values(db.users.find(), "email") == ["e7"]
 
 
+def test_a_unique_list_counts_as_a_whole(tmp_path):
+    with DB(tmp_path, schema={"Item": {"key": "json##"}}) as db:
+        for key in ([1, 2], 1, [[1, 2]], 2, {"a": [1]}):
+            db.items.create({"key": key})
+            db.flush()
+        for key in ([1, 2], 1.0, [[1, 2]], {"a": [1]}):
+            with pytest.raises(AlreadyExistsError):
+                db.items.create({"key": key})
+
+
 def test_unique_values_are_exchanged_in_a_transaction(tmp_path):
     db = DB(tmp_path, schema=UNIQUE)
     one, other = db.users.create({"email": "a"}), db.users.create({"email": "b"})

@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import pytest
 
+from parquedb.db import DB
 from parquedb.errors import InvalidInputError
 from parquedb.query.compare import compare_key
 from parquedb.query.match import matches
@@ -305,6 +306,22 @@ def test_sql(filled):
         assert titles.column(0).to_pylist() == sorted(
             key for key, each in all_.items() if each["title"] == "changed"
         )
+
+
+def test_sql_tells_collections_by_their_names(tmp_path):
+    with DB(tmp_path, backend="delta") as db:
+        for name in ("userLogs", "userlogs", "logs"):
+            db[name].create({"of": name})
+        for name in ("userLogs", "userlogs", "logs"):
+            assert db.sql(f"SELECT of FROM {name}").to_pylist() == [{"of": name}]
+        assert db.sql("SELECT of FROM LOGS").to_pylist() == [{"of": "logs"}]
+        for query in ("SELECT * FROM USERLOGS", "SELECT * FROM userLogs JOIN userlogs USING (of)"):
+            with pytest.raises(InvalidInputError, match="differ only by case"):
+                db.sql(query)
+
+        moment = db["logs"].find_one().createdAt
+        db["log"].create({"of": "log"})
+        assert db.as_of(moment).sql("SELECT of FROM logs").to_pylist() == [{"of": "logs"}]
 
 
 def test_populate(tmp_path, db):

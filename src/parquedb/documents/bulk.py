@@ -25,6 +25,7 @@ from parquedb.namespace.entry import Staged, Write
 from parquedb.namespace.joined import goes_with
 from parquedb.namespace.live import LiveNamespace
 from parquedb.parquet.write import Arrangement, write_parquet
+from parquedb.query.view import own_copy
 from parquedb.rows.columns import evolve
 from parquedb.rows.shred import shred
 
@@ -36,7 +37,7 @@ STAGED_FROM = 20_000
 """So many documents at once go to a file of their own."""
 _CHUNK = 65_536
 _FILE_ROWS = 2_000_000
-_IDS = 4096
+_FIRST_IDS, _IDS = 16, 4096
 _FEW_COLLECTIONS = 1_000_000
 
 
@@ -232,8 +233,9 @@ def bulk_images(
 ) -> Iterator[Document]:
     """Yield the stored images of new documents.
 
-    Without a schema the values are checked only when they become rows: each image then shares its
-    values with what the user gave until it is written.
+    Without a schema the values are checked only when they become rows. Until then an image has
+    the values of a document in a list that the user gave; of what is made on the way, by a
+    generator, it has a copy, for that may be changed and given again as the next document.
     """
     if rules.fields or rules.strict or rules.id_field or rules.name_field:
         for data in items:
@@ -247,18 +249,34 @@ def bulk_images(
         head |= {"createdBy": actor, "updatedBy": actor}
     head["version"] = 1
     prefix, type_ = f"{rules.namespace}/", rules.type
-    rest = iter(items)
-    while chunk := list(itertools.islice(rest, _IDS)):
-        for data, ulid in zip(chunk, ulids.many(len(chunk)), strict=True):
-            if type(data) is not dict or not GIVEN_NAMES.isdisjoint(data) or "name" not in data:
-                image = new_image(rules, data, ulids, now, actor, checked=False)
-                if isinstance(data, Mapping) and "$id" in data:
-                    chosen.append(image["$id"])
-                yield image
-                continue
-            image = {"$id": prefix + ulid, "$type": type_, **head}
-            image.update(data)
+    given = items if isinstance(items, list | tuple) else map(_held, items)
+    for data, ulid in zip(given, _made(ulids), strict=False):
+        if type(data) is not dict or not GIVEN_NAMES.isdisjoint(data) or "name" not in data:
+            image = new_image(rules, data, ulids, now, actor, checked=False)
+            if isinstance(data, Mapping) and "$id" in data:
+                chosen.append(image["$id"])
             yield image
+            continue
+        image = {"$id": prefix + ulid, "$type": type_, **head}
+        image.update(data)
+        yield image
+
+
+def _made(ulids: Ulids) -> Iterator[str]:
+    count = _FIRST_IDS
+    while True:
+        yield from ulids.many(count)
+        count = min(count * 2, _IDS)
+
+
+def _held(data: Any) -> Any:
+    """Return a document that its giver may change."""
+    if type(data) is not dict:
+        return data
+    try:
+        return own_copy(data)
+    except RecursionError:  # no document, as the check of its values will say
+        return data
 
 
 _rare = threading.Lock()

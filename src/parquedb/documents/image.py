@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeGuard
 
 from parquedb.documents.entity import Entity
 from parquedb.documents.ids import Ulids, check_document_id
 from parquedb.documents.rules import SYSTEM_NAMES, CollectionRules
-from parquedb.documents.scalars import document_of
+from parquedb.documents.scalars import document_of, shown
 from parquedb.documents.validate import validate
 from parquedb.errors import InvalidInputError
 from parquedb.query.view import own_copy
@@ -23,6 +23,8 @@ _KEPT = SYSTEM_NAMES - _GIVEN
 GIVEN_NAMES = SYSTEM_NAMES | _GIVEN
 """Names of fields that mean something when a document is created."""
 _SMALL_BYTES = 65_536
+_MAX_LETTERS = 1024
+"""How long names of types, documents and people may be that are given beside the fields."""
 _NAMES = ("name", "title", "label")
 
 
@@ -37,9 +39,16 @@ def is_actor(actor: object) -> bool:
     Raises:
         InvalidInputError: It is neither a string nor None.
     """
-    if actor is not None and not isinstance(actor, str):
-        raise InvalidInputError(f"actor is a string that says who writes, not {actor!r}")
+    if actor is not None and not _is_short_text(actor):
+        raise InvalidInputError(f"actor is a short string that says who writes, not {shown(actor)}")
     return actor is not None
+
+
+def _is_short_text(value: object) -> TypeGuard[str]:
+    """Whether this is text of the length that names have."""
+    if not isinstance(value, str) or len(value) > _MAX_LETTERS:
+        return False
+    return value.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 def new_image(
@@ -67,8 +76,14 @@ def new_image(
     """
     data = _mapping(rules, data)
     fields = _fields(rules, data)
-    image: Document = {"$id": _id(rules, data, fields, ulids)}
-    image["$type"] = _type(rules, data)
+    image: Document = {"$id": "", "$type": _type(rules, data)}
+    if checked or rules.fields or rules.strict:
+        fields = validate(rules, _with_name(rules, data, fields), creating=True, now=now)
+        image["$id"] = _id(rules, data, fields, ulids)
+        check_document(fields, image["$id"])
+        fields = plain(fields)
+    else:
+        image["$id"] = _id(rules, data, fields, ulids)
     name = _name(rules, data, fields)
     if name is not None:
         image["name"] = name
@@ -76,10 +91,6 @@ def new_image(
     if is_actor(actor):
         image["createdBy"] = image["updatedBy"] = actor
     image["version"] = 1
-    if checked or rules.fields or rules.strict:
-        fields = validate(rules, fields, creating=True, now=now)
-        check_document(fields, image["$id"])
-        fields = plain(fields)
     image.update(fields)
     return image
 
@@ -102,7 +113,8 @@ def changed_image(
         if key not in SYSTEM_NAMES and not _is_same(before, after, key)
     )
     fields = {key: value for key, value in after.items() if key not in SYSTEM_NAMES}
-    fields = validate(rules, fields, creating=False, changed=touched, now=now)
+    where = before["$id"]
+    fields = validate(rules, fields, creating=False, changed=touched, now=now, where=where)
     new = {key: fields[key] for key in touched if key in fields}
     if check_document(new, before["$id"]) > _SMALL_BYTES:
         check_document(fields, before["$id"])  # the limit is that of the whole
@@ -137,7 +149,7 @@ def replaced_image(
             f"{before['$id']!r} cannot become {given!r}: a document keeps its id; create another"
         )
     fields = {key: data[key] for key in data if key not in SYSTEM_NAMES | {"$name"}}
-    fields = validate(rules, fields, creating=True, now=now)
+    fields = validate(rules, fields, creating=True, now=now, where=before["$id"])
     check_document(fields, before["$id"])
     fields = plain(fields)
     image = {key: before[key] for key in before if key in SYSTEM_NAMES}
@@ -211,7 +223,7 @@ def _id(
                 f"A document of {rules.namespace!r} needs {rules.id_field!r}: its id is made of it"
             )
         if not isinstance(given, str):
-            given = str(given)
+            given = str(plain(given))
     if given is None:
         return f"{rules.namespace}/{ulids.new()}"
     return check_document_id(rules.namespace, given)
@@ -219,17 +231,25 @@ def _id(
 
 def _type(rules: CollectionRules, data: Mapping[str, Any]) -> str:
     given = data.get("$type", rules.type)
-    if not isinstance(given, str) or not given:
-        raise InvalidInputError(f"'$type' is the name of a type, not {given!r}")
+    if not given or not _is_short_text(given):
+        raise InvalidInputError(f"'$type' is the name of a type, not {shown(given)}")
     return given
+
+
+def _with_name(rules: CollectionRules, data: Mapping[str, Any], fields: Document) -> Document:
+    """Return fields with the ``name`` that ``$name`` gives, where the schema asks for one."""
+    given = data.get("$name")
+    if given is None or "name" in fields or rules.find("name") is None:
+        return fields
+    return {"name": given, **fields}
 
 
 def _name(rules: CollectionRules, data: Mapping[str, Any], fields: Mapping[str, Any]) -> str | None:
     """Return the name that a document gets; None where it has a ``name`` of its own, or none."""
     if "$name" in data:
-        if not isinstance(data["$name"], str):
-            raise InvalidInputError(f"'$name' is a string, not {data['$name']!r}")
-        return data["$name"]
+        if not _is_short_text(data["$name"]):
+            raise InvalidInputError(f"'$name' is a short string, not {shown(data['$name'])}")
+        return str(data["$name"])
     if "name" in fields:
         return None
     for key in (rules.name_field, *_NAMES):

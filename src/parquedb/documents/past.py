@@ -175,7 +175,9 @@ class DatabaseSnapshot:
             InvalidInputError: The query is not valid.
             NotFoundError: A collection has no such version, or had none at that time.
         """
-        names = [name for name in self._names() if name.casefold() in query.casefold()]
+        from parquedb.query.statement import named_in  # noqa: PLC0415  (as in a database)
+
+        names = named_in(query, self._names())
         return self._sql({name: self.collection(name).space for name in names}, query, params)
 
     transaction = _refusing("transaction")

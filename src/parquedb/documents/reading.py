@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 AsOf = int | str | datetime | None
 Projected = Callable[[Document], Document]
 
+_ENDLESS = 1 << 60
+"""More documents than there are."""
+_VERSION = re.compile(r"-?[0-9]{1,40}")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -63,6 +67,8 @@ class Reading:
             condition = alive(condition)
         if after is not None:
             after = self.key(after)
+        skip = min(skip, _ENDLESS)
+        limit = None if limit is None else min(limit, _ENDLESS)
         query = Query(condition, parse_sort(sort), skip, limit, after)
         if project is None:
             return query, None
@@ -194,7 +200,7 @@ def parse_as_of(as_of: int | str | datetime) -> tuple[int | None, int | None]:
     if isinstance(as_of, int):
         return as_of, None
     if isinstance(as_of, str):
-        if as_of.lstrip("-").isdigit():
+        if _VERSION.fullmatch(as_of):
             return int(as_of), None
         try:
             as_of = datetime.fromisoformat(as_of)

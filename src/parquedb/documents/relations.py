@@ -35,6 +35,8 @@ class Relations:
         Raises:
             InvalidInputError: A name is no relation of the collection.
         """
+        if not isinstance(names, Iterable):
+            raise InvalidInputError(f"populate takes names of relations, not {names!r}")
         wanted = (names,) if isinstance(names, str) else tuple(names)
         known = [*rules.relations(), *rules.reverses()]
         for name in wanted:

@@ -16,9 +16,11 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, time
 from decimal import Context, Decimal, InvalidOperation
 from enum import Enum
+from operator import is_not
 from typing import Any
 
 from parquedb.documents.kinds import Choice, Decimals, Relation, Scalar, Text
+from parquedb.rows.values import MAX_DEPTH
 
 Fit = Callable[[Any, datetime | None], Any]
 """Takes a value and the time of the write; returns the value as declared, or raises Unfit."""
@@ -89,10 +91,18 @@ def document_of(value: object) -> dict[str, Any] | None:
     if isinstance(value, Mapping):
         return dict(value)
     if hasattr(type(value), "model_fields") and hasattr(value, "model_dump"):
-        return dict(value.model_dump())
+        return dict(value.model_dump(exclude=_computed(type(value))))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return dataclasses.asdict(value)
     return None
+
+
+def _computed(model: Any) -> set[str] | None:
+    """Return the computed fields of a model that forbids other fields than those it declares."""
+    config = getattr(model, "model_config", {})
+    if config.get("extra") != "forbid":
+        return None
+    return set(getattr(model, "model_computed_fields", ()))
 
 
 def _wrong(value: object, wanted: str) -> Unfit:
@@ -299,7 +309,27 @@ def _fit_uuid(value: Any, _now: datetime | None) -> Any:
 
 
 def _fit_json(value: Any, _now: datetime | None) -> Any:
-    return value
+    return _without_models(value, 0)
+
+
+def _without_models(value: Any, depth: int) -> Any:
+    """Return a value with documents in the places of models; the very same if it has none."""
+    kind = type(value)
+    if kind in _LEAVES or depth > MAX_DEPTH:
+        return value
+    if kind is dict:
+        mapped = {key: _without_models(item, depth + 1) for key, item in value.items()}
+        return mapped if any(mapped[key] is not value[key] for key in value) else value
+    if kind is list or kind is tuple:
+        items = [_without_models(item, depth + 1) for item in value]
+        return items if any(map(is_not, items, value)) else value
+    if isinstance(value, Mapping):
+        return value
+    made = document_of(value)
+    return value if made is None else _without_models(made, depth + 1)
+
+
+_LEAVES = frozenset({type(None), bool, int, float, str, bytes, datetime, date, Decimal, uuid.UUID})
 
 
 FIT_SCALAR: Mapping[Scalar, Fit] = {

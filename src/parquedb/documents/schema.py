@@ -166,6 +166,7 @@ def _parse_collection(name: str, spec: Spec, problems: list[str]) -> CollectionR
                 f"dataclass, not {spec!r}"
             )
     _check_names(fields, name, problems, top=True)
+    _check_unique(fields, name, problems, listed=False)
     return _with_options(name, fields, options, problems, strict=strict)
 
 
@@ -283,6 +284,25 @@ def _check_names(
             problems.append(f"{at}: a document's name is a string; call another value otherwise")
         if isinstance(rule.default, Always) and rule.default.value is None and not rule.nullable:
             problems.append(f"{at}: the default is null, which needs '?'")
+
+
+def _check_unique(
+    fields: Iterable[FieldRule], where: str, problems: list[str], *, listed: bool
+) -> None:
+    """Refuse unique fields of documents in lists: a document has several of them."""
+    for rule in fields:
+        at = f"{where}.{rule.name}"
+        if listed and rule.indexed is Indexed.UNIQUE:
+            problems.append(
+                f"{at}: a field inside a list cannot be unique; keep these sub-documents in a "
+                "collection of their own"
+            )
+        kind, inside = rule.kind, listed
+        while isinstance(kind, ListOf | Limited):
+            inside = inside or isinstance(kind, ListOf)
+            kind = kind.element if isinstance(kind, ListOf) else kind.kind
+        if isinstance(kind, Record):
+            _check_unique(kind.fields, at, problems, listed=inside)
 
 
 def _is_text(kind: Kind) -> bool:

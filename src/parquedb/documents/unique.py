@@ -119,10 +119,11 @@ class UniqueFields:
             part = tuple(values[start : start + _MANY])
             test = Equals(part[0]) if len(part) == 1 else In(part)
             alive = Not(At(("deletedAt",), Exists()))
-            query = Query(And((At(path, test), alive)), limit=1)
-            found = next(self._space.executor.documents(stored, query), None)
-            if found is not None:
-                raise self._taken(path, _value_at(found, path), found["$id"])
+            query = Query(And((At(path, test), alive)))
+            for found in self._space.executor.documents(stored, query):
+                value = _value_at(found, path)  # a filter finds values inside of lists too
+                if value is not None and compare_key(value) in new:
+                    raise self._taken(path, value, found["$id"])
 
     def _taken(self, path: tuple[str, ...], value: object, holder: str) -> AlreadyExistsError:
         return AlreadyExistsError(

@@ -62,6 +62,7 @@ def validate(
     creating: bool,
     changed: frozenset[str] | None = None,
     now: datetime | None = None,
+    where: str | None = None,
 ) -> Document:
     """Check a document and return it as declared.
 
@@ -74,6 +75,7 @@ def validate(
         creating: Whether it is new, so that defaults apply.
         changed: The top-level fields an update touched; only these are checked. None: all.
         now: The time of the write, for defaults that are ``now``. None: ask the clock.
+        where: The document's id, for messages; None for a new one.
 
     Returns:
         The very same document if nothing was to be done, else a new one.
@@ -91,9 +93,9 @@ def validate(
             form.fit(document, now) if changed is None else form.fit_only(document, now, changed)
         )
     except Unfit as error:
-        where = str(document.get("$id") or f"A new {rules.type}")
+        given = where or document.get("$id") or f"A new {rules.type}"
         raise ValidationError(
-            where, tuple((".".join(path), text) for path, text in error.problems)
+            str(given), tuple((".".join(path), text) for path, text in error.problems)
         ) from None
     return fitted
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import pairwise
 from typing import Any
 
 from parquedb.documents.bulk import bulk_images, create_documents
@@ -18,6 +19,7 @@ from parquedb.documents.image import (
     replaced_image,
     restored_image,
 )
+from parquedb.documents.kinds import Now
 from parquedb.documents.reading import Reading
 from parquedb.documents.rules import CollectionRules
 from parquedb.documents.transaction import Transactions
@@ -26,12 +28,14 @@ from parquedb.documents.update import Update, apply_update, parse_update
 from parquedb.errors import (
     AlreadyExistsError,
     ConflictError,
+    InvalidInputError,
     NotFoundError,
 )
 from parquedb.namespace.entry import Write
 from parquedb.namespace.layout import held_ids
 from parquedb.namespace.live import LiveNamespace
-from parquedb.query.filter import And, At, Equals, Filter
+from parquedb.query.filter import And, At, ContainsAll, Equals, Filter, In, Path
+from parquedb.query.operand import describe
 from parquedb.query.parse import parse_filter
 from parquedb.rows.values import check_document, plain
 
@@ -70,6 +74,7 @@ class Writing:
         self._transactions = transactions
         self._on_write = on_write
         self._unique = UniqueFields(space, rules.indexed_paths(unique_only=True))
+        self._timed = [rule.name for rule in rules.fields if isinstance(rule.default, Now)]
 
     def create(self, data: Spec, *, actor: str | None = None) -> Entity:
         """See :meth:`.collection.Collection.create`."""
@@ -81,6 +86,8 @@ class Writing:
 
     def create_many(self, items: Iterable[Spec], *, actor: str | None = None) -> list[str]:
         """See :meth:`.collection.Collection.create_many`."""
+        if not isinstance(items, Iterable):
+            raise InvalidInputError(f"create_many takes documents, not {describe(items)}")
         chosen: list[str] = []
         images = bulk_images(self._rules, items, self._ulids, self._now(), actor, chosen)
         if self._transactions.current is not None:
@@ -250,6 +257,9 @@ class Writing:
         """Give new documents the time at which nobody else can write any more."""
         now = self._now()
         for image in images:
+            for name in self._timed:
+                if image.get(name) is image["createdAt"]:  # its default, the time of the write
+                    image[name] = now
             image["createdAt"] = image["updatedAt"] = now
 
     def _batches(self) -> UniqueBatches:
@@ -334,6 +344,10 @@ def by_distinct_id(images: Iterable[Document]) -> dict[str, Document]:
 
 
 def _check_version(before: Document, expected: int | None) -> None:
+    if expected is not None and (isinstance(expected, bool) or not isinstance(expected, int)):
+        raise InvalidInputError(
+            f"expected_version is the document's version, an int, not {expected!r}"
+        )
     found = before.get("version")
     if expected is not None and found != expected:
         raise ConflictError(
@@ -343,14 +357,31 @@ def _check_version(before: Document, expected: int | None) -> None:
 
 
 def _equalities(condition: Filter) -> Document:
-    """Return the fields that a filter asks to be equal to something (MongoDB's upsert)."""
-    merged: Document = {}
-    if isinstance(condition, At) and isinstance(condition.test, Equals):
-        value = condition.test.value
-        for name in reversed(condition.path[1:]):
-            value = {name: value}
-        merged[condition.path[0]] = value
-    elif isinstance(condition, And):
-        for part in condition.parts:
-            merged |= _equalities(part)
-    return merged
+    """Return the fields that a filter asks to be equal to something (MongoDB's upsert).
+
+    Raises:
+        InvalidInputError: It asks so of a field twice, or of a field and a part of it.
+    """
+    wanted = sorted(_wanted(condition), key=lambda pair: pair[0])
+    for (one, _), (other, _) in pairwise(wanted):
+        if other[: len(one)] == one:
+            raise InvalidInputError(
+                f"there is no document to change, and none can be made of the filter: it says "
+                f"twice what {'.'.join(one)!r} is; name each field once"
+            )
+    seed: Document = {}
+    for path, value in wanted:
+        inner = seed
+        for name in path[:-1]:
+            inner = inner.setdefault(name, {})
+        inner[path[-1]] = value
+    return seed
+
+
+def _wanted(condition: Filter) -> Iterator[tuple[Path, Any]]:
+    match condition:
+        case At(path, Equals(value) | In((value,), ()) | ContainsAll((Equals(value),))):
+            yield path, value
+        case And(parts):
+            for part in parts:
+                yield from _wanted(part)

@@ -10,6 +10,8 @@ from parquedb.model.format import Format
 from parquedb.storage.keys import join
 
 RESERVED = frozenset({"data", "metadata"})
+_INSIDE = frozenset({"data", "metadata", "journal", "staged", "data.parquet"})
+"""What the folders and the file of a namespace are called, in its own folder."""
 _BAD = re.compile(r"[\x00-\x1f\x7f\\]|^\s|\s$")
 
 
@@ -38,6 +40,12 @@ def check_namespace(name: str) -> str:
             "with '/' between levels, such as 'users' or 'sales/orders'"
         )
     return name
+
+
+def is_inside_another(name: str) -> bool:
+    """Whether a namespace's folder is one that the files of another may be in: ``users/data``."""
+    first, *below = name.split("/")
+    return first in RESERVED or not _INSIDE.isdisjoint(below)
 
 
 @dataclass(frozen=True, slots=True)

@@ -246,9 +246,8 @@ def _journaled(store: Store, folder: str) -> Iterator[str]:
     """Yield the namespaces that have a journal, whether or not they have a table yet."""
     for name in store.list_dir(folder)[1]:
         below = join(folder, name)
-        if name != "journal":
-            yield from _journaled(store, below)
-        elif store.list_dir(below)[0]:  # a lock alone is none
+        yield from _journaled(store, below)
+        if name == "journal" and folder != _OWN and store.list_dir(below)[0]:  # a lock is none
             yield folder.removeprefix(f"{_OWN}/")
 
 

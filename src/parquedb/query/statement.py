@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -31,6 +31,45 @@ class Searchable(Protocol):
     def retrying(self, read: Callable[[], Any]) -> Any:
         """Run something that reads, again if files were replaced under it."""
         ...
+
+
+def named_in(query: str, names: Iterable[str]) -> list[str]:
+    """Return the collections that a query may name, in whatever case.
+
+    Raises:
+        InvalidInputError: Two of them differ only by case, which DuckDB takes for one name.
+    """
+    folded = query.casefold()
+    alike: dict[bytes, list[str]] = {}
+    for name in names:
+        if _occurs(name.casefold(), folded):
+            alike.setdefault(name.encode().lower(), []).append(name)
+    found: list[str] = []
+    for same in alike.values():
+        exact = same if len(same) == 1 else [name for name in same if _occurs(name, query)]
+        if len(exact) != 1:
+            raise InvalidInputError(
+                f"the collections {', '.join(map(repr, same))} differ only by case, and SQL takes "
+                "their names as one; name one of them, exactly, or use find and aggregate"
+            )
+        found += exact
+    return found
+
+
+def _occurs(name: str, text: str) -> bool:
+    """Whether a name is in a text, and not only inside of a longer word."""
+    at = text.find(name)
+    while at >= 0:
+        end = at + len(name)
+        begins = not (at and _is_word(text[at - 1]) and _is_word(name[0]))
+        if begins and not (_is_word(text[end : end + 1]) and _is_word(name[-1])):
+            return True
+        at = text.find(name, at + 1)
+    return False
+
+
+def _is_word(character: str) -> bool:
+    return character.isalnum() or character == "_"
 
 
 def run_sql(

@@ -246,6 +246,32 @@ def test_what_a_model_dumps_is_as_its_schema_asks() -> None:
     assert validate(parse_schema("User", User), document, creating=True) == document
 
 
+def test_models_in_fields_of_any_kind() -> None:
+    rules = parse_schema("T", {"any": "json", "more": "json[]"})
+    address = Address(city="Rome")
+    given = {"any": {"a": [address, 1]}, "more": [address, 2]}
+    dumped = {"city": "Rome"}
+    found = validate(rules, given, creating=True)
+    assert found == {"any": {"a": [dumped, 1]}, "more": [dumped, 2]}
+    assert given["any"] == {"a": [address, 1]}
+    same = {"any": {"a": [1, {"b": 2}]}}
+    assert validate(rules, same, creating=True) is same
+
+
+def test_computed_fields_of_a_strict_model() -> None:
+    class Box(pydantic.BaseModel):
+        model_config = pydantic.ConfigDict(extra="forbid")
+        width: int
+
+        @pydantic.computed_field
+        @property
+        def area(self) -> int:
+            return self.width**2
+
+    rules = parse_schema("Shelf", {"$strict": True, "box": Box})
+    assert validate(rules, {"box": Box(width=2)}, creating=True) == {"box": {"width": 2}}
+
+
 class Movie(TypedDict):
     title: str
     year: typing.NotRequired[int]

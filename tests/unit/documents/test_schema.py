@@ -136,16 +136,16 @@ def test_an_enum_of_ints_is_a_column_of_ints() -> None:
 
 def test_sub_documents_and_their_paths() -> None:
     rules = parse_schema(
-        "User", {"address": {"city": "string!#", "$required": True}, "l": [{"sku": "string##"}]}
+        "User", {"address": {"city": "string!##", "$required": True}, "l": [{"sku": "string#"}]}
     )
     address = rules.find("address")
     assert address == FieldRule(
         "address",
-        Record((FieldRule("city", Text(), required=True, indexed=Indexed.YES),)),
+        Record((FieldRule("city", Text(), required=True, indexed=Indexed.UNIQUE),)),
         required=True,
     )
     assert rules.indexed_paths() == ("address.city", "l.sku")
-    assert rules.indexed_paths(unique_only=True) == ("l.sku",)
+    assert rules.indexed_paths(unique_only=True) == ("address.city",)
 
 
 def test_strictness_goes_down() -> None:
@@ -195,6 +195,13 @@ def test_python_types_as_fields() -> None:
         (Text(), True),
         (ListOf(Scalar.INT), False),
     ]
+
+
+def test_no_unique_field_inside_a_list() -> None:
+    for parts in ([{"sku": "string##"}], {"inner": [{"deep": {"sku": "string##"}}]}):
+        with pytest.raises(InvalidInputError, match=r"T\.parts.*sku: a field inside a list"):
+            parse_schema("T", {"parts": parts})
+    parse_schema("T", {"tags": "string[]##", "one": {"sku": "string##"}, "many": [{"a": "int#"}]})
 
 
 def test_everything_wrong_is_told_at_once() -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Protocol
@@ -133,10 +133,17 @@ def import_file(collection: Importing, file: File, options: ImportOptions) -> Im
 
 
 def _checked(options: ImportOptions) -> ImportOptions:
-    OnExisting(options.on_conflict)
+    """Return options with their enumerations; a plain ``"skip"`` is taken too."""
+    try:
+        on_conflict = OnExisting(options.on_conflict)
+    except ValueError:
+        raise InvalidInputError(
+            f"on_conflict is {', '.join(map(repr, map(str, OnExisting)))}, not "
+            f"{options.on_conflict!r}"
+        ) from None
     if options.batch < 1:
         raise InvalidInputError(f"batch is a number of documents from 1, not {options.batch!r}")
-    return options
+    return replace(options, on_conflict=on_conflict)
 
 
 def _read(incoming: Incoming, form: FileForm) -> Iterator[Placed]:

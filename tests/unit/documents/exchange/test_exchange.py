@@ -432,6 +432,18 @@ def test_ids_twice_in_the_file(db, sizes):
     assert list(db.store.list("")) == []
 
 
+def test_what_is_asked_for_in_plain_text(db):
+    db.users.create({"$id": "b", "n": 0})
+    text = '{"$id": "b", "n": 1}\n'
+    assert read(db, text, on_conflict="skip").skipped == 1
+    with pytest.raises(AlreadyExistsError):
+        read(db, text, on_conflict="error")
+    with pytest.raises(InvalidInputError, match="on_conflict is 'error', 'skip', 'replace', not"):
+        read(db, text, on_conflict="skp")
+    assert db.users["b"].n == 0
+    assert read(db, text, on_conflict="replace").replaced == 1
+
+
 @pytest.mark.parametrize("flushed", [False, True])
 def test_ids_that_are_taken(db, flushed, sizes):
     db.users.create({"$id": "b", "n": 0}, actor="me")
