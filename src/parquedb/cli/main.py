@@ -350,7 +350,7 @@ def history(
         detection = backends.detect_existing_format(
             where, namespace, warehouse=warehouse, location=location
         )
-        chosen = "iceberg" if detection.primary is None else detection.primary.value
+        chosen = "native" if detection.primary is None else detection.primary.value
     backend = backends.create_backend(
         type=chosen, storage=where, warehouse=warehouse, location=location
     )

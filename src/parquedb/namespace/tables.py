@@ -163,6 +163,11 @@ class Namespace:
         """Make the error for a namespace, or one format of it, that has no data."""
         iceberg, delta = self.folder(Format.ICEBERG), self.folder(Format.DELTA)
         kind = "" if format_ is None else f" in {format_.label}"
+        if read_base(self.store, self.name) is not None and not self.formats():
+            return NotFoundError(
+                f"No data found for namespace {self.name!r}{kind} in {self.store.root!r}: its "
+                f"documents are in the journal only; run 'parquedb flush {self.name}' first"
+            )
         return NotFoundError(
             f"No data found for namespace {self.name!r}{kind} in {self.store.root!r}: looked for "
             f"'data/{self.name}/data.parquet', '{self.name}.parquet', "

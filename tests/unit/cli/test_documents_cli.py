@@ -491,3 +491,14 @@ def test_durations(text, seconds):
 def test_what_is_no_duration(text):
     with pytest.raises(InvalidInputError, match="write it like 7d"):
         parse_duration(text)
+
+
+def test_history_of_documents_that_no_table_has_says_where_they_are(root):
+    db = DB(root)
+    db.Users.create({"name": "Ada"})
+    db.close(flush=False)
+    done = run("history", "users", root=root)
+    assert done.returncode == 1
+    assert "its documents are in the journal only; run 'parquedb flush users' first" in done.stderr
+    assert run("flush", "users", root=root).returncode == 0
+    assert run("history", "users", root=root).returncode == 0
