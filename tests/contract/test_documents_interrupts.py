@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -245,7 +246,9 @@ def test_a_flush_in_the_background_that_fails_is_logged(tmp_path, monkeypatch, c
     """Once for each reason, whatever it is; the next one is tried nevertheless."""
     from parquedb.namespace import flush
 
-    reasons = [OSError("odd")] * 3 + [StorageError("no space")] * 3
+    reasons = [OSError("odd")] * 3
+    reasons += [StorageError(f"'{uuid.uuid4().hex}.parquet': no space") for _ in range(3)]
+    last = str(reasons[3])
     really = flush.flush
 
     def fail(space):
@@ -263,7 +266,7 @@ def test_a_flush_in_the_background_that_fails_is_logged(tmp_path, monkeypatch, c
     told = [each.getMessage() for each in caplog.records if each.name == "parquedb"]
     assert told == [
         f"'users' could not be flushed; its writes stay in the journal: {reason}"
-        for reason in ("odd", "no space")
+        for reason in ("odd", last)
     ]
 
 

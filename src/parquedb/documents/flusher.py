@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterable
 
 from parquedb.namespace.live import LiveNamespace
+
+_MADE_NAME = re.compile(r"[0-9a-f-]{16,}")
+"""What is another one in each attempt."""
 
 
 class Flusher:
@@ -47,8 +51,9 @@ class Flusher:
         except Exception as error:  # noqa: BLE001  (whatever it is, the write before it was done)
             space.put_off_flush()
             reason = str(error) or repr(error)
-            if self._told.get(space.name) != reason:
-                self._told[space.name] = reason
+            kind = _MADE_NAME.sub("", reason)
+            if self._told.get(space.name) != kind:
+                self._told[space.name] = kind
                 import logging  # noqa: PLC0415  (a get does without)
 
                 logging.getLogger("parquedb").warning(
