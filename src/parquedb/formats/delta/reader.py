@@ -281,6 +281,10 @@ class DeltaReader:
             known = live.get(key)
             if known == file:
                 continue
+            if known is not None and known.deletes != file.deletes:
+                gone_too = removes.get(key, {}).values()
+                if all(parse_deletes(root, folder, one) != known.deletes for one in gone_too):
+                    raise _added_beside(folder, add)
             if known is not None and known.deletes != file.deletes and _same_data(known, file):
                 live[key] = replace(known, deletes=file.deletes)
                 changes.append(SetDeletes(key, file.deletes))
@@ -322,6 +326,9 @@ class DeltaReader:
             if key in live and identity_of(live[key][0].vector) in vectors:
                 del live[key]
         for key, add in adds.items():
+            known = live[key][0].vector if key in live else add.vector
+            if identity_of(known) != identity_of(add.vector):
+                raise _added_beside(self._folder, add)
             live[key] = (add, era)
 
     def _read(self, version: int) -> Actions:
@@ -366,6 +373,15 @@ def _metadata_changes(era: Era, before: Era | None, *, opening: bool) -> list[Ch
         if updates:
             changes.append(SetProperties(updates))
     return changes
+
+
+def _added_beside(folder: str, add: Add) -> FormatError:
+    return FormatError(
+        f"the Delta table {folder!r} adds {add.path!r} with other deleted rows than it has, and "
+        "does not remove it as it was: some readers show rows twice; restore an older version",
+        location=add.path,
+        section="Add File and Remove File",
+    )
 
 
 def _same_data(known: DataFile, file: DataFile) -> bool:

@@ -277,6 +277,21 @@ def test_a_remove_of_another_logical_file_takes_nothing():
     assert read_state(store, "t", reader.listing, 2).live
 
 
+@pytest.mark.parametrize("vector", [None, "other"])
+def test_a_file_that_is_added_beside_itself_is_refused(vector):
+    """delta-rs and DuckDB show the rows of both logical files."""
+    store, add = with_deleted_rows()
+    other = {"storageType": "i", "pathOrInlineDv": EXAMPLE, "sizeInBytes": 44, "cardinality": 6}
+    again = {**add, "deletionVector": other if vector else None}
+    add_commit(store, 2, {"add": again})
+    reader = DeltaReader(store, "t")
+    assert reader.snapshot(1).rows == 8
+    with pytest.raises(FormatError, match="does not remove it as it was"):
+        reader.snapshot(2)
+    with pytest.raises(FormatError, match="does not remove it as it was"):
+        list(reader.commits())
+
+
 def test_a_logical_file_that_a_commit_adds_and_removes_is_refused():
     """Actions have no order, and readers disagree."""
     store, add = with_deleted_rows()
