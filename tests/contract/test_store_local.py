@@ -125,10 +125,17 @@ class TestNames:
         (tmp_path / "root" / "loop").symlink_to(tmp_path / "root")
         (tmp_path / "root" / "file").symlink_to(tmp_path / "root" / "a" / "b")
         (tmp_path / "root" / "broken").symlink_to(tmp_path / "nothing")
-        assert [info.key for info in store.list("")] == ["a/b", "file"]
+        assert [info.key for info in store.list("")] == ["a/b", "broken", "file"]
+        assert store.list_dir("")[1] == ["a"]
         assert store.get("file") == b"x"
         assert store.get("loop/a/b") == b"x"
         assert store.head("broken") is None
+
+    def test_what_is_no_file_is_not_listed(self, store: LocalStore, tmp_path: Path) -> None:
+        store.create(NewObject("a/b", b"x"))
+        os.mkfifo(tmp_path / "root" / "a" / "pipe")
+        assert [info.key for info in store.list("")] == ["a/b"]
+        assert store.head("a/pipe") is None
 
     def test_a_long_name(self, store: LocalStore) -> None:
         with pytest.raises(StorageError, match="File name too long"):

@@ -134,7 +134,10 @@ def backend_status(
             )
             for name, found in status.namespaces.items()
         ]
-        print_table(("namespace", "primary", "formats", "rows"), rows)
+        if rows:
+            print_table(("namespace", "primary", "formats", "rows"), rows)
+        else:
+            typer.echo(f"there are no namespaces in {find_storage(storage)!r}")
         for name, found in status.namespaces.items():
             for note in found.notes:
                 typer.echo(f"{name}: {note}")

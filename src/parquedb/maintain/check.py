@@ -33,7 +33,13 @@ from parquedb.maintain.check_report import (
 from parquedb.model.files import DataFile
 from parquedb.model.format import Format
 from parquedb.namespace.places import Places
-from parquedb.namespace.tables import Namespace, discover_namespaces, has_journal
+from parquedb.namespace.tables import (
+    Namespace,
+    discover_namespaces,
+    has_journal,
+    no_namespaces,
+    root_is_table,
+)
 from parquedb.storage.store import ObjectInfo, Store
 
 _TABLES = (Format.ICEBERG, Format.DELTA)
@@ -64,10 +70,12 @@ def check_namespaces(
         ambient: The clock.
 
     Raises:
-        NotFoundError: A named namespace has no data.
+        NotFoundError: A named namespace has no data, or the storage is itself a table.
         InvalidInputError: A name cannot be a namespace's.
     """
     wanted = discover_namespaces(store, places) if names is None else tuple(names)
+    if not wanted and root_is_table(store):
+        raise no_namespaces(store)
     spaces = [Namespace(store, name, places) for name in wanted]
     found: dict[str, Checked] = {}
     for space in spaces:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from parquedb.errors import FormatError, InvalidInputError, NotFoundError, StateError
@@ -110,7 +111,7 @@ def vacuum(
         StateError: A clean-up is under way; nothing was deleted.
     """
     _check_age(older_than_s, nobody_writes=nobody_writes)
-    with flush_lock(space.store, space.name):
+    with nullcontext() if dry_run else flush_lock(space.store, space.name):
         space.invalidate()
         space.refresh()
         _check_tables(space)

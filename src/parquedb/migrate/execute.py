@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from parquedb.errors import ConflictError, NotFoundError, StateError, VerificationError
 from parquedb.formats.dialects import DIALECTS
-from parquedb.formats.native.paths import beside_key
+from parquedb.formats.native.paths import DATA, beside_key
 from parquedb.log.change import AddFile, RemoveFile, SetPartitioning, SetSchema
 from parquedb.log.commit import MERGED, Commit, Operation, Origin
 from parquedb.log.pairs import common_versions
@@ -258,9 +258,9 @@ def _mark_beside(run: _Run) -> None:
     """Mark a folder in which native files stay beside the table that is about to be made there."""
     namespace = run.namespace
     reader = namespace.reader(Format.NATIVE)
-    inside = f"{namespace.name}/"
-    if namespace.folder(run.options.target) == namespace.name and any(
-        key.startswith(inside) for key in reader.referenced()
+    folder = namespace.folder(run.options.target)
+    if folder in (namespace.name, f"{DATA}/{namespace.name}") and any(
+        key.startswith(f"{folder}/") for key in reader.referenced()
     ):
         namespace.store.replace(beside_key(namespace.name), b"{}")
 

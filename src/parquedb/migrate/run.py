@@ -40,7 +40,7 @@ from parquedb.migrate.survey import survey_files
 from parquedb.migrate.typescript import decoding, planned_with
 from parquedb.model.format import Format
 from parquedb.namespace.flush import flush_lock
-from parquedb.namespace.tables import Namespace, discover_namespaces, root_is_table
+from parquedb.namespace.tables import Namespace, discover_namespaces, no_namespaces
 from parquedb.storage.store import HardLinks, Store
 
 _CATCH_UPS = 5
@@ -120,12 +120,7 @@ def _names(store: Store, names: Sequence[str] | None, options: MigrationOptions)
         return chosen
     found = discover_namespaces(store, options.places)
     if not found:
-        hint = (
-            "it is itself a table: name the folder above as the storage and this one as namespace"
-            if root_is_table(store)
-            else "check --storage"
-        )
-        raise NotFoundError(f"No data found for namespace '*': {store.root!r} holds none; {hint}")
+        raise no_namespaces(store)
     return found
 
 

@@ -113,15 +113,19 @@ def read_status(store: Store, names: Sequence[str] | None, places: Places) -> St
         NotFoundError: A named namespace has no data.
     """
     found = discover_namespaces(store, places) if names is None else tuple(names)
-    return StorageStatus({name: _status(Namespace(store, name, places)) for name in found})
+    named = names is not None
+    return StorageStatus(
+        {name: _status(Namespace(store, name, places), named=named) for name in found}
+    )
 
 
-def _status(namespace: Namespace) -> NamespaceStatus:
-    formats = namespace.formats()
+def _status(namespace: Namespace, *, named: bool) -> NamespaceStatus:
     versions: dict[Format, int] = {}
-    detection = Detection(formats, formats[0] if formats else None)
+    detection = Detection((), None)
     journal = rows = None
     try:
+        formats = namespace.formats()
+        detection = Detection(formats, formats[0] if formats else None)
         journal = _journal(namespace)
         if not formats and journal is None:
             raise namespace.no_data()
@@ -133,9 +137,9 @@ def _status(namespace: Namespace) -> NamespaceStatus:
         notes = tuple(_notes(namespace, detection))
         if journal is not None and journal.head > journal.through:
             notes += ("the journal holds writes that no table has yet: run parquedb flush",)
-    except NotFoundError:
-        raise
     except ParqueDBError as error:
+        if named and isinstance(error, NotFoundError):
+            raise
         return NamespaceStatus(detection, versions, None, (), str(error), journal)
     return NamespaceStatus(detection, versions, rows, notes, None, journal)
 

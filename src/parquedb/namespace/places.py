@@ -73,6 +73,19 @@ class Places:
             case Format.NATIVE:
                 return namespace
 
+    def namespace(self, format_: Format, folder: str) -> str | None:
+        """Return the namespace whose table of a format a folder holds, None if there is none."""
+        match format_:
+            case Format.ICEBERG:
+                above = self.warehouse.strip("/")
+            case Format.DELTA:
+                above = self.location.strip("/")
+            case Format.NATIVE:
+                return folder.removeprefix("data/")
+        if not above:
+            return folder
+        return folder.removeprefix(f"{above}/") if folder.startswith(f"{above}/") else None
+
 
 DEFAULT_PLACES = Places()
 """No prefixes."""

@@ -6,9 +6,18 @@ import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from parquedb.errors import NotFoundError
+from parquedb.errors import NotFoundError, ParqueDBError
 from parquedb.formats.dialects import DIALECTS, NOTHING_OWNED, Owned
-from parquedb.formats.native.paths import beside_key, find_beside_table, written_key
+from parquedb.formats.native.paths import (
+    DATA,
+    beside_key,
+    find_beside_table,
+    is_data_name,
+    is_hidden,
+    log_of,
+    lost_table,
+    written_key,
+)
 from parquedb.formats.native.reader import version_of
 from parquedb.log.ports import LogReader
 from parquedb.model.format import Format
@@ -18,7 +27,7 @@ from parquedb.storage.keys import join
 from parquedb.storage.store import Store
 
 _TABLE_FORMATS = (Format.ICEBERG, Format.DELTA)
-_MAX_DEPTH = 12
+_MAX_DEPTH = 64
 _OWN = "_parquedb"
 
 
@@ -159,9 +168,19 @@ class Namespace:
         layout = find_beside_table(self.store, self.name)
         return layout is not None and layout.location != written_key(self.name)
 
-    def no_data(self, format_: Format | None = None) -> NotFoundError:
+    def no_data(self, format_: Format | None = None) -> ParqueDBError:
         """Make the error for a namespace, or one format of it, that has no data."""
+        lost = lost_table(self.store, self.name)
+        if lost is not None and not any(self.folder_is_shared(f) for f in _TABLE_FORMATS):
+            return lost
         iceberg, delta = self.folder(Format.ICEBERG), self.folder(Format.DELTA)
+        places = {
+            Format.NATIVE: f"{written_key(self.name)!r}, '{self.name}.parquet', Parquet files in "
+            f"'{DATA}/{self.name}/' and '{self.name}/'",
+            Format.ICEBERG: f"'{iceberg}/metadata/v1.metadata.json'",
+            Format.DELTA: f"'{delta}/_delta_log/{0:020d}.json'",
+        }
+        places = places if format_ is None else {format_: places[format_]}
         kind = "" if format_ is None else f" in {format_.label}"
         if read_base(self.store, self.name) is not None and not self.formats():
             return NotFoundError(
@@ -170,10 +189,22 @@ class Namespace:
             )
         return NotFoundError(
             f"No data found for namespace {self.name!r}{kind} in {self.store.root!r}: looked for "
-            f"'data/{self.name}/data.parquet', '{self.name}.parquet', "
-            f"'{iceberg}/metadata/v1.metadata.json' and '{delta}/_delta_log/{0:020d}.json'; "
-            "check --storage and the namespace's name"
+            f"{' and '.join(places.values())}; {self._hint()}"
         )
+
+    def _hint(self) -> str:
+        """Say what somebody may have meant by a name that leads to no data."""
+        others = [
+            f"--{option} {above or DATA}"
+            for option, format_, above in (
+                ("warehouse", Format.ICEBERG, self.places.warehouse),
+                ("location", Format.DELTA, self.places.location),
+            )
+            if not above and DIALECTS[format_].exists(self.store, f"{DATA}/{self.name}", None)
+        ]
+        if others:
+            return f"{DATA}/{self.name} is a table: name it so, or pass {' and '.join(others)}"
+        return "check --storage, --warehouse, --location and the namespace's name"
 
     def folder_is_shared(self, format_: Format) -> bool:
         """Whether a table format's table lies in the folder that could be the native one."""
@@ -218,24 +249,16 @@ def has_journal(store: Store, namespace: str) -> bool:
 
 def discover_namespaces(store: Store, places: Places) -> tuple[str, ...]:
     """Return the names of all namespaces, sorted. Only names are listed, no file is opened."""
-    found: set[str] = set()
-    for prefix in {places.warehouse.strip("/"), places.location.strip("/"), "", "data"}:
-        for folder in _table_folders(store, prefix, 0):
-            found.add(folder[len(prefix) :].strip("/"))
-    found.update(_journaled(store, _OWN))
+    found = set(_journaled(store, _OWN))
+    prefixes = {place.strip("/") for place in (places.warehouse, places.location)}
+    hidden = (p for p in prefixes if any(is_hidden(part) for part in p.split("/") if part))
+    for start in ("", *hidden):
+        for folder, formats in _table_folders(store, start, 0):
+            found.update(n for f in formats if (n := places.namespace(f, folder)) is not None)
     for info in () if root_is_table(store) else store.list_dir("")[0]:
-        if info.key.endswith(".parquet") and not info.key.startswith(("_", ".")):
+        if info.key.endswith(".parquet") and is_data_name(info.key):
             found.add(info.key.removesuffix(".parquet"))
-    prefixes = {places.warehouse.strip("/"), places.location.strip("/"), "data"} - {""}
-    return tuple(
-        sorted(
-            name
-            for name in found
-            if name
-            and not any(name == p or name.startswith(f"{p}/") for p in prefixes)
-            and not _is_unfinished(store, name)
-        )
-    )
+    return tuple(sorted(name for name in found if not _is_unfinished(store, name)))
 
 
 def _is_unfinished(store: Store, name: str) -> bool:
@@ -256,32 +279,54 @@ def _journaled(store: Store, folder: str) -> Iterator[str]:
             yield folder.removeprefix(f"{_OWN}/")
 
 
+def no_namespaces(store: Store) -> NotFoundError:
+    """Make the error for a storage in which no namespaces were found."""
+    hint = (
+        "it is itself a table: name the folder above as the storage and this one as namespace"
+        if root_is_table(store)
+        else "check --storage"
+    )
+    return NotFoundError(f"No data found for namespace '*': {store.root!r} holds none; {hint}")
+
+
 def root_is_table(store: Store) -> bool:
     """Whether the storage root itself is a table, which is a frequent slip."""
-    return any(DIALECTS[f].exists(store, "", NOTHING_OWNED) for f in _TABLE_FORMATS)
+    return any(DIALECTS[f].exists(store, "", NOTHING_OWNED) for f in _TABLE_FORMATS) or any(
+        _is_partition(name) for name in store.list_dir("")[1]
+    )
 
 
-def _table_folders(store: Store, prefix: str, depth: int) -> Iterator[str]:
-    """Yield the folders at or below a prefix that hold a table; a table holds no other table."""
-    objects, folders = store.list_dir(prefix)
-    if prefix and _is_table(store, prefix, [o.key for o in objects], folders):
-        yield prefix
-        return
-    if depth < _MAX_DEPTH:
-        for name in folders:
-            if not name.startswith(("_", ".")):
-                yield from _table_folders(store, join(prefix, name), depth + 1)
+def _table_folders(
+    store: Store, folder: str, depth: int
+) -> Iterator[tuple[str, tuple[Format, ...]]]:
+    """Yield the folders at or below one that hold a table; a table holds no other table."""
+    objects, names = store.list_dir(folder)
+    formats = _formats_in(store, folder, [o.key for o in objects], names) if folder else ()
+    if formats:
+        yield folder, formats
+    elif depth < _MAX_DEPTH:
+        for name in names:
+            if not is_hidden(name) and "=" not in name:
+                yield from _table_folders(store, join(folder, name), depth + 1)
 
 
-def _is_table(store: Store, folder: str, keys: Sequence[str], names: Sequence[str]) -> bool:
-    if "_delta_log" in names:
-        return True
-    if "metadata" in names and DIALECTS[Format.ICEBERG].exists(store, folder, NOTHING_OWNED):
-        return True
-    if folder == "data":
-        return False
-    return any(
-        key.lower().endswith((".parquet", ".parq", ".pq"))
-        and not key.rsplit("/", 1)[-1].startswith(("_", "."))
-        for key in keys
-    ) or any("=" in name and not name.startswith(("_", ".")) for name in names)
+def _formats_in(
+    store: Store, folder: str, keys: Sequence[str], names: Sequence[str]
+) -> tuple[Format, ...]:
+    """Return the formats of which a folder may hold a table, or the remains of one."""
+    found = [Format.DELTA] if "_delta_log" in names else []
+    if "metadata" in names and log_of(store, folder, ("metadata",)) is not None:
+        found.append(Format.ICEBERG)
+    if found and not (
+        folder.startswith(f"{DATA}/")
+        and store.head(beside_key(folder.removeprefix(f"{DATA}/"))) is not None
+    ):
+        return tuple(found)  # its Parquet files are the table's
+    has_files = any(is_data_name(key.rpartition("/")[2]) for key in keys)
+    if folder != DATA and (has_files or any(_is_partition(name) for name in names)):
+        found.append(Format.NATIVE)
+    return tuple(found)
+
+
+def _is_partition(name: str) -> bool:
+    return "=" in name and not is_hidden(name)

@@ -51,6 +51,20 @@ def info_of(key: str, found: os.stat_result) -> ObjectInfo:
     return ObjectInfo(key, found.st_size, found.st_mtime_ns // 1000, etag)
 
 
+def stat_of(entry: os.DirEntry[str]) -> os.stat_result:
+    """Return what a file in a folder is, of a link that leads to nothing what the link is."""
+    try:
+        return entry.stat()
+    except FileNotFoundError:
+        return entry.stat(follow_symlinks=False)
+
+
+def is_above(link: str, folder: str) -> bool:
+    """Whether a link leads to the folder that it is in, or to one above."""
+    target, inside = os.path.realpath(link), os.path.realpath(folder)
+    return f"{inside}/".startswith(f"{target.rstrip('/')}/")
+
+
 def same_file(a: str, b: str) -> bool:
     """Whether two names exist and are the same file."""
     try:

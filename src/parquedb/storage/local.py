@@ -28,9 +28,11 @@ from parquedb.storage.files import (
     fsync_all,
     fsync_path,
     info_of,
+    is_above,
     link_new,
     read_error,
     same_file,
+    stat_of,
     write_error,
     write_file,
 )
@@ -89,7 +91,7 @@ class LocalStore:
             return None
         except OSError as error:
             raise read_error(error, path) from error
-        return None if stat.S_ISDIR(found.st_mode) else info_of(key, found)
+        return info_of(key, found) if stat.S_ISREG(found.st_mode) else None
 
     def get(self, key: str) -> bytes:
         """Return a file's bytes."""
@@ -195,7 +197,11 @@ class LocalStore:
                 yield from self.list(key)
 
     def list_dir(self, prefix: str) -> tuple[Sequence[ObjectInfo], Sequence[str]]:
-        """List the files right under a folder and the names of its sub-folders, sorted."""
+        """List the files right under a folder and the names of its sub-folders, sorted.
+
+        A link to nothing is listed: what it named is missing, and not unheard of. A link to a
+        folder above is none, nor are pipes and other things that are no files.
+        """
         path = self.local_path(prefix)
         objects: list[ObjectInfo] = []
         folders: list[str] = []
@@ -203,11 +209,15 @@ class LocalStore:
             with os.scandir(path) as entries:
                 for entry in entries:
                     if entry.is_dir():
-                        folders.append(entry.name)
+                        if not entry.is_symlink() or not is_above(entry.path, path):
+                            folders.append(entry.name)
                     elif not entry.name.startswith(_TEMPORARY) and entry.name != _LOCK:
                         key = f"{prefix}/{entry.name}" if prefix else entry.name
                         with contextlib.suppress(FileNotFoundError):  # deleted since: not listed
-                            objects.append(info_of(key, entry.stat()))
+                            found = stat_of(entry)
+                            if not stat.S_ISREG(found.st_mode) and not stat.S_ISLNK(found.st_mode):
+                                continue
+                            objects.append(info_of(key, found))
         except (FileNotFoundError, NotADirectoryError):
             return [], []
         except OSError as error:

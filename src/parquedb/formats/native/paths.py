@@ -12,7 +12,7 @@ Names that begin with ``_`` or ``.`` are never data.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import unquote
@@ -117,7 +117,8 @@ def find_layout(
 
     Raises:
         StateError: There is more than one layout, so that it is not clear which one is meant.
-        FormatError: The hive folders do not have the same columns everywhere.
+        FormatError: The hive folders do not have the same columns everywhere, or the files are
+            those of an Iceberg or Delta table whose log is lost.
     """
     own_folder = owned is not None and not _is_table_data(store, namespace)
     return _find(store, namespace, owned or frozenset(), own_folder=own_folder)
@@ -142,10 +143,16 @@ def _find(
     check_key(namespace)
     if any("=" in part or is_hidden(part) for part in namespace.split("/")):
         return None
-    folders = [f"{DATA}/{namespace}", *([namespace] if own_folder else [])]
-    candidates = [_folder_layout(store, folder, owned) for folder in folders]
-    candidates.insert(1, _single_file(store, f"{namespace}.parquet", owned))
+    tables = _tables_in(store, namespace, owned)
+    candidates = [_single_file(store, f"{namespace}.parquet", owned)]
+    if f"{DATA}/{namespace}" not in tables:
+        candidates.insert(0, _folder_layout(store, f"{DATA}/{namespace}", owned))
+    if own_folder:
+        candidates.append(_folder_layout(store, namespace, owned))
     found = [layout for layout in candidates if layout is not None]
+    own = any(layout.location == namespace for layout in found)
+    if own and namespace in tables and (lost := lost_table(store, namespace)) is not None:
+        raise lost
     if len(found) > 1:
         places = " and ".join(repr(layout.location) for layout in found)
         raise StateError(
@@ -160,6 +167,16 @@ def _single_file(store: Store, key: str, owned: frozenset[str]) -> Layout | None
     return None if info is None else Layout(LayoutKind.FILE, key, (NativeFile(info),))
 
 
+def _tables_in(store: Store, namespace: str, owned: frozenset[str]) -> Collection[str]:
+    """Return which of a namespace's folders another format has, or had until its log was lost.
+
+    None if they are marked as folders whose native files stay beside a table's.
+    """
+    folders = [f"{DATA}/{namespace}", *([] if owned else [namespace])]
+    found = [folder for folder in folders if _holds_table(store, folder)]
+    return () if found and store.head(beside_key(namespace)) is not None else found
+
+
 def _is_table_data(store: Store, namespace: str) -> bool:
     """Whether a folder is the ``data`` folder of an Iceberg or Delta table."""
     above, _, name = namespace.rpartition("/")
@@ -167,10 +184,43 @@ def _is_table_data(store: Store, namespace: str) -> bool:
 
 
 def _holds_table(store: Store, folder: str) -> bool:
-    if "_delta_log" in store.list_dir(folder)[1]:
-        return True
-    metadata = store.list_dir(f"{folder}/metadata")[0]
-    return any(info.key.endswith(".metadata.json") for info in metadata)
+    """Whether a folder holds an Iceberg or Delta table, or what is left of one."""
+    return log_of(store, folder, store.list_dir(folder)[1]) is not None
+
+
+def log_of(store: Store, folder: str, names: Collection[str]) -> str | None:
+    """Return the folder of an Iceberg or Delta table's metadata, also where files of it are lost.
+
+    Args:
+        store: The store.
+        folder: The folder that may be a table's.
+        names: The names of the folders in it.
+    """
+    if "_delta_log" in names:
+        return f"{folder}/_delta_log"
+    if "metadata" in names:
+        keys = [info.key for info in store.list_dir(f"{folder}/metadata")[0]]
+        if any(key.endswith((".metadata.json", ".avro", "version-hint.text")) for key in keys):
+            return f"{folder}/metadata"
+    return None
+
+
+def lost_table(store: Store, folder: str) -> FormatError | None:
+    """Return the error for a folder in which a table was, None if there are no traces of one."""
+    log = log_of(store, folder, store.list_dir(folder)[1])
+    if log is None:
+        return None
+    option, what = (
+        ("--location", "commits")
+        if log.endswith("_delta_log")
+        else ("--warehouse", "metadata file")
+    )
+    return FormatError(
+        f"{log!r} is of a table that cannot be opened: it has no {what}, or {option} names another "
+        "place; its Parquet files alone also hold rows that it had removed. Restore the "
+        f"{what} from a backup, or move {log!r} away if all rows in the files shall count",
+        location=log,
+    )
 
 
 def _folder_layout(store: Store, folder: str, owned: frozenset[str]) -> Layout | None:
