@@ -98,6 +98,7 @@ class FormatError(ParqueDBError):
         location: Key or URI of the object.
         section: Section of the specification that is not followed.
         problems: All problems found, where more than one is.
+        parts: The errors of several objects that this one stands for.
     """
 
     def __init__(
@@ -107,8 +108,10 @@ class FormatError(ParqueDBError):
         location: str | None = None,
         section: str | None = None,
         problems: Sequence[str] = (),
+        parts: Sequence[FormatError] = (),
     ) -> None:
         super().__init__(message)
         self.location = location
         self.section = section
         self.problems = tuple(problems)
+        self.parts = tuple(parts)

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 
-from parquedb.backends import migrate_backend
-from parquedb.errors import FormatError, ParqueDBError
+from parquedb.backends import check_backend, migrate_backend
+from parquedb.errors import FormatError, ParqueDBError, UnsupportedError
 from tests.interop.test_migration import fingerprints
 from tests.support.duck import query, rows_delta, rows_iceberg
 from tests.support.rows import assert_same_rows
@@ -164,6 +164,66 @@ HIVE = {
     "dates": ({"2024-01-01": 1, "2024-02-29": 2}, [dt.date(2024, 1, 1), dt.date(2024, 2, 29)]),
     "no date": ({"2024-01-01": 1, "2024-02-30": 2}, ["2024-01-01", "2024-02-30"]),
 }
+
+
+def test_disagreements_of_every_kind_are_listed_at_once(lake):
+    put(lake, "a.parquet", {"id": [1], "n": ["x"]})
+    put(lake, "b.parquet", {"id": ["x"], "n": [1.5]})
+    put(lake, "c.parquet", {"id": [1]}).write_bytes(b"")
+    put(lake, "d.parquet", {"id": [1]}).write_bytes(b"no Parquet file at all")
+    put(lake, "part-00000", {"id": [1]})
+    put(lake, "old/x.parquet", {"id": [1]})
+    error = refused(lake, "iceberg")
+    assert str(error).startswith("Migration failed: Schema mismatch")
+    assert len(error.problems) == 6
+    for word in ("'id'", "'n'", "c.parquet", "d.parquet", "part-00000", "old/x.parquet"):
+        assert word in str(error)
+    found = check_backend(lake).namespaces["users"].findings
+    assert len({(one.path, one.problem) for one in found}) == len(found) == 5
+    assert not any("\n" in one.problem for one in found)
+
+
+@pytest.mark.parametrize("to", FORMATS)
+def test_all_columns_that_differ_in_case_are_listed(lake, to):
+    put(lake, "a.parquet", {"id": [1], "Name": ["x"]})
+    put(lake, "b.parquet", {"ID": [2], "name": ["y"]})
+    said = str(refused(lake, to, UnsupportedError))
+    assert "'id' and 'ID'" in said
+    assert "'Name' and 'name'" in said
+    put(lake, "b.parquet", {"id": [2], "": ["y"]})
+    assert "has no name" in str(refused(lake, to, UnsupportedError))
+
+
+@pytest.mark.parametrize("to", FORMATS)
+def test_what_arrow_says_of_columns_besides(lake, to):
+    """Dictionaries, zones and fixed-size lists stand in the way of some readers."""
+    zone = pa.timestamp("us", "Europe/Zurich")
+    put(
+        lake,
+        "a.parquet",
+        {
+            "kind": pa.array(["a", "b"]).dictionary_encode(),
+            "at": pa.array([1, 2], zone),
+            "place": pa.array([[1.0, 2.0], None], pa.list_(pa.float32(), 2)),
+        },
+    )
+    put(
+        lake,
+        "b.parquet",
+        {
+            "kind": ["c"],
+            "at": pa.array([3], pa.timestamp("us", "UTC")),
+            "place": pa.array([[1.5]], pa.list_(pa.float32())),
+        },
+    )
+    start = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+    at = [start + dt.timedelta(microseconds=n) for n in (1, 2, 3)]
+    wanted = [
+        {"kind": "a", "at": at[0], "place": [1.0, 2.0]},
+        {"kind": "b", "at": at[1], "place": None},
+        {"kind": "c", "at": at[2], "place": [1.5]},
+    ]
+    assert_carried(lake, to, wanted, verify="content")
 
 
 @pytest.mark.parametrize("to", FORMATS)

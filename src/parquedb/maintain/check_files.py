@@ -24,8 +24,8 @@ from parquedb.model.schema import Schema, walk
 from parquedb.model.transforms import source_bounds
 from parquedb.model.types import Field
 from parquedb.parquet.deletes import deleted_positions
-from parquedb.parquet.footer import Footer, footer_of, not_parquet, stats_for
-from parquedb.parquet.scan import open_parquet, read_batches
+from parquedb.parquet.footer import Footer, footer_of, not_parquet, read_metadata, stats_for
+from parquedb.parquet.scan import read_batches
 from parquedb.storage.store import LocalPaths, Store
 
 _BATCH = 512
@@ -229,12 +229,8 @@ class FileChecker:
 
     def _read_one(self, key: str) -> _Read:
         try:
-            with open_parquet(self.store, key) as parquet:
-                size_bytes = self.size_of(key) or 0
-                metadata = parquet.metadata
-                return _Read(
-                    footer_of(key, size_bytes, metadata), broken_places(metadata, size_bytes)
-                )
+            size_bytes, metadata = read_metadata(self.store, key)
+            return _Read(footer_of(key, size_bytes, metadata), broken_places(metadata, size_bytes))
         except ParqueDBError as error:
             return _Read(error=error)
         except (pa.ArrowException, OSError) as error:

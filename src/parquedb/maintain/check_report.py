@@ -182,6 +182,10 @@ class Findings:
 
     def raised(self, error: ParqueDBError, path: str) -> None:
         """Add what an error says: what is wrong, and after its last semicolon what to do next."""
+        if isinstance(error, FormatError) and error.parts:
+            for part in error.parts:
+                self.raised(part, path)
+            return
         if isinstance(error, FormatError) and error.location is not None:
             path = error.location
         told, _, advice = str(error).rpartition("; ")

@@ -4,8 +4,9 @@ Iceberg readers match columns by the ids in a file where it has any, and by a na
 has none. Ids that mean something else would read as wrong columns, silently; and nested columns
 without ids are null in some readers (iceberg-rust) and an error in others (DuckDB, for maps whose
 entries are not called ``key_value``). And files whose embedded Arrow schema says ``string_view``
-and the like, as delta-rs writes them after an update, cannot be read together with others by
-pyiceberg. Such files get a copy with another footer.
+and the like, as delta-rs writes them after an update, or dictionaries and zones, as pandas does,
+cannot be read by pyiceberg, or not together with others. In a Delta table, Polars cannot read
+fixed-size lists. Such files get a copy with another footer.
 """
 
 from __future__ import annotations
@@ -68,6 +69,8 @@ def find_unfit_files(
         used_twice: Names that were different columns in the course of time: a file without ids that
             has one would be matched by it at every version.
     """
+    if target is Format.DELTA and isinstance(source, NativeReader) and carry.versions:
+        return frozenset(footer.key for footer in source.footers if footer.fixed_lists)
     if target is not Format.ICEBERG or source.format is Format.ICEBERG or not carry.versions:
         return frozenset()
     schemas = tuple(dict.fromkeys((*carry.schemas, carry.latest.schema)))

@@ -19,6 +19,8 @@ from parquedb.model.format import Format
 from parquedb.model.schema import Schema, walk
 from parquedb.parquet.elements import Element
 
+_SHOWN = 20
+
 
 @dataclass(frozen=True, slots=True)
 class Situation:
@@ -242,31 +244,39 @@ def _find_unsupported(
             f"{where} is not supported for {'; '.join(refused)}; cast or drop these columns first",
             feature="types",
         )
-    if target is not Format.NATIVE:
-        for schema in (*situation.carry.schemas, situation.carry.latest.schema):
-            if (twins := _find_twins(schema)) is not None:
-                return UnsupportedError(
-                    f"{where}: the columns {twins} differ in case or in dots only, and some "
-                    "readers take one for the other; rename one of them first",
-                    feature="column names",
-                )
-        if not situation.carry.latest.schema.fields:
-            return UnsupportedError(
-                f"{where}: the table has no columns", feature="tables without columns"
-            )
+    if target is Format.NATIVE:
+        return None
+    schemas = dict.fromkeys((*situation.carry.schemas, situation.carry.latest.schema))
+    twins = list(dict.fromkeys(pair for schema in schemas for pair in _find_twins(schema)))
+    if twins:
+        shown = "; ".join(twins[:_SHOWN])
+        more = f" and {len(twins) - _SHOWN} more" if len(twins) > _SHOWN else ""
+        return UnsupportedError(
+            f"{where}: columns differ in case or in dots only, and some readers take one for the "
+            f"other: {shown}{more}; rename one of each first",
+            feature="column names",
+        )
+    if any("" in path for schema in schemas for path, _ in walk(schema.fields)):
+        return UnsupportedError(
+            f"{where}: a column has no name, and some readers make one up; name it first",
+            feature="column names",
+        )
+    if not situation.carry.latest.schema.fields:
+        return UnsupportedError(
+            f"{where}: the table has no columns", feature="tables without columns"
+        )
     return None
 
 
-def _find_twins(schema: Schema) -> str | None:
-    """Return two columns whose full names readers may take for the same."""
+def _find_twins(schema: Schema) -> Iterator[str]:
+    """Yield pairs of columns whose full names readers may take for the same."""
     seen: dict[str, str] = {}
     for path, _ in walk(schema.fields):
         name = ".".join(path)
         if (other := seen.setdefault(name.lower(), name)) != name or (
             len(path) > 1 and (schema.find(name) is not None)
         ):
-            return f"{other!r} and {name!r}"
-    return None
+            yield f"{other!r} and {name!r}"
 
 
 def _choose_means(

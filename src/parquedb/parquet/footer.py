@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -50,7 +50,9 @@ class Footer:
         uses_int96: Whether a column is stored as INT96, an old form of timestamp. Such a column
             counts as ``timestamp(us, UTC)`` and has no statistics.
         unusual_arrow: Whether an embedded Arrow schema asks for types that some readers cannot
-            handle or combine with others: string and list views, fixed-size lists, small decimals.
+            handle or combine with others: string and list views, fixed-size lists, small decimals,
+            dictionaries, zones other than UTC.
+        fixed_lists: Whether it asks for fixed-size lists.
         created_by: Which program wrote it, or "".
     """
 
@@ -65,6 +67,7 @@ class Footer:
     stats: Stats
     uses_int96: bool
     unusual_arrow: bool
+    fixed_lists: bool
     created_by: str
 
 
@@ -76,6 +79,17 @@ def read_footer(store: Store, key: str) -> Footer:
         FormatError: It is no Parquet file, is cut short or damaged.
         UnsupportedError: It is encrypted, or has a column of a type that is not carried.
     """
+    return footer_of(key, *read_metadata(store, key))
+
+
+def read_metadata(store: Store, key: str) -> tuple[int, pq.FileMetaData]:
+    """Read the length of a Parquet file and its footer, as Arrow parses it.
+
+    Raises:
+        NotFoundError: There is no such file.
+        FormatError: It is no Parquet file, is cut short or damaged.
+        UnsupportedError: It is encrypted.
+    """
     with store.open_read(key) as file:
         size_bytes = file.seek(0, os.SEEK_END)
         file.seek(max(0, size_bytes - _TAIL_BYTES))
@@ -84,8 +98,7 @@ def read_footer(store: Store, key: str) -> Footer:
         if length + _TRAILER_BYTES > len(tail):
             file.seek(size_bytes - length - _TRAILER_BYTES)
             tail = file.read(length + _TRAILER_BYTES)
-    metadata = _parse_metadata(key, tail[-length - _TRAILER_BYTES :], length)
-    return footer_of(key, size_bytes, metadata)
+    return size_bytes, _parse_metadata(key, tail[-length - _TRAILER_BYTES :], length)
 
 
 def read_footers(store: Store, keys: Sequence[str], *, threads: int = 8) -> list[Footer]:
@@ -100,6 +113,46 @@ def read_footers(store: Store, keys: Sequence[str], *, threads: int = 8) -> list
         FormatError: Some are no Parquet files; all are listed.
         NotFoundError: One does not exist.
     """
+    footers, errors = try_footers(store, keys, threads=threads)
+    if errors:
+        raise unreadable(errors, len(keys))
+    return footers
+
+
+def unreadable(errors: Sequence[FormatError], count: int) -> FormatError:
+    """Return the error for files that cannot be read.
+
+    Args:
+        errors: What is wrong with each.
+        count: How many files there are.
+    """
+    if len(errors) == 1:
+        return errors[0]
+    problems = tuple(str(error) for error in errors)
+    return FormatError(
+        f"{len(errors)} of {count} files are not readable Parquet files:\n"
+        + "\n".join(problems[:20]),
+        location=errors[0].location,
+        section=_SECTION,
+        problems=problems,
+        parts=errors,
+    )
+
+
+def try_footers(
+    store: Store, keys: Sequence[str], *, threads: int = 8
+) -> tuple[list[Footer], list[FormatError]]:
+    """Read the footers that can be read, and say what is wrong with the other files.
+
+    Args:
+        store: The store.
+        keys: Keys of Parquet files.
+        threads: How many at a time.
+
+    Raises:
+        UnsupportedError: A file is encrypted, or has a column of a type that is not carried.
+        NotFoundError: One does not exist.
+    """
     if len(keys) < 4 or isinstance(store, LocalPaths):  # threads would only wait for one another
         found: list[Footer | FormatError] = [_try_footer(store, key) for key in keys]
     else:
@@ -107,19 +160,10 @@ def read_footers(store: Store, keys: Sequence[str], *, threads: int = 8) -> list
 
         with ThreadPoolExecutor(threads) as pool:
             found = list(pool.map(lambda key: _try_footer(store, key), keys))
-    errors = [item for item in found if isinstance(item, FormatError)]
-    if len(errors) == 1:
-        raise errors[0]
-    if errors:
-        problems = tuple(str(error) for error in errors)
-        raise FormatError(
-            f"{len(errors)} of {len(keys)} files are not readable Parquet files:\n"
-            + "\n".join(problems[:20]),
-            location=errors[0].location,
-            section=_SECTION,
-            problems=problems,
-        )
-    return [item for item in found if isinstance(item, Footer)]
+    return (
+        [item for item in found if isinstance(item, Footer)],
+        [item for item in found if isinstance(item, FormatError)],
+    )
 
 
 def stats_for(footer: Footer, schema: Schema) -> Stats:
@@ -170,6 +214,7 @@ def footer_of(key: str, size_bytes: int, metadata: pq.FileMetaData) -> Footer:
         gather_stats(metadata, columns.leaves),
         columns.uses_int96,
         columns.unusual_arrow,
+        columns.fixed_lists,
         _created_by(metadata),
     )
 
@@ -225,7 +270,7 @@ def _parse_metadata(key: str, tail: bytes, length: int) -> pq.FileMetaData:
             raise encrypted(key)
         check_chunks(tail[:length], _levels(metadata.schema))
     except (pa.ArrowException, OSError, UnicodeDecodeError, ThriftError) as error:
-        raise not_parquet(key, f"its footer is damaged ({error})") from error
+        raise not_parquet(key, f"its footer is damaged ({str(error).strip()})") from error
     if metadata.num_rows < 0:
         raise not_parquet(key, f"its footer claims {metadata.num_rows} rows")
     return metadata
@@ -240,9 +285,11 @@ class _Columns:
     leaves: tuple[tuple[Field, bool], ...]
     uses_int96: bool
     unusual_arrow: bool
+    fixed_lists: bool
     problem: str | None
 
 
+_UTC = (None, "UTC", "+00:00", "Etc/UTC", "Z")
 _Storage = tuple[str, bool]
 """A column's physical type, and whether it is annotated as a UUID."""
 _PHYSICAL = (
@@ -293,15 +340,22 @@ def _columns(serialized: bytes, storages: tuple[_Storage, ...]) -> _Columns:
         ),
         tuple(leaves(schema.fields)),
         any(physical == "INT96" for physical, _ in storages),
-        any(_is_unusual(item.type) for item in arrow),
+        any(_is_unusual(each) for item in arrow for each in _with_insides(item.type)),
+        any(pa.types.is_fixed_size_list(e) for item in arrow for e in _with_insides(item.type)),
         problem,
     )
 
 
+def _with_insides(type_: pa.DataType) -> Iterator[pa.DataType]:
+    yield type_
+    for index in range(type_.num_fields):
+        yield from _with_insides(type_.field(index).type)
+
+
 def _is_unusual(type_: pa.DataType) -> bool:
-    """Whether a type, or a part of it, is one that not all readers know."""
+    """Whether a type is one that not all readers know, or can read together with others."""
     kinds = pa.types
-    if (
+    return (
         kinds.is_string_view(type_)
         or kinds.is_binary_view(type_)
         or kinds.is_fixed_size_list(type_)
@@ -309,9 +363,9 @@ def _is_unusual(type_: pa.DataType) -> bool:
         or kinds.is_large_list_view(type_)
         or kinds.is_decimal32(type_)
         or kinds.is_decimal64(type_)
-    ):
-        return True
-    return any(_is_unusual(type_.field(i).type) for i in range(type_.num_fields))
+        or kinds.is_dictionary(type_)
+        or (kinds.is_timestamp(type_) and type_.tz not in _UTC)
+    )
 
 
 def _meaning(storage: _Storage) -> Type | None:

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
-from parquedb.errors import NotFoundError, StateError
+from parquedb.errors import FormatError, NotFoundError, StateError
 from parquedb.formats.native.hive import guess_type, parse_partitions
 from parquedb.formats.native.marks import parse_through
-from parquedb.formats.native.merge import add_fields, merge_schemas, rekey_stats
+from parquedb.formats.native.merge import MergedSchema, add_fields, merge_schemas, rekey_stats
 from parquedb.formats.native.paths import Layout, find_layout, origin_key, written_key
 from parquedb.formats.native.untidy import (
+    Wrong,
     check_columns,
     check_folders,
     check_names,
@@ -26,7 +27,7 @@ from parquedb.model.format import Format
 from parquedb.model.partition import UNPARTITIONED, PartitionField, PartitionSpec
 from parquedb.model.schema import Schema
 from parquedb.model.types import Field
-from parquedb.parquet.footer import Footer, read_footers
+from parquedb.parquet.footer import Footer, try_footers, unreadable
 from parquedb.storage.store import ObjectInfo, Store
 
 if TYPE_CHECKING:
@@ -115,21 +116,32 @@ class NativeReader:
     @functools.cached_property
     def footers(self) -> tuple[Footer, ...]:
         """The files' footers, in the order of the layout."""
+        footers, errors = self._tried
+        if errors:
+            raise unreadable(errors, len(self._layout.files))
+        return tuple(footers)
+
+    @functools.cached_property
+    def _tried(self) -> tuple[list[Footer], list[FormatError]]:
+        """The footers that can be read, and what is wrong with the other files."""
         infos = [file.info for file in self._layout.files]
-        new = [info for info in infos if info not in self._known]
-        read = read_footers(self._store, [info.key for info in new])
-        known = self._known | dict(zip(new, read, strict=True))
+        new = [info.key for info in infos if info not in self._known]
+        read, errors = try_footers(self._store, new)
+        by_key = {footer.key: footer for footer in read}
+        found = [self._known.get(info) or by_key.get(info.key) for info in infos]
         self._known = {}
-        return tuple(known[info] for info in infos)
+        return [footer for footer in found if footer is not None], errors
 
     def known_footers(self) -> dict[ObjectInfo, Footer]:
         """Return the footers that were read, by what the store said of their files before."""
-        if "footers" not in self.__dict__:
+        if "_tried" not in self.__dict__:
             return self._known
+        by_key = {footer.key: footer for footer in self._tried[0]}
         return {
             file.info: footer
-            for file, footer in zip(self._layout.files, self.footers, strict=True)
-            if file.info.size_bytes == footer.size_bytes
+            for file in self._layout.files
+            if (footer := by_key.get(file.info.key)) is not None
+            and file.info.size_bytes == footer.size_bytes
         }
 
     def latest(self) -> int:
@@ -263,12 +275,32 @@ class NativeReader:
 
     @functools.cached_property
     def _table(self) -> _Table:
-        footers = self.footers
-        self._check_unchanged(footers)
-        check_names(self._store, self._layout)
-        check_folders(self._store, self._layout, self._owned)
-        check_columns(footers)
-        merged = merge_schemas(self._namespace, _with_columns(footers))
+        """Read the footers, and say everything that is wrong at once."""
+        footers, errors = self._tried
+        wrong = Wrong(self._layout.location)
+        if errors:
+            wrong.found.append(unreadable(errors, len(self._layout.files)))
+        else:
+            self._check_unchanged(footers)
+        with wrong.gathered():
+            check_names(self._store, self._layout)
+        with wrong.gathered():
+            check_folders(self._store, self._layout, self._owned)
+        with wrong.gathered():
+            check_columns(footers)
+        merged = table = None
+        if footers:
+            with wrong.gathered():
+                merged = merge_schemas(self._namespace, _with_columns(footers))
+        if merged is not None and not errors:
+            with wrong.gathered():
+                table = self._placed(merged, footers)
+        wrong.raise_all()
+        assert table is not None
+        return table
+
+    def _placed(self, merged: MergedSchema, footers: Sequence[Footer]) -> _Table:
+        """Return the table, with the partition values that the folders say."""
         schema, spec = _partitioned(merged.schema, self._layout)
         by_id = {field.id: field for field in schema.fields}
         types = [by_id[field.source_id].type for field in spec.fields]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 from parquedb.errors import FormatError
 from parquedb.formats.native.paths import DATA, DATA_FILE, Layout, is_data_name, is_hidden
@@ -16,6 +18,44 @@ _MAGIC = b"PAR1"
 _SHOWN = 20
 _WHOLE_TEXT = 16
 """Bounds of texts up to this length are not cut by any writer."""
+
+
+@dataclass(slots=True)
+class Wrong:
+    """Collects what is wrong with a namespace's files, so that it is said at once.
+
+    Args:
+        location: The file or folder.
+        found: What was found.
+    """
+
+    location: str
+    found: list[FormatError] = field(default_factory=list)
+
+    @contextmanager
+    def gathered(self) -> Iterator[None]:
+        """Keep an error that is raised in a ``with`` block."""
+        try:
+            yield
+        except FormatError as error:
+            self.found.append(error)
+
+    def raise_all(self) -> None:
+        """Raise what was found, if anything.
+
+        Raises:
+            FormatError: Something was.
+        """
+        if len(self.found) == 1:
+            raise self.found[0]
+        if self.found:
+            errors = sorted(self.found, key=lambda error: not str(error).startswith("Migration"))
+            raise FormatError(
+                "\n".join(map(str, errors)),
+                location=self.location,
+                problems=[problem for e in errors for problem in e.problems or (str(e),)],
+                parts=errors,
+            )
 
 
 def check_names(store: Store, layout: Layout) -> None:
