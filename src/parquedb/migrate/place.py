@@ -87,6 +87,12 @@ class Addresses:
             return f"{self._plain(file)}-{digest}"
         return f"{stem}-{digest}.{ending}"
 
+    def rewritten(self, file: DataFile, schema: Schema) -> str:
+        """Return the key of a file that is written again with columns as the target has them."""
+        kinds = repr([(path, item.type) for path, item in walk(schema.fields)])
+        generation = hashlib.sha256(kinds.encode()).hexdigest()
+        return in_generation(self.unique(file, Means.REWRITTEN), generation)
+
     def candidates(self, file: DataFile) -> Iterator[str]:
         """Yield every key under which an earlier run may have put a file."""
         yield file.path
@@ -298,14 +304,13 @@ class Placer:
         return replace(widened, deletes=file.deletes)
 
     def _rewritten_key(self, file: DataFile, schemas: Schemas) -> str:
-        if self.names_change:  # a file that comes back later has other columns then
+        # a file that comes back later, or stays in a folder, has other columns then
+        if self.names_change or self.addresses.source is Format.NATIVE:
             return self._key_with_columns(file, schemas)
         return self.addresses.unique(file, Means.REWRITTEN)
 
     def _key_with_columns(self, file: DataFile, schemas: Schemas) -> str:
-        kinds = repr([(path, item.type) for path, item in walk(schemas.adopted.fields)])
-        key = self.addresses.unique(file, Means.REWRITTEN)
-        return in_generation(key, hashlib.sha256(kinds.encode()).hexdigest())
+        return self.addresses.rewritten(file, schemas.adopted)
 
     def stats_of(self, file: DataFile, placed: DataFile, schemas: Schemas) -> Stats | None:
         """Return the statistics, by the source's ids, of a Delta table's file.

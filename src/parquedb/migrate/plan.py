@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from parquedb.errors import ConflictError, LossyError, ParqueDBError, UnsupportedError
+from parquedb.formats.delta.table import check_types
 from parquedb.formats.dialects import DIALECTS
 from parquedb.migrate.carry import Carry
 from parquedb.migrate.fit import SchemaFit, fit_schema
@@ -44,6 +45,9 @@ class Situation:
         trees: The columns of the source's files by key, where their names may not be those that
             the target's readers look for; else None.
         unnamed: Branches and tags that are not carried, one line each.
+        placed: Files of a folder that the target has from an earlier run, and whether they were
+            written again for it: they come into it once.
+        columns: The target's columns; None where there is no table yet.
     """
 
     namespace: str
@@ -61,6 +65,12 @@ class Situation:
     unadoptable: UnsupportedError | None = None
     trees: Mapping[str, Element] | None = None
     unnamed: tuple[str, ...] = ()
+    placed: frozenset[tuple[str, bool]] = frozenset()
+    columns: Schema | None = None
+
+    def is_placed(self, key: str, means: Means) -> bool:
+        """Whether the target has a file already in the way that is planned."""
+        return (key, means is Means.REWRITTEN) in self.placed
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +106,13 @@ class MigrationPlan:
     def to_report(self) -> NamespaceReport:
         """Return the plan as the report of a dry run."""
         added = self.situation.carry.added
+        chosen = {k: m for k, m in self.means.items() if not self.situation.is_placed(k, m)}
         written = sum(
             added[key].size_bytes
-            for key, means in self.means.items()
+            for key, means in chosen.items()
             if means in (Means.COPIED, Means.FOOTER, Means.REWRITTEN)
         )
-        files = Counter(self.means.values())
+        files = Counter(chosen.values())
         widened = self.situation.carry.promoted if self.widens else ()
         files[Means.REWRITTEN] += len(widened)
         files[Means.FOOTER] += self.names.copies
@@ -117,7 +128,7 @@ class MigrationPlan:
             rows=self.situation.carry.latest.rows,
             files=files,
             bytes_written=written + again,
-            bytes_referenced=sum(added[key].size_bytes for key in self.means) - written,
+            bytes_referenced=sum(added[key].size_bytes for key in chosen) - written,
             lost=self.lost,
             warnings=self.warnings,
             error=self.error,
@@ -157,6 +168,9 @@ def plan_migration(situation: Situation, options: MigrationOptions) -> Migration
     chosen = _choose_means(situation, options, names, rewrites_all=rewrites_all)
     if isinstance(chosen, ParqueDBError):
         return refuse(chosen)
+    changed = _find_changed_type(situation, target, chosen)
+    if changed is not None:
+        return refuse(changed)
     related = isinstance(situation.relation, Fresh | Continues) and not _moved(situation.relation)
     verb = "carry" if related else options.on_conflict.value
     reason = f"{verb} {counted(len(carry.versions), 'version')} of {situation.source.label}"
@@ -265,6 +279,21 @@ def _find_unsupported(
         return UnsupportedError(
             f"{where}: the table has no columns", feature="tables without columns"
         )
+    return None
+
+
+def _find_changed_type(
+    situation: Situation, target: Format, means: Mapping[str, Means]
+) -> UnsupportedError | None:
+    """Return why files that stay in a Delta table could not be read with its new columns."""
+    stay = [key for key, how in means.items() if situation.is_placed(key, how)]
+    if target is not Format.DELTA or situation.columns is None or not stay:
+        return None
+    fitted = fit_schema(situation.carry.latest.schema, DIALECTS[target].fit_type).schema
+    try:
+        check_types(situation.columns, fitted, stay)
+    except UnsupportedError as error:
+        return UnsupportedError(f"{situation.namespace!r}: {error}", feature=error.feature)
     return None
 
 

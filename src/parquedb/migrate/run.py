@@ -18,6 +18,7 @@ from parquedb.errors import (
     UnsupportedError,
     VerificationError,
 )
+from parquedb.formats.dialects import DIALECTS
 from parquedb.log.ports import LogReader
 from parquedb.log.snapshot import Snapshot
 from parquedb.migrate.carry import Carry, carry_after, carry_history, carry_latest
@@ -25,6 +26,7 @@ from parquedb.migrate.cleanup import finish_cleanup
 from parquedb.migrate.continuity import find_stranger, other_history
 from parquedb.migrate.cutover import SourceMovedError, flush_tail, journal_base
 from parquedb.migrate.execute import addresses_of, execute, way_back
+from parquedb.migrate.fit import fit_schema
 from parquedb.migrate.layout import Layout, layout_of
 from parquedb.migrate.options import (
     History,
@@ -223,6 +225,9 @@ def _job(namespace: Namespace, source_format: Format, options: MigrationOptions)
         unnamed=_unnamed(source, target, carry, relation, options),
     )
     situation = survey_files(situation, namespace, source, target, options, layout)
+    if held is not None:
+        placed = _placed(namespace, source, situation, options, held)
+        situation = replace(situation, placed=placed, columns=held.schema)
     plan = plan_migration(situation, planned_with(source, options))
     return _Job(namespace, source, target, plan)
 
@@ -241,6 +246,29 @@ def _stranger(
     addresses = addresses_of(namespace, source.format, target, source.table_id, layout.folders)
     back = partial(way_back, namespace, target, source, held.files)
     return find_stranger(before.files, held.files, addresses, back)
+
+
+def _placed(
+    namespace: Namespace,
+    source: LogReader,
+    situation: Situation,
+    options: MigrationOptions,
+    held: Snapshot,
+) -> frozenset[tuple[str, bool]]:
+    """Return the files of a folder that the target has, and whether they were written again."""
+    if source.format is not Format.NATIVE or not isinstance(situation.relation, Continues):
+        return frozenset()
+    folders = situation.layout.folders
+    to = options.target
+    addresses = addresses_of(namespace, source.format, to, source.table_id, folders)
+    schema = fit_schema(situation.carry.latest.schema, DIALECTS[to].fit_type).schema
+    found: set[tuple[str, bool]] = set()
+    for key, file in situation.carry.added.items():
+        if addresses.rewritten(file, schema) in held.files:
+            found.add((key, True))
+        if any(candidate in held.files for candidate in addresses.candidates(file)):
+            found.add((key, False))
+    return frozenset(found)
 
 
 def _unnamed(

@@ -372,6 +372,10 @@ class Transfer:
         first = first_generation(file.path)
         if first is not None and first in self._origins:
             yield self._origins[first]
+        if self.source is Format.NATIVE and self.placer.means.get(file.path) is Means.REWRITTEN:
+            # an earlier run may have placed it as it is, when the folder's columns were narrower
+            yield self.placer.addresses.rewritten(file, self._schemas.adopted)
+            return
         yield from self.placer.addresses.candidates(file)
 
     def _is_live(self, file: DataFile) -> bool:
