@@ -102,7 +102,7 @@ class _Check:
     files: int = 0
 
     def run(self) -> Checked:
-        self.findings.on_file = self._count
+        self.findings.on_file, self.findings.root = self._count, self.space.store.root
         formats = self._formats()
         self.listed = list_files(self.space.store, folders_of(self.space, formats))
         journal = self._journal()
@@ -197,7 +197,7 @@ class _Check:
             case Format.NATIVE:
                 self._native(files)
         known = len(self.findings.found)
-        with self.findings.reading(folder):
+        with self.findings.reading(folder, again=True):
             self.readers[format_] = space.reader(format_)
         if format_ in _TABLES and format_ in self.readers and len(self.findings.found) == known:
             replay_versions(self.readers[format_], self.findings, folder)
@@ -240,7 +240,7 @@ class _Check:
         included = 0
         for format_, reader in self.readers.items():
             folder = self.space.folder(format_)
-            with self.findings.reading(folder):
+            with self.findings.reading(folder, again=True):
                 through = reader.through()
                 journal.check_mark(through, format_, folder)
                 is_base = journal.state is not None and journal.state.base is format_

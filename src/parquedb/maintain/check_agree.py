@@ -35,7 +35,7 @@ def replay_versions(reader: LogReader, findings: Findings, folder: str) -> None:
         folder: The table's folder.
     """
     known = len(findings.found)
-    with findings.reading(folder):
+    with findings.reading(folder, again=True):
         told = {version.version: version.rows for version in reader.history()}
         state, live = TableState(), _LiveRows()
         for commit in reader.commits():
@@ -120,7 +120,7 @@ class AgreementCheck:
             right: The other.
             folder: What findings are about.
         """
-        with self.findings.reading(folder):
+        with self.findings.reading(folder, again=True):
             pairs = common_versions(left, right)
             for place, (ours, theirs) in enumerate(pairs):
                 before = pairs[place - 1] if place else None

@@ -166,12 +166,29 @@ class DeltaCheck:
         key = commit_key(self.folder, version)
         try:
             actions = read_commit(self.store, self.folder, version)
+            self._check_actions(actions, key)
             if self._run is None and version > 0:
                 return  # what was before is not known: a checkpoint comes
             self._apply(version, actions, key)
         except ParqueDBError as error:
             self.findings.raised(error, key)
             self.told, self._run = False, None
+
+    def _check_actions(self, actions: Actions, key: str) -> None:
+        """Check that a commit says something, and nothing that is not known."""
+        if actions == Actions(adds=[], removes=[], txns=[], domains=[], cdc_paths=[], others=[]):
+            self.findings.add(
+                key,
+                "has no actions: it was not written to its end, and what it changed is lost",
+                "restore the file from a backup",
+            )
+        elif actions.others:
+            names = ", ".join(map(repr, dict.fromkeys(actions.others)))
+            self.findings.add(
+                key,
+                f"has actions that readers do not know and leave out: {names}",
+                "restore the file from a backup, or ask the program that wrote it what they mean",
+            )
 
     def _apply(self, version: int, actions: Actions, key: str) -> None:
         """Take over a version: its own actions, or a checkpoint's at the beginning of a run."""

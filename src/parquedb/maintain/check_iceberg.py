@@ -202,6 +202,14 @@ class IcebergCheck:
         if listed is None:
             return
         self.versions += 1
+        newest = max((manifest.sequence_number for manifest in listed), default=0)
+        if table.format_version > 1 and newest > snapshot.sequence_number:
+            self.findings.add(
+                self._key(snapshot.manifest_list) or key,
+                f"lists a manifest with the sequence number {newest}, and the snapshot {id_} has "
+                f"{snapshot.sequence_number}: deleted rows may come back, or others go",
+                _OLDER,
+            )
         for manifest in listed:
             self._check_manifest(table, manifest, chain, snapshot)
         self._check_summary(key, snapshot, listed)

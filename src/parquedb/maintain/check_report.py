@@ -162,16 +162,19 @@ class Findings:
 
     Args:
         on_file: Called for every file that was looked at.
+        root: URI of the storage root, which paths are told without.
     """
 
     on_file: Callable[[], None] = field(default=lambda: None)
     format: Format | None = None
     found: dict[tuple[str, str], Finding] = field(default_factory=dict)
     notes: dict[str, None] = field(default_factory=dict)
+    root: str = ""
     _known: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, path: str, problem: str, advice: str = _RESTORE) -> None:
         """Add a finding about a file."""
+        path = self._key(path)
         if (path, problem) not in self.found:
             self.found[path, problem] = Finding(path, problem, advice, self.format)
             self._known.setdefault(path, []).append(problem)
@@ -190,18 +193,29 @@ class Findings:
             path = error.location
         told, _, advice = str(error).rpartition("; ")
         problem, advice = (told, advice) if told else (str(error), _RESTORE)
-        if any(problem in known for known in self._known.get(path, ())):
+        if any(problem in known for known in self._known.get(self._key(path), ())):
             return
         self.add(path, problem, advice)
 
     def about(self, path: str | None) -> bool:
         """Whether there is a finding about a file."""
-        return path in self._known
+        return path is not None and self._key(path) in self._known
 
     @contextmanager
-    def reading(self, path: str) -> Iterator[None]:
-        """Turn an error in a ``with`` block into a finding about a file."""
+    def reading(self, path: str, *, again: bool = False) -> Iterator[None]:
+        """Turn an error in a ``with`` block into a finding about a file.
+
+        Args:
+            path: The file, if the error does not say which one it is about.
+            again: Whether everything was looked at before: then errors about files of which
+                something was found are no news.
+        """
         try:
             yield
         except ParqueDBError as error:
-            self.raised(error, path)
+            known = isinstance(error, FormatError) and self.about(error.location)
+            if not (again and known):
+                self.raised(error, path)
+
+    def _key(self, path: str) -> str:
+        return path.removeprefix(f"{self.root}/") if self.root else path

@@ -12,7 +12,7 @@ from deltalake import DeltaTable, write_deltalake
 
 from parquedb import DB
 from parquedb.backends import check_backend, create_backend, migrate_backend
-from parquedb.errors import NotFoundError
+from parquedb.errors import FormatError, NotFoundError
 from parquedb.storage.memory import MemoryStore
 from tests.interop.test_row_deletes import history as history_of_deletes
 from tests.interop.test_row_deletes import make_delta, make_iceberg
@@ -605,3 +605,58 @@ def test_a_file_that_another_table_owns_is_no_orphan(root):
     report = checked(root, namespaces=["users"])
     assert report.healthy
     assert report.namespaces["users"].orphans == ()
+
+
+# What someone is about to rely on
+
+
+def test_a_commit_that_was_not_written_and_an_action_that_nobody_knows(root):
+    histories.delta_plain(root)
+    log = root / "users" / "_delta_log"
+    newest = max(log.glob("*.json"))
+    newest.write_text(newest.read_text().replace('"add"', '"adt"'))
+    only(root, key(root, newest), "has actions that readers do not know and leave out: 'adt'")
+    newest.write_bytes(b"")
+    only(
+        root,
+        key(root, newest),
+        "has no actions: it was not written to its end, and what it changed is lost",
+    )
+
+
+def test_a_manifest_of_a_later_commit(root):
+    histories.iceberg_plain(root)
+    one_list = one(root, "users/metadata/snap-*.avro")
+    edit_avro(one_list, lambda record: record.update(sequence_number=99))
+    ((path, problem),) = problems(root)
+    assert path == key(root, one_list)
+    assert "lists a manifest with the sequence number 99" in problem
+
+
+def test_two_current_snapshots(root):
+    histories.iceberg_plain(root)
+
+    def change(metadata):
+        metadata["current-snapshot-id"] = metadata["snapshots"][0]["snapshot-id"]
+
+    edit_metadata(root / "users", change)
+    ((path, problem),) = problems(root)
+    assert path == key(root, newest_metadata(root / "users"))
+    assert "readers disagree on the table's rows" in problem
+    with pytest.raises(FormatError, match="readers disagree"):
+        migrate_backend(storage=root, to="delta")
+
+
+def test_what_is_missing_or_damaged_is_said_once(root):
+    histories.iceberg_plain(root)
+    manifest = one(root, "users/metadata/*-m0.avro")
+    data = manifest.read_bytes()
+    manifest.unlink()
+    ((path, _),) = problems(root)
+    assert path == key(root, manifest)
+    manifest.write_bytes(data.replace(b'"type"', b'"type#', 1))
+    ((path, problem),) = problems(root)
+    assert path == key(root, manifest)
+    assert "its Avro schema cannot be read" in problem
+    with pytest.raises(FormatError, match=manifest.name):
+        migrate_backend(storage=root, to="delta")

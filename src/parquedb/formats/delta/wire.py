@@ -162,7 +162,10 @@ class CommitInfo:
 
 @dataclass(frozen=True, slots=True)
 class Actions:
-    """All actions of one commit or checkpoint that mean something to a table."""
+    """All actions of one commit or checkpoint that mean something to a table.
+
+    ``others`` are the names of those that no version of the protocol knows.
+    """
 
     info: CommitInfo | None = None
     protocol: Protocol | None = None
@@ -172,6 +175,7 @@ class Actions:
     adds: Sequence[Add] = ()
     removes: Sequence[Remove] = ()
     cdc_paths: Sequence[str] = ()
+    others: Sequence[str] = ()
 
 
 TAG = "parquedb.tag."
@@ -242,6 +246,7 @@ def parse_actions(  # noqa: C901  (one branch a kind)
     adds: list[Add] = []
     removes: list[Remove] = []
     cdc_paths: list[str] = []
+    others: list[str] = []
     kind = "action"
     try:
         for item in objects:
@@ -270,6 +275,8 @@ def parse_actions(  # noqa: C901  (one branch a kind)
                     )
                 elif kind == "cdc":
                     cdc_paths.append(text(body["path"]))
+                elif kind not in ("sidecar", "checkpointMetadata"):
+                    others.append(kind)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise FormatError(
             f"{location!r}: the action {kind!r} does not follow the Delta protocol "
@@ -277,7 +284,7 @@ def parse_actions(  # noqa: C901  (one branch a kind)
             location=location,
             section="Actions",
         ) from error
-    return Actions(info, protocol, metadata, txns, domains, adds, removes, cdc_paths)
+    return Actions(info, protocol, metadata, txns, domains, adds, removes, cdc_paths, others)
 
 
 def parse_protocol(body: Json) -> Protocol:

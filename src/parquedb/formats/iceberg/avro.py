@@ -121,7 +121,10 @@ def decode_pieces(container: Container, pieces: Sequence[bytes], location: str) 
         FormatError: The blocks do not hold what they should.
         UnsupportedError: They are compressed in a way that is not known.
     """
-    read = compile_schema(container.schema).read
+    try:
+        read = compile_schema(container.schema).read
+    except FormatError as error:
+        raise _broken(location, str(error).partition(";")[0]) from error
     total = 0
     for piece in pieces:
         block = _parse_piece(piece, location)

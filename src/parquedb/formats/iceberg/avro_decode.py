@@ -58,7 +58,7 @@ def compile_schema(schema: bytes) -> RecordSchema:
         read = compiler.read(orjson.loads(schema), None)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise FormatError(
-            f"an Avro schema in the table's metadata cannot be read ({error!r}); restore the file",
+            f"its Avro schema cannot be read ({error!r}); restore the file",
             section="Appendix A: Avro",
         ) from error
     return RecordSchema(read, frozenset(compiler.decimals))

@@ -181,7 +181,16 @@ def _parse(wire: Mapping[str, Any], location: str) -> TableMetadata:
     refs = _parse_refs(wire.get("refs"))
     current = optional_whole(wire.get("current-snapshot-id"))
     if MAIN in refs:
-        current = whole(refs[MAIN]["snapshot-id"])
+        main = whole(refs[MAIN]["snapshot-id"])
+        if current is not None and current not in (-1, main):
+            raise FormatError(
+                f"{location}: current-snapshot-id is {current} and the branch 'main' is at {main}, "
+                "so that readers disagree on the table's rows; point the table to an older "
+                "metadata file, or restore the file from a backup",
+                location=location,
+                section="Table Metadata Fields",
+            )
+        current = main
     if current is not None and current < 0:
         current = None
     kept = {
