@@ -654,7 +654,7 @@ def test_what_is_missing_or_damaged_is_said_once(root):
     manifest.unlink()
     ((path, _),) = problems(root)
     assert path == key(root, manifest)
-    manifest.write_bytes(data.replace(b'"type"', b'"type#', 1))
+    manifest.write_bytes(data.replace(b'"record"', b'"record#', 1))
     ((path, problem),) = problems(root)
     assert path == key(root, manifest)
     assert "its Avro schema cannot be read" in problem

@@ -15,6 +15,7 @@ from parquedb.formats.iceberg.avro_decode import (
     FEW,
     DecodeError,
     Record,
+    RecordSchema,
     compile_schema,
     read_bytes,
     read_long,
@@ -121,10 +122,7 @@ def decode_pieces(container: Container, pieces: Sequence[bytes], location: str) 
         FormatError: The blocks do not hold what they should.
         UnsupportedError: They are compressed in a way that is not known.
     """
-    try:
-        read = compile_schema(container.schema).read
-    except FormatError as error:
-        raise _broken(location, str(error).partition(";")[0]) from error
+    read = _records_of(container, location).read
     total = 0
     for piece in pieces:
         block = _parse_piece(piece, location)
@@ -152,9 +150,20 @@ def decode_records(container: Container, location: str) -> Iterator[Record]:
     return decode_pieces(container, container.pieces, location)
 
 
-def partition_decimals(schema: bytes) -> frozenset[str]:
-    """Return the partition fields, as named in records, whose bytes are decimals."""
-    return compile_schema(schema).decimals
+def partition_decimals(container: Container, location: str) -> frozenset[str]:
+    """Return the partition fields, as named in records, whose bytes are decimals.
+
+    Raises:
+        FormatError: The container has no Avro schema.
+    """
+    return _records_of(container, location).decimals
+
+
+def _records_of(container: Container, location: str) -> RecordSchema:
+    try:
+        return compile_schema(container.schema)
+    except FormatError as error:
+        raise _broken(location, str(error).partition(";")[0]) from error
 
 
 def _parse_map(raw: bytes, offset: int) -> tuple[dict[str, bytes], int]:

@@ -180,7 +180,7 @@ class Manifests:
                 location=manifest.location,
                 section="Manifest Lists",
             )
-        to_partition = _partition_of(spec, partition_decimals(container.schema))
+        to_partition = _partition_of(spec, partition_decimals(container, manifest.location))
         found = []
         with _damage(manifest.location):
             for record in records:

@@ -116,7 +116,12 @@ def test_of_both_styles_the_later_one_counts(store):
 
 def test_a_rollback_leaves_what_it_undid_out(store):
     ids = [s["snapshot-id"] for s in wire(store)["snapshots"]]
-    rewrite(store, lambda w: w["refs"]["main"].update({"snapshot-id": ids[2]}))
+
+    def roll_back(metadata):
+        metadata["refs"]["main"]["snapshot-id"] = ids[2]
+        metadata["current-snapshot-id"] = ids[2]
+
+    rewrite(store, roll_back)
     reader = IcebergReader(store, FOLDER)
     assert [v.version for v in reader.history()] == ids[:3]
     assert set(replayed(reader).files) == {file(1).path, file(2).path}
