@@ -381,12 +381,10 @@ class IcebergCheck:
         for snapshot in table.snapshots:
             if snapshot.snapshot_id not in heads:
                 continue
-            try:
-                chain.live(snapshot, chain.contents(snapshot))
-            except ParqueDBError as error:
-                location = self._key(snapshot.manifest_list) or self.folder
-                if not self.findings.about(location):
-                    self.findings.raised(error, location)
+            location = self._key(snapshot.manifest_list) or self.folder
+            if not self.findings.about(location):
+                with self.findings.reading(location, again=True):
+                    chain.live(snapshot, chain.contents(snapshot))
 
 
 def _counts(manifest: ManifestFile) -> tuple[object, ...]:
