@@ -233,9 +233,9 @@ def bulk_images(
 ) -> Iterator[Document]:
     """Yield the stored images of new documents.
 
-    Without a schema the values are checked only when they become rows. Until then an image has
-    the values of a document in a list that the user gave; of what is made on the way, by a
-    generator, it has a copy, for that may be changed and given again as the next document.
+    Without a schema the values are checked only when they become rows. Until then an image shares
+    the lists and sub-documents that the user gave; to copy them all would cost a sixth of the
+    rate. A dict that a generator fills anew for each document is noticed, and copied whole.
     """
     if rules.fields or rules.strict or rules.id_field or rules.name_field:
         for data in items:
@@ -249,8 +249,7 @@ def bulk_images(
         head |= {"createdBy": actor, "updatedBy": actor}
     head["version"] = 1
     prefix, type_ = f"{rules.namespace}/", rules.type
-    given = items if isinstance(items, list | tuple) else map(_held, items)
-    for data, ulid in zip(given, _made(ulids), strict=False):
+    for data, ulid in zip(_apart(items), _made(ulids), strict=False):
         if type(data) is not dict or not GIVEN_NAMES.isdisjoint(data) or "name" not in data:
             image = new_image(rules, data, ulids, now, actor, checked=False)
             if isinstance(data, Mapping) and "$id" in data:
@@ -267,6 +266,14 @@ def _made(ulids: Ulids) -> Iterator[str]:
     while True:
         yield from ulids.many(count)
         count = min(count * 2, _IDS)
+
+
+def _apart(items: Iterable[Any]) -> Iterable[Any]:
+    """Yield documents; where one dict is given again and again, copies of it."""
+    last = None
+    for data in items:
+        yield _held(data) if last is None or data is last else data
+        last = data
 
 
 def _held(data: Any) -> Any:
