@@ -6,7 +6,13 @@ from datetime import UTC, datetime
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from parquedb.backends import check_backend, cleanup_backend, migrate_backend, verify_backend
+from parquedb.backends import (
+    backend_status,
+    check_backend,
+    cleanup_backend,
+    migrate_backend,
+    verify_backend,
+)
 from parquedb.catalog import FilesystemCatalog
 from parquedb.errors import ConflictError, LossyError, StateError
 from tests.support.damage import edit_metadata, seen
@@ -37,6 +43,10 @@ def migrate(root, **options):
     return report
 
 
+def notes(root):
+    return backend_status(root).namespaces["users"].notes
+
+
 def table_of(root):
     return FilesystemCatalog("test", warehouse=root.as_uri()).load_table(("default", "users"))
 
@@ -54,7 +64,9 @@ def move(root, place):
 
 def test_a_rollback_goes_back_to_the_delta_table_that_it_came_from(root, carried):
     at_ms = move(root, 1)
+    assert any("Iceberg was moved back" in note for note in notes(root))
     report = migrate(root, from_="iceberg", to="delta")
+    assert not any("moved" in note for note in notes(root))
     assert (report.action, report.versions) == ("migrated", 1)
     wanted = [*carried, Known(4, at_ms, carried[1].rows)]
     assert_delta_has(root / "users", wanted, by_time=False)

@@ -171,6 +171,12 @@ def _notes(namespace: Namespace, detection: Detection) -> list[str]:
             relation = relation_of(namespace.reader(source), namespace.reader(target))
             if not isinstance(relation, Continues):
                 continue
+            if relation.target_moved and lineage.undone is not None:
+                notes.append(
+                    f"{target.label} was moved back since it was migrated from {source.label}: run "
+                    f"migrate-backend --from {target} --to {source} to carry that over"
+                )
+                continue
             latest = namespace.reader(source).latest()
             if relation.target_moved:
                 notes.append(
