@@ -150,6 +150,30 @@ def test_columns_stay_partition_columns(root):
     assert not any("not partitioned" in line for line in report.warnings)
 
 
+@pytest.mark.parametrize(
+    ("name", "partitioned"),
+    [
+        ("a b", True),
+        ("ü%20$;", True),
+        ("a'\"~", True),
+        ("a/b", False),
+        ("a=b", False),
+        ("#?", False),
+    ],
+)
+def test_partition_columns_of_odd_names(root, name, partitioned):
+    """Polars reads their values from folders, in which it does not decode names."""
+    rows = pa.table({"id": pa.array([1, 2, 3]), name: ["x", "y z", None]})
+    table = iceberg_table(root, rows.schema)
+    with table.update_spec() as update:
+        update.add_identity(name)
+    table.append(rows)
+    report = migrate_backend(storage=root, to="delta", verify="content").namespaces["users"]
+    assert metadata_of(root / "users")[0]["partitionColumns"] == ([name] if partitioned else [])
+    assert any("cannot be that of a folder" in line for line in report.warnings) != partitioned
+    assert_delta_has(root / "users", known_iceberg(table))
+
+
 @pytest.mark.parametrize("kind", ["string", "binary", "decimal"])
 def test_values_that_delta_cannot_tell_make_the_table_unpartitioned(root, kind):
     wanted = two_appends(root, "identity", [kind])

@@ -276,6 +276,8 @@ def _find_reason(
             return f"the partition column {column!r} is not a column of every version"
         if any(item.name != column for item in found):
             return f"the partition column {column!r} had another name"
+        if not folders.can_name(id_):
+            return f"the name of the partition column {column!r} cannot be that of a folder"
     return _find_untellable(carry, columns, folders)
 
 

@@ -1,12 +1,14 @@
 """The ``column=value`` folders that Delta's writers make, and that some readers believe.
 
 PROTOCOL.md leaves paths free, but Polars takes partition values from them: without such folders it
-reads null, with Iceberg's spelling of null (``kind=null``) the text ``null``. Of an unpartitioned
-table no reader does.
+reads null, with Iceberg's spelling of null (``kind=null``) the text ``null``, and it fails where
+the column's name is percent-encoded, as Iceberg's writers do it, or cannot be a folder's. Of an
+unpartitioned table no reader does.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import quote
@@ -19,6 +21,8 @@ from parquedb.model.schema import Schema, walk
 from parquedb.model.types import DecimalType, Type
 
 _NULL = "__HIVE_DEFAULT_PARTITION__"
+_IN_A_FOLDER = re.compile(r"[^\x00-\x1f\x7f/\\=#?]+")
+"""Names of columns that a folder's name can begin with, as they are."""
 _LONGEST = 240
 """Bytes of a folder's name, at most: file systems allow 255."""
 
@@ -97,7 +101,7 @@ class PartitionFolders:
         An empty text is null by the protocol; delta-rs cannot read negative fractions.
         """
         name, type_ = self.names.get(id_), self.types.get(id_)
-        if name is None or type_ is None:
+        if name is None or type_ is None or not self.can_name(id_):
             return None
         try:
             text = encode_partition_value(name, type_, value)
@@ -106,8 +110,12 @@ class PartitionFolders:
         if text == _NULL or (isinstance(type_, DecimalType) and "-" in (text or "")):
             return None
         told = _NULL if text is None else quote(text, safe="")
-        folder = f"{quote(name, safe='')}={told}"
-        return folder if len(folder) <= _LONGEST else None
+        folder = f"{name}={told}"
+        return folder if len(folder.encode("utf-8", "surrogatepass")) <= _LONGEST else None
+
+    def can_name(self, id_: int) -> bool:
+        """Whether folders can have the name of a column in theirs."""
+        return _IN_A_FOLDER.fullmatch(self.names.get(id_, "")) is not None
 
     def told_by(self, file: DataFile) -> bool:
         """Whether a file already lies in a folder where it may lie."""
