@@ -4,14 +4,16 @@ PROTOCOL.md, "Per-file Statistics". The parser is compiled once for a schema, be
 statistics string per file.
 
 A bound is kept only if it is certain: timestamps are cut to milliseconds by other writers, so an
-upper bound is widened by what may have been cut; decimals that may have gone through a double are
-widened by its precision; NaN and infinities are no bounds.
+upper bound is widened by what may have been cut; old ones that Spark writes with the offset of a
+zone, without its seconds, by a minute; decimals that may have gone through a double by its
+precision; NaN and infinities are no bounds.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import re
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -45,6 +47,10 @@ StatsParser = Callable[[str], tuple[int | None, Stats | None]]
 _DOUBLE_DIGITS = 15
 _DECIMAL_DIGITS = 76
 _RELATIVE = Decimal(2) ** -51
+_OFFSET = re.compile(r"[+-]\d\d:\d\d$")
+_MINUTE_US = 60_000_000
+_WHOLE_MINUTES_US = 3 * 366 * 86_400_000_000
+"""1973: since then no zone's offset has seconds."""
 _INT64_MIN, _INT64_MAX = -(1 << 63), (1 << 63) - 1
 
 # How the raw JSON value of a bound becomes physical; None drops it.
@@ -229,6 +235,18 @@ def _date(raw: Any) -> int | None:
 
 
 def _timestamp(raw: Any) -> int | None:
+    value = _moment(raw)
+    return None if value is None else value - _cut_off(raw, value)
+
+
+def _timestamp_upper(raw: Any) -> int | None:
+    value = _moment(raw)
+    if value is None:
+        return None
+    return (value if value % 1000 else value + 999) + _cut_off(raw, value)
+
+
+def _moment(raw: Any) -> int | None:
     if type(raw) is not str:
         return None
     try:
@@ -237,11 +255,9 @@ def _timestamp(raw: Any) -> int | None:
         return None
 
 
-def _timestamp_upper(raw: Any) -> int | None:
-    value = _timestamp(raw)
-    if value is None:
-        return None
-    return value if value % 1000 else value + 999
+def _cut_off(raw: str, value: int) -> int:
+    """Return what an offset lacks at most: one of a local mean time has seconds."""
+    return _MINUTE_US if value < _WHOLE_MINUTES_US and _OFFSET.search(raw) else 0
 
 
 def _decimal(raw: Any, precision: int, scale: int, rounding: str) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import math
 import struct
@@ -274,6 +275,28 @@ def test_statistics_of_others() -> None:
     assert stats.upper[8] == 123456789012345678901234567890
     assert stats.upper[3] == 7.0
     assert stats.nulls == {1: 0, 12: 2, 10: 3}
+
+
+@pytest.mark.parametrize(
+    ("text", "offset"),
+    [
+        ("1850-06-01T04:07:02.123-07:52", "-07:52:58"),  # Los Angeles
+        ("1850-06-01T12:17:30.123+00:17", "+00:17:30"),  # Amsterdam
+        ("1850-06-01T17:53:28.123+05:53", "+05:53:28"),  # Kolkata
+        ("2024-06-01T17:53:28.123+05:30", "+05:30"),
+        ("1850-06-01T12:00:00.123Z", "+00:00"),
+    ],
+)
+def test_spark_cuts_the_seconds_off_an_offset(text: str, offset: str) -> None:
+    _, stats = compile_stats_parser(COLUMNS, "log")(
+        json.dumps({"numRecords": 1, "minValues": {"t": text}, "maxValues": {"t": text}})
+    )
+    assert stats is not None
+    at = dt.datetime.fromisoformat(text.removesuffix("Z").replace(text[23:], "") + offset)
+    at_us = (at - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)) // dt.timedelta(microseconds=1)
+    slack = 60 * US if text[:4] == "1850" and not text.endswith("Z") else 0
+    assert at_us - 2 * slack <= stats.lower[6] <= at_us  # type: ignore[operator]
+    assert at_us + 999 <= stats.upper[6] <= at_us + 999 + 2 * slack  # type: ignore[operator]
 
 
 @pytest.mark.parametrize(
