@@ -1,5 +1,7 @@
 """Apache Spark as the source's writer and as the target's reader, at every version."""
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 
@@ -53,6 +55,23 @@ def test_spark_reads_what_came_from_iceberg(spark, root, name):
     wanted = ICEBERG[name](root)
     migrate_backend(storage=root, to="delta")
     assert_spark_reads_delta(spark, root / "users", wanted)
+
+
+def test_spark_reads_integers_of_every_kind(spark, root):
+    """Its Iceberg reader refuses files with unsigned ones; its Delta reader does not."""
+    kinds = {f"{word}int{bits}": bits for bits in (8, 16, 32) for word in ("", "u")}
+    columns = {
+        kind: [0, (1 << bits) - 1] if kind[0] == "u" else [-(1 << bits - 1), (1 << bits - 1) - 1]
+        for kind, bits in kinds.items()
+    }
+    rows = pa.table({kind: pa.array(values, kind) for kind, values in columns.items()})
+    rows = rows.append_column("many", pa.array([[2**32 - 1], []], pa.list_(pa.uint32())))
+    (root / "data/users").mkdir(parents=True)
+    pq.write_table(rows, root / "data/users/data.parquet")
+    migrate_backend(storage=root, from_="native", to="iceberg", verify="content")
+    assert_same_rows(read_iceberg_at(spark, root / "users"), rows)
+    migrate_backend(storage=root, from_="native", to="delta", location="d", verify="content")
+    assert_same_rows(read_delta_at(spark, root / "d/users"), rows)
 
 
 def spark_statements(table):

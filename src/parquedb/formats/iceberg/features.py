@@ -29,12 +29,12 @@ def fit_type(type_: Type) -> TypeFit:
     A file is left as it is only if every reader that is known reads it right under the new type.
     """
     match type_:
-        case IntType(bits=8 | 16) | IntType(bits=32, signed=True):
-            return TypeFit(IntType(32))
-        case IntType(bits=32) | IntType(bits=64, signed=True):
-            return TypeFit(IntType(64))
-        case IntType():
+        case IntType(bits, signed=True):
+            return TypeFit(IntType(64 if bits == 64 else 32))
+        case IntType(bits=64):
             return TypeFit(DecimalType(20, 0), rewrite=True)
+        case IntType(bits):  # Spark's readers refuse the annotation of unsigned integers
+            return TypeFit(IntType(64 if bits == 32 else 32), rewrite=True)
         case FloatType(bits=16):
             return TypeFit(FloatType(32), rewrite=True)
         case TimestampType(unit, utc):

@@ -26,9 +26,9 @@ from parquedb.model.types import (
     ("type_", "fit"),
     [
         (IntType(8), TypeFit(IntType(32))),
-        (IntType(16, signed=False), TypeFit(IntType(32))),
+        (IntType(16, signed=False), TypeFit(IntType(32), rewrite=True)),
         (IntType(32), TypeFit(IntType(32))),
-        (IntType(32, signed=False), TypeFit(IntType(64))),
+        (IntType(32, signed=False), TypeFit(IntType(64), rewrite=True)),
         (IntType(64), TypeFit(IntType(64))),
         (IntType(64, signed=False), TypeFit(DecimalType(20, 0), rewrite=True)),
         (FloatType(16), TypeFit(FloatType(32), rewrite=True)),
