@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from parquedb.parquet.thrift import (
     ThriftError,
+    next_member,
     read_list_header,
     read_varint,
     skip_value,
@@ -55,7 +56,7 @@ def check_chunks(footer: bytes, leaves: Sequence[Leaf]) -> None:
 def _check_group(footer: bytes, start: int, leaves: Sequence[Leaf]) -> int:
     last, at, found = 0, start, -1
     while True:
-        last, type_, at = _next(footer, at, last)
+        last, type_, at = next_member(footer, at, last)
         if not type_:
             break
         if last != _COLUMNS or type_ != _LIST:
@@ -74,7 +75,7 @@ def _check_group(footer: bytes, start: int, leaves: Sequence[Leaf]) -> int:
 def _check_chunk(footer: bytes, at: int, leaf: Leaf) -> int:
     last = 0
     while True:
-        last, type_, at = _next(footer, at, last)
+        last, type_, at = next_member(footer, at, last)
         if not type_:
             return at
         if last in (_CRYPTO, _ENCRYPTED):
@@ -88,7 +89,7 @@ def _check_chunk(footer: bytes, at: int, leaf: Leaf) -> int:
 def _check_metadata(footer: bytes, at: int, leaf: Leaf) -> int:
     last = 0
     while True:
-        last, type_, at = _next(footer, at, last)
+        last, type_, at = next_member(footer, at, last)
         if not type_:
             return at
         if last == _TYPE and type_ == _I32 and unzigzag(read_varint(footer, at)[0]) != leaf[0]:
@@ -104,7 +105,7 @@ def _check_metadata(footer: bytes, at: int, leaf: Leaf) -> int:
 def _check_sizes(footer: bytes, at: int, leaf: Leaf) -> int:
     last = 0
     while True:
-        last, type_, at = _next(footer, at, last)
+        last, type_, at = next_member(footer, at, last)
         if not type_:
             return at
         if type_ == _LIST and last in (_REPETITIONS, _DEFINITIONS):
@@ -119,7 +120,7 @@ def _check_sizes(footer: bytes, at: int, leaf: Leaf) -> int:
 def _check_statistics(footer: bytes, at: int, width: int) -> int:
     last = 0
     while True:
-        last, type_, at = _next(footer, at, last)
+        last, type_, at = next_member(footer, at, last)
         if not type_:
             return at
         if type_ == _BINARY and last in _BOUNDS and 0 < read_varint(footer, at)[0] < width:
@@ -131,23 +132,9 @@ def _find(data: bytes, at: int, wanted: int, wanted_type: int) -> int | None:
     """Return where a member of a struct begins."""
     last = 0
     while True:
-        last, type_, at = _next(data, at, last)
+        last, type_, at = next_member(data, at, last)
         if not type_:
             return None
         if last == wanted and type_ == wanted_type:
             return at
         at = skip_value(data, at, type_)
-
-
-def _next(data: bytes, at: int, last: int) -> tuple[int, int, int]:
-    """Read the header of a member: its number, its type (0 at the end) and where it begins."""
-    if at >= len(data):
-        raise ThriftError("a struct does not end")
-    header = data[at]
-    at += 1
-    if header == 0:
-        return last, 0, at
-    if header >> 4:
-        return last + (header >> 4), header & 0x0F, at
-    number, at = read_varint(data, at)
-    return unzigzag(number), header & 0x0F, at

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from functools import partial
 
@@ -35,9 +35,11 @@ from parquedb.parquet.thrift import (
     ThriftError,
     encode_list_header,
     encode_struct,
+    next_member,
     read_list_header,
     read_struct,
     read_varint,
+    skip_value,
 )
 from parquedb.storage.files import copy_beginning
 from parquedb.storage.store import NewObject, Store
@@ -174,7 +176,7 @@ def relabel_footer(key: str, footer: bytes, relabel: Relabel) -> bytes:
         after = relabel(root)
         paths = None
         if (before := list(leaf_paths(root))) != (names := list(leaf_paths(after))):
-            paths = _Paths(key, before, names)
+            paths = _Paths.of(key, before, names)
         done = [_relabel_member(member, after, paths) for member in members]
         return encode_struct(done)
     except (ThriftError, StopIteration, IndexError) as error:
@@ -206,9 +208,27 @@ def _without_keys(member: RawField, keys: tuple[bytes, ...]) -> RawField:
     return replace(member, value=encode_list_header(len(kept), type_) + b"".join(kept))
 
 
+@dataclass(slots=True)
+class _Edit:
+    """Bytes of which parts are replaced, from the front to the end."""
+
+    data: bytes
+    parts: list[bytes] = field(default_factory=list)
+    done: int = 0
+
+    def replace(self, start: int, end: int, new: bytes) -> None:
+        self.parts += (self.data[self.done : start], new)
+        self.done = end
+
+    def finish(self) -> bytes:
+        return b"".join((*self.parts, self.data[self.done :]))
+
+
 @dataclass(frozen=True, slots=True)
 class _Paths:
-    """Replaces the paths of columns in row groups.
+    """Replaces the paths of columns in row groups, and copies all that is between.
+
+    A footer may have hundreds of thousands of column chunks, so each is walked through once.
 
     Args:
         key: The file, for messages.
@@ -218,72 +238,86 @@ class _Paths:
 
     key: str
     before: Sequence[tuple[str, ...]]
-    after: Sequence[tuple[str, ...]]
+    after: Sequence[bytes]
+
+    @classmethod
+    def of(
+        cls, key: str, before: Sequence[tuple[str, ...]], after: Sequence[tuple[str, ...]]
+    ) -> _Paths:
+        return cls(key, before, [_encode_path(path) for path in after])
 
     def in_row_groups(self, value: bytes) -> bytes:
-        return _map_structs(value, self._in_row_group)
+        edit = _Edit(value)
+        size, type_, at = read_list_header(value, 0)
+        if type_ != STRUCT:
+            raise ThriftError("a list does not hold structs")
+        for _ in range(size):
+            at = self._in_row_group(edit, at)
+        return edit.finish()
 
-    def _in_row_group(self, members: list[RawField], _: int) -> list[RawField]:
-        return [
-            replace(member, value=self._in_columns(member.value))
-            if member.id == _COLUMNS
-            else member
-            for member in members
-        ]
+    def _in_row_group(self, edit: _Edit, at: int) -> int:
+        last = 0
+        while True:
+            last, type_, at = next_member(edit.data, at, last)
+            if not type_:
+                return at
+            if last == _COLUMNS:
+                at = self._in_columns(edit, at)
+            else:
+                at = skip_value(edit.data, at, type_)
 
-    def _in_columns(self, value: bytes) -> bytes:
-        count = read_list_header(value, 0)[0]
-        if count != len(self.before):
+    def _in_columns(self, edit: _Edit, at: int) -> int:
+        count, type_, at = read_list_header(edit.data, at)
+        if count != len(self.before) or (count and type_ != STRUCT):
             raise ThriftError(f"a row group has {count} columns, the schema {len(self.before)}")
-        return _map_structs(value, self._in_column)
+        for index in range(count):
+            at = self._in_column(edit, at, index)
+        return at
 
-    def _in_column(self, members: list[RawField], index: int) -> list[RawField]:
-        ids = {member.id for member in members}
-        if ids & {_CRYPTO, _ENCRYPTED_META_DATA}:
-            raise encrypted(self.key)
-        if _FILE_PATH in ids:
-            raise UnsupportedError(
-                f"{self.key!r} is a Parquet file whose pages lie in other files; write it again "
-                "as one file",
-                feature="Parquet file_path",
-            )
-        if _META_DATA not in ids:
-            raise ThriftError("a column chunk has no metadata")
-        return [
-            replace(member, value=self._in_metadata(member.value, index))
-            if member.id == _META_DATA
-            else member
-            for member in members
-        ]
-
-    def _in_metadata(self, value: bytes, index: int) -> bytes:
-        members, _ = read_struct(value, 0)
-        done = []
-        for member in members:
-            if member.id != _PATH:
-                done.append(member)
-                continue
-            if (found := tuple(_read_texts(member.value))) != self.before[index]:
-                raise ThriftError(
-                    f"the column {'.'.join(self.before[index])!r} is called {'.'.join(found)!r} "
-                    "in a row group"
+    def _in_column(self, edit: _Edit, at: int, index: int) -> int:
+        last, described = 0, False
+        while True:
+            last, type_, at = next_member(edit.data, at, last)
+            if not type_:
+                break
+            if last in (_CRYPTO, _ENCRYPTED_META_DATA):
+                raise encrypted(self.key)
+            if last == _FILE_PATH:
+                raise UnsupportedError(
+                    f"{self.key!r} is a Parquet file whose pages lie in other files; write it "
+                    "again as one file",
+                    feature="Parquet file_path",
                 )
-            texts = self.after[index]
-            encoded = b"".join(map(encode_text, texts))
-            done.append(replace(member, value=encode_list_header(len(texts), BINARY) + encoded))
-        return encode_struct(done)
+            if last == _META_DATA and type_ == STRUCT:
+                described = True
+                at = self._in_metadata(edit, at, index)
+            else:
+                at = skip_value(edit.data, at, type_)
+        if not described:
+            raise ThriftError("a column chunk has no metadata")
+        return at
+
+    def _in_metadata(self, edit: _Edit, at: int, index: int) -> int:
+        last = 0
+        while True:
+            last, type_, at = next_member(edit.data, at, last)
+            if not type_:
+                return at
+            end = skip_value(edit.data, at, type_)
+            if last == _PATH:
+                path = edit.data[at:end]
+                if (found := tuple(_read_texts(path))) != self.before[index]:
+                    raise ThriftError(
+                        f"the column {'.'.join(self.before[index])!r} is called "
+                        f"{'.'.join(found)!r} in a row group"
+                    )
+                if path != self.after[index]:
+                    edit.replace(at, end, self.after[index])
+            at = end
 
 
-def _map_structs(value: bytes, change: Callable[[list[RawField], int], list[RawField]]) -> bytes:
-    """Encode a list of structs again, each changed."""
-    size, type_, position = read_list_header(value, 0)
-    if type_ != STRUCT:
-        raise ThriftError("a list does not hold structs")
-    parts = [encode_list_header(size, STRUCT)]
-    for index in range(size):
-        members, position = read_struct(value, position)
-        parts.append(encode_struct(change(members, index)))
-    return b"".join(parts)
+def _encode_path(path: tuple[str, ...]) -> bytes:
+    return encode_list_header(len(path), BINARY) + b"".join(map(encode_text, path))
 
 
 def _read_texts(value: bytes) -> Iterator[str]:

@@ -128,6 +128,32 @@ def unzigzag(value: int) -> int:
     return value >> 1 ^ -(value & 1)
 
 
+def next_member(data: bytes, at: int, last: int) -> tuple[int, int, int]:
+    """Read the header of a struct's member: its number, its type and where it begins.
+
+    Args:
+        data: The bytes.
+        at: Where the header begins.
+        last: The number of the member before it, 0 for the first.
+
+    Returns:
+        The type is 0 at the end of the struct; then the position is where the struct ends.
+
+    Raises:
+        ThriftError: The struct does not end.
+    """
+    if at >= len(data):
+        raise ThriftError("a struct does not end")
+    header = data[at]
+    at += 1
+    if header == 0:
+        return last, 0, at
+    if header >> 4:
+        return last + (header >> 4), header & 0x0F, at
+    number, at = read_varint(data, at)
+    return unzigzag(number), header & 0x0F, at
+
+
 def skip_value(data: bytes, position: int, type_: int) -> int:
     """Return where a value ends.
 
