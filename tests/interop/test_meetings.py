@@ -4,6 +4,7 @@ import shutil
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, write_deltalake
 from pyiceberg.partitioning import PartitionField, PartitionSpec
@@ -244,6 +245,30 @@ def test_columns_renamed_without_a_snapshot_are_known_to_later_runs(tmp_path):
     assert found.column_names == ["c", "id", "n"]
     assert_same_rows(found, [{"c": c, "id": id_, "n": n} for id_, c, n in rows])
     assert migrate_backend(**carry, from_="iceberg", to="delta").namespaces["users"].versions == 0
+
+
+def test_files_that_stay_after_a_rollback_behind_a_promotion_have_the_types_of_then(tmp_path):
+    """Polars and Spark refuse integers of 64 bits in a column of 32."""
+    catalog = FilesystemCatalog("it", warehouse=tmp_path)
+    table = catalog.create_table("users", pa.schema([("id", pa.int64()), ("n", pa.int32())]))
+    table.append(pa.table({"id": [1], "n": pa.array([7], pa.int32())}))
+    first = table.current_snapshot().snapshot_id
+    carry = {"storage": tmp_path, "location": "d", "namespaces": "users", "verify": "content"}
+    with table.update_schema() as change:
+        change.update_column("n", LongType())
+    table.append(pa.table({"id": [2], "n": [2**40]}))
+    migrate_backend(**carry, from_="iceberg", to="delta")
+    table.manage_snapshots().rollback_to_snapshot(first).commit()
+    migrate_backend(**carry, from_="iceberg", to="delta")
+    folder = tmp_path / "d/users"
+    kinds = {"integer": pa.int32(), "long": pa.int64()}
+    for version in range(DeltaTable(folder).version() + 1):
+        at = DeltaTable(folder, version=version)
+        kind = kinds[at.schema().fields[1].type.type]
+        assert {pq.read_schema(uri).field("n").type for uri in at.file_uris()} == {kind}
+        rows = [{"id": 1, "n": 7}, {"id": 2, "n": 2**40}]
+        found = pl.scan_delta(str(folder), version=version).collect().to_arrow()
+        assert_same_rows(found, rows if version == 1 else rows[:1])
 
 
 def test_columns_that_got_their_old_names_back_without_a_snapshot(tmp_path):

@@ -197,7 +197,8 @@ def _carry_all(run: _Run, source: LogReader, target: LogReader | None, plan: Mig
     carry = plan.situation.carry
     if source.format is Format.NATIVE:
         _mark_beside(run)
-    live = {} if target is None else dict(target.snapshot().files)
+    held = None if target is None else target.snapshot()
+    live = {} if held is None else dict(held.files)
     transfer = Transfer(
         source=source.format,
         source_id=source.table_id,
@@ -209,6 +210,7 @@ def _carry_all(run: _Run, source: LogReader, target: LogReader | None, plan: Mig
         batch_size=run.options.batch_size,
         now_ms=run.options.ambient.now_ms,
         layout=plan.situation.layout,
+        held=None if held is None else held.schema,
     )
     if carry.before is not None:
         transfer.start_after(carry.before)

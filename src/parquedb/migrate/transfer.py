@@ -53,6 +53,7 @@ class Transfer:
         source_live: The source's live files by key.
         layout: How the target is partitioned.
         names: Gives files the names of each version; None where all have them.
+        held: The target's columns at the beginning; None if there is no table.
     """
 
     source: Format
@@ -69,6 +70,7 @@ class Transfer:
     source_live: dict[str, DataFile] = field(default_factory=dict)
     layout: Layout = AS_IT_IS
     names: Names | None = None
+    held: Schema | None = None
     _held_spec: PartitionSpec | None = None
     _schemas: Schemas = NO_SCHEMAS
     _generations: dict[str, str] = field(default_factory=dict)
@@ -189,7 +191,7 @@ class Transfer:
             old = [self._resolve(file) for file in removed if file.path not in again]
         gone = [self.live.pop(key) for key in old]
         self._follow(commit)
-        if widened and self.target.format is Format.DELTA:
+        if widened:
             changes += self._widen(self.source_live.values())
         elif self._schemas.source != before:
             changes += self._rename(self.source_live.values())
@@ -203,7 +205,7 @@ class Transfer:
             self._note_generation(file.path)
             changes.append(AddFile(file))
         kept = [file for file in added if file.path not in news]
-        changes += self._rename(kept)
+        changes += self._widen(kept) if widened else self._rename(kept)
         if commit.base and self.layout.rekeyed:
             changes += self._added_again(kept)
         else:
@@ -347,7 +349,10 @@ class Transfer:
         return changes
 
     def _note_schema(self, commit: Commit) -> bool:
-        """Take over schema and specs; say whether a column has got another type."""
+        """Take over schema and specs; say whether live files have a column of another type.
+
+        Other readers than Delta's match types themselves.
+        """
         schema, spec = None, self._spec
         for change in commit.changes:
             match change:
@@ -362,8 +367,12 @@ class Transfer:
         if schema is not None:
             fitted = fit_schema(schema, DIALECTS[self.target.format].fit_type).schema
             adopted = self.target.adopt(fitted, spec, expect=self.expect)
-            old, self._schemas = self._schemas.source, Schemas(schema, fitted, adopted)
-            return changes_types(old, schema)
+            old, self._schemas = self._schemas, Schemas(schema, fitted, adopted)
+            if self.target.format is not Format.DELTA:
+                return False
+            if old is NO_SCHEMAS:
+                return self.held is not None and changes_types(self.held, fitted)
+            return changes_types(old.source, schema)
         return False
 
     def _candidates(self, file: DataFile) -> Iterator[str]:
