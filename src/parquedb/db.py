@@ -23,7 +23,8 @@ from parquedb.documents.transaction import Transaction, Transactions
 from parquedb.errors import InvalidInputError, StateError
 from parquedb.model.format import Format
 from parquedb.namespace.backend import parse_backend
-from parquedb.namespace.live import LiveNamespace, LiveOptions
+from parquedb.namespace.live import LiveNamespace
+from parquedb.namespace.options import LiveOptions
 from parquedb.namespace.places import check_namespace, is_inside_another
 from parquedb.namespace.tables import discover_namespaces
 from parquedb.query.blocks import DEFAULT_BUDGET_BYTES, Blocks

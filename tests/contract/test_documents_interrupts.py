@@ -13,12 +13,16 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from parquedb.backends import migrate_backend
 from parquedb.db import DB
 from parquedb.documents import bulk
 from parquedb.errors import ConflictError, StorageError
 from parquedb.maintain import vacuum
+from parquedb.model.format import Format
 from parquedb.namespace import local_journal
 from parquedb.namespace.live import LiveNamespace
 from parquedb.namespace.tail import Tail
@@ -381,3 +385,38 @@ def test_a_database_snapshot_is_of_one_moment(tmp_path, monkeypatch):
     monkeypatch.setattr(past.CollectionSnapshot, "__init__", taking)
     snapshot = db.snapshot()
     assert snapshot.a.count() == snapshot.b.count() == 4
+
+
+def test_who_may_only_read_closes_without_an_error(tmp_path, monkeypatch):
+    from parquedb.namespace import flush
+
+    DB(tmp_path).users.create({"n": 1})
+
+    def refuse(*_):
+        raise StorageError("permission denied")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(flush, "flush_lock", refuse)
+        with DB(tmp_path) as db:
+            assert db.users.count() == 1
+        writer = DB(tmp_path)
+        writer.users.create({"n": 2})
+        with pytest.raises(StorageError, match="permission"):
+            writer.close()
+
+
+@pytest.mark.parametrize("delete_source", [True, False])
+def test_a_table_that_was_migrated_before_the_first_write(tmp_path, delete_source):
+    """It has no journal yet: a database that was open finds it where it is now."""
+    folder = tmp_path / "data/users"
+    folder.mkdir(parents=True)
+    pq.write_table(pa.table({"$id": ["users/a"], "n": [1]}), folder / "data.parquet")
+    db = DB(tmp_path)
+    assert db.users.count() == 1
+    migrate_backend(storage=tmp_path, to="iceberg", delete_source=delete_source)
+    assert db.users.count() == 1
+    db.users.create({"$id": "b", "n": 2})
+    for each in (db, DB(tmp_path)):
+        assert each.users.space.format is Format.ICEBERG
+        assert [found.n for found in each.users.find()] == [1, 2]
+    db.close()

@@ -15,7 +15,8 @@ from parquedb.model.format import Format
 from parquedb.namespace.entry import Cutover
 from parquedb.namespace.flush import find_obstacle, flush, flush_lock
 from parquedb.namespace.journal import Committed, Journal, open_journal
-from parquedb.namespace.live import LiveNamespace, LiveOptions
+from parquedb.namespace.live import LiveNamespace
+from parquedb.namespace.options import LiveOptions
 from parquedb.namespace.tables import Namespace, has_journal
 from parquedb.query.blocks import Blocks
 from parquedb.query.duck import Duck

@@ -15,7 +15,13 @@ from weakref import WeakValueDictionary
 
 import pyarrow as pa
 
-from parquedb.errors import ConflictError, ParqueDBError, StateError, UnsupportedError
+from parquedb.errors import (
+    ConflictError,
+    ParqueDBError,
+    StateError,
+    StorageError,
+    UnsupportedError,
+)
 from parquedb.formats.dialects import DIALECTS
 from parquedb.formats.native.marks import encode_through
 from parquedb.formats.native.paths import staged_key, written_key
@@ -135,9 +141,14 @@ def flush_at_close(space: LiveNamespace) -> Flushed | None:
         return None
     large = sum(source.file.size_bytes for source in space.base.sources)
     tail = space.journal.size_bytes() + sum(s.staged.size_bytes for s in space.tail.staged)
-    if large < _LARGE_BYTES or tail * _SMALL_PART > large:
+    if large >= _LARGE_BYTES and tail * _SMALL_PART <= large:
+        return None
+    try:
         return flush(space)
-    return None
+    except StorageError:
+        if space.has_written:
+            raise
+        return None  # who only read, perhaps may not write; what waits there is not theirs
 
 
 def flush_lock(store: Store, name: str) -> AbstractContextManager[object]:

@@ -69,6 +69,10 @@ class Journal(Protocol):
         """The journal's id; None while it does not exist."""
         ...
 
+    def expect_base(self, base: Format | None) -> None:
+        """Record another format in a journal that is begun by this object."""
+        ...
+
     def read(self, after: int) -> Sequence[Entry]:
         """Return all entries after one that exist now, in order. Cheap where there are none.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -17,11 +17,11 @@ from parquedb.errors import ConflictError, NotFoundError, ParqueDBError, StateEr
 from parquedb.model.files import DataFile
 from parquedb.model.format import Format
 from parquedb.model.schema import Schema
-from parquedb.model.types import Type
 from parquedb.namespace.base import Base, check_documents, load_base
 from parquedb.namespace.entry import Body, Cutover, Entry, Flush, Staged, Write, time_of
 from parquedb.namespace.joined import StagedFile, join_sources
 from parquedb.namespace.journal import CollectedError, Committed, Journal, open_journal
+from parquedb.namespace.options import LiveOptions
 from parquedb.namespace.places import Places
 from parquedb.namespace.tables import Namespace
 from parquedb.namespace.tail import Tail
@@ -38,26 +38,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _ATTEMPTS = 20
-
-
-@dataclass(frozen=True, slots=True)
-class LiveOptions:
-    """How a namespace is written.
-
-    Args:
-        format: The format of a base that does not exist yet.
-        is_durable: Whether a write returns only once it is on the disk (``fsync``); else once the
-            operating system has it.
-        flush_bytes: The tail is flushed once the journal holds this many bytes of it.
-        declared: Types of columns that the collection's schema declares.
-        indexed: Names of fields that get a bloom filter besides ``$id``.
-    """
-
-    format: Format = Format.NATIVE
-    is_durable: bool = True
-    flush_bytes: int = 64 << 20
-    declared: Mapping[str, Type] | None = None
-    indexed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +106,7 @@ class LiveNamespace:
         self._duck = duck
         self.options = options
         self.ambient = ambient
+        self.has_written = False
         self.lock = threading.RLock()
         self._first_format = self.tables.base_format() or options.format
         self.journal: Journal = open_journal(
@@ -207,6 +188,14 @@ class LiveNamespace:
     def now(self) -> Now:
         """Return the namespace as it is now, with what a flush must know."""
         return self.retrying(self._now)
+
+    def files(self) -> View:
+        """Return what is in files, as it is now: the namespace without the tail's documents."""
+        with self.lock:
+            self.refresh()
+            assert self._base is not None  # refreshed
+            files = self._sources()
+            return View(files.schema, files.sources, self._base.overlaid({}))
 
     def view_at(self, *, version: int | None = None, at_us: int | None = None) -> View:
         """Return the namespace as it was.
@@ -329,6 +318,8 @@ class LiveNamespace:
         stale: StaleError | None = None
         for _ in range(_ATTEMPTS * 5):
             self.refresh()
+            if self.journal.id is None and self._detect():
+                self.refresh()
             assert self._base is not None  # refreshed
             if self._fit is not self._base:
                 check_documents(self.name, self._base)
@@ -360,6 +351,7 @@ class LiveNamespace:
         entry = None
         if isinstance(result, Committed):
             entry = Entry(result.number, at_us, "", body)
+            self.has_written = True
             self._apply(entry)
         self._is_whole = True
         return entry
@@ -395,6 +387,16 @@ class LiveNamespace:
             staged = tuple(source for source in files.sources if source.file.path in paths)
             return Now(base, view, staged, self._head, len(tail), tail.last_at_us, self._mark)
 
+    def _detect(self) -> bool:
+        """Look where the table is while no journal says it; return whether it has moved."""
+        found = self.tables.base_format() or self.options.format
+        if self.journal.id is not None or found is self._first_format:
+            return False
+        self._first_format = found
+        self.journal.expect_base(found)
+        self._forget()
+        return True
+
     def _forget(self) -> None:
         self._base = None
 
@@ -407,6 +409,8 @@ class LiveNamespace:
         """Read the base, and forget what of the tail it includes."""
         if self.journal.id is None:
             self.journal.read(0)  # somebody may have begun it, whose marks count then
+            if self._mark is not None:
+                self._detect()
         for attempt in range(_ATTEMPTS):
             self.tables.refresh()
             format_ = self.format

@@ -119,6 +119,10 @@ class LocalJournal:
         tail = self.tail
         return None if tail is None else tail.journal
 
+    def expect_base(self, base: Format | None) -> None:
+        """Record another format in a journal that is begun here."""
+        self._base = State(base)
+
     def state(self) -> State:
         """Return the state at the last entry known."""
         tail = self.tail

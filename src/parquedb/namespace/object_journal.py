@@ -83,6 +83,10 @@ class ObjectJournal:
         """The journal's id; None while it does not exist."""
         return None if self._tail is None else self._tail.journal
 
+    def expect_base(self, base: Format | None) -> None:
+        """Record another format in a journal that is begun here."""
+        self._base = State(base)
+
     def state(self) -> State:
         """Return the state at the last entry known."""
         return self._base if self._tail is None else self._tail.state
