@@ -19,6 +19,7 @@ from parquedb.errors import (
     StateError,
     UnsupportedError,
 )
+from parquedb.namespace.tail import Tail
 from parquedb.storage.local import LocalStore
 
 UNIQUE = {"User": {"email": "string##", "n": "int?"}}
@@ -118,6 +119,26 @@ def test_a_unique_list_counts_as_a_whole(tmp_path):
         for key in ([1, 2], 1.0, [[1, 2]], {"a": [1]}):
             with pytest.raises(AlreadyExistsError):
                 db.items.create({"key": key})
+
+
+@pytest.mark.parametrize("flushed", [False, True])
+def test_to_check_a_unique_value_copies_nothing_of_the_tail(tmp_path, monkeypatch, flushed):
+    db = DB(tmp_path, schema={"User": {"email": "string##"}})
+    kept = db.users.create({"email": "kept"})
+    moved = db.users.create({"email": "moved"})
+    if flushed:
+        db.flush()
+    db.users.update(moved.id, {"$set": {"email": "elsewhere"}})
+    with monkeypatch.context() as patched:
+        patched.setattr(Tail, "overlay", None)
+        db.users.create({"email": "new"})
+        db.users.create({"email": "moved"})
+        db.users.update(kept.id, {"$set": {"n": 1}})
+        for taken in ("kept", "elsewhere", "new", "moved"):
+            with pytest.raises(AlreadyExistsError, match="is unique"):
+                db.users.create({"email": taken})
+    assert db.users.count() == 4
+    db.close()
 
 
 def test_unique_values_are_exchanged_in_a_transaction(tmp_path):

@@ -56,7 +56,7 @@ class UniqueFields:
         if not self._paths or not documents:
             return documents
         self._index_tail()
-        view = self._space.view()
+        files = self._space.files()
         changed = {**pending, **documents}
         for number, path in enumerate(self._paths):
             new: dict[Any, tuple[str, Any]] = {}
@@ -69,7 +69,7 @@ class UniqueFields:
                     raise self._taken(path, value, new[key][0])
                 new[key] = (id_, value)
             self._check_tail(number, path, new, changed)
-            self._check_files(view, path, new, changed)
+            self._check_files(files, path, new, changed)
         return documents
 
     def _index_tail(self) -> None:
@@ -105,25 +105,31 @@ class UniqueFields:
 
     def _check_files(
         self,
-        view: View,
+        files: View,
         path: tuple[str, ...],
         new: Mapping[Any, tuple[str, Any]],
         documents: Mapping[str, Document | None],
     ) -> None:
-        if not view.sources:
+        """Check what is stored; of that, what the tail or the write itself has anew is left out.
+
+        Values are seldom found, so that this costs less than a search without these documents.
+        """
+        if not files.sources and not files.overlay:
             return
-        stored = View(view.schema, view.sources, {**view.overlay, **documents})
-        stored = View(stored.schema, stored.sources, dict.fromkeys(stored.overlay))
         values = [value for _, value in new.values()]
         for start in range(0, len(values), _MANY):
             part = tuple(values[start : start + _MANY])
             test = Equals(part[0]) if len(part) == 1 else In(part)
             alive = Not(At(("deletedAt",), Exists()))
             query = Query(And((At(path, test), alive)))
-            for found in self._space.executor.documents(stored, query):
+            for found in self._space.executor.documents(files, query):
+                id_ = found["$id"]
                 value = _value_at(found, path)  # a filter finds values inside of lists too
-                if value is not None and compare_key(value) in new:
-                    raise self._taken(path, value, found["$id"])
+                if id_ in documents or value is None or compare_key(value) not in new:
+                    continue
+                now = _value_at(self._space.get(id_), path)  # the tail may have it anew
+                if now is not None and compare_key(now) in new:
+                    raise self._taken(path, now, id_)
 
     def _taken(self, path: tuple[str, ...], value: object, holder: str) -> AlreadyExistsError:
         return AlreadyExistsError(
