@@ -63,6 +63,8 @@ class JournalCheck:
                     f"the entries {reached + 1} to {first - 1} before it are missing",
                     _GO_ON,
                 )
+            if reached is not None and first <= reached:
+                self._lost(segments.doubled(first, reached), key)
             reached = segment.last
             self.head = max(self.head, segment.last)
             self._entries(segments, first, segment)

@@ -183,6 +183,22 @@ class Segments:
             section=SECTION,
         )
 
+    def doubled(self, first: int, end: int) -> FormatError:
+        """Return the error for entries that two segments hold.
+
+        Args:
+            first: The later segment.
+            end: The last entry of the one before.
+        """
+        location = self.location(first)
+        return FormatError(
+            f"journal segment '{location}' begins with entry {first}, and the one before it goes "
+            f"on to entry {end}: two writers wrote without seeing each other's lock. Keep copies "
+            "of both, then move away the one whose documents you give up",
+            location=location,
+            section=SECTION,
+        )
+
     def state_after(self, segment: Segment) -> State:
         """Return the state after a segment's last entry, parsing as few as possible."""
         state, first = segment.header.state, segment.header.first
@@ -202,8 +218,10 @@ class Segments:
         if at < 0:
             return Collected(firsts[0] if firsts else through + 1)
         entries: list[Entry] = []
-        reached = after
+        reached, end = after, 0
         for first in firsts[at:]:
+            if first <= end:
+                raise self.doubled(first, end)
             if first > reached + 1:
                 break
             try:
@@ -214,7 +232,7 @@ class Segments:
             for number, payload in enumerate(segment.payloads, first):
                 if reached < number <= through:
                     entries.append(parse_entry(payload, number, location))
-            reached = max(reached, segment.last)
+            reached, end = max(reached, segment.last), segment.last
             if segment.bad and reached < through:
                 raise self.damaged(first, segment.end, reached + 1)
             if reached >= through:

@@ -13,6 +13,7 @@ from deltalake import DeltaTable, write_deltalake
 from parquedb import DB
 from parquedb.backends import check_backend, create_backend, migrate_backend
 from parquedb.errors import FormatError, NotFoundError
+from parquedb.namespace.wire import encode_line
 from parquedb.storage.memory import MemoryStore
 from tests.interop.test_row_deletes import history as history_of_deletes
 from tests.interop.test_row_deletes import make_delta, make_iceberg
@@ -528,6 +529,17 @@ def test_a_torn_journal(root, journal):
     assert where == key(root, journal)
     assert "is damaged at byte" in problem
     journal.write_bytes(whole)
+
+
+def test_an_entry_in_two_segments(root, journal):
+    header, *_, line = journal.read_bytes().splitlines(keepends=True)
+    number = json.loads(line[9:])["n"]
+    told = json.loads(header[9:]) | {"first": number}
+    path = journal.with_name(f"{number:020}.jsonl")
+    path.write_bytes(encode_line(json.dumps(told).encode()) + line)
+    ((where, problem),) = problems(root)
+    assert where == key(root, path)
+    assert f"begins with entry {number}, and the one before it goes on" in problem
 
 
 def test_a_journal_behind_its_table(root):

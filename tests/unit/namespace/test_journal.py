@@ -187,6 +187,19 @@ class TestStrangers:
                 journal.read(after)
         assert numbers(journal, firsts[3] - 1) == list(range(firsts[3], 21))
 
+    def test_two_that_hold_the_same_entry(self, tmp_path: Path) -> None:
+        """Each was written by somebody who did not see the other: nobody knows which one counts."""
+        journal = open_(tmp_path)
+        assert journal.append(Write({"a": None}), expect=0, at_us=0) == Committed(1)
+        assert journal.id is not None
+        header = encode_header(Header(journal.id, 2, State(Format.NATIVE)))
+        body = encode_entry(2, 0, "x", Write({"x": None})) + encode_entry(3, 0, "y", Write({}))
+        (tmp_path / FOLDER / name(2)).write_bytes(header + body)
+        assert journal.append(Write({"b": None}), expect=1, at_us=0) == Committed(2)
+        later = open_(tmp_path)
+        with pytest.raises(FormatError, match="begins with entry 2, and the one before it goes on"):
+            later.read(0)
+
     def test_a_newer_program(self, tmp_path: Path) -> None:
         (tmp_path / FOLDER).mkdir(parents=True)
         header = encode_line(b'{"format":2,"journal":"j","first":1,"state":{}}')
