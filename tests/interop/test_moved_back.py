@@ -218,3 +218,25 @@ def test_a_backup_that_is_behind_is_carried(root, tmp_path):
     write_deltalake(folder, people(100, 1), mode="append")
     migrate_backend(storage=root, to="iceberg", warehouse="copy", verify="content")
     assert open_iceberg(root / "copy/users").scan().to_arrow().num_rows == 6
+
+
+def test_a_rollback_while_the_table_is_migrated(root):
+    catalog = FilesystemCatalog("test", warehouse=root.as_uri())
+    table = catalog.create_table(("default", "users"), people(0, 1).schema)
+    for start in (0, 5, 10):
+        table.append(people(start, 5))
+    batches = []
+
+    def on_progress(progress):
+        if progress.phase == "write":
+            batches.append(progress)
+            if len(batches) == 1:
+                move(root, 1)
+            elif len(batches) == 3:  # the rollback has become a version
+                table_of(root).append(people(50, 1))
+
+    report = migrate(root, to="delta", batch_size=2, on_progress=on_progress)
+    counts = [DeltaTable(root / "users", version=v).to_pyarrow_table().num_rows for v in range(5)]
+    assert counts == [5, 10, 15, 10, 11]
+    assert report.versions == 5
+    assert migrate(root, to="delta").action == "skipped"

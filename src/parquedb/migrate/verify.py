@@ -154,11 +154,11 @@ def verify_content(
     else:
         pairs = pair_versions(source, versions, target)
     for done, (wanted, found) in enumerate(pairs, 1):
-        repeated = done > 1 and pairs[done - 2][0].version == wanted.version
-        theirs = source.snapshot(None if repeated else wanted.version)
+        theirs = source.snapshot(wanted.version)
         last = done == len(pairs) and wanted.version == source.latest()
-        if last and theirs.at_ms != wanted.at_ms:
-            theirs = source.snapshot()  # a metadata change, carried by a run of its own
+        repeated = done > 1 and pairs[done - 2][0].version == wanted.version
+        if last and (repeated or theirs.at_ms != wanted.at_ms):
+            theirs = source.snapshot()  # a metadata change without a version of its own
         ours = target.snapshot(found.version)
         fitted = fit_schema(theirs.schema, DIALECTS[target.format].fit_type)
         schema = fitted.schema if fitted.lost else None
