@@ -50,6 +50,7 @@ TYPES: tuple[Type, ...] = (
     FixedType(16),
     UuidType(),
     StructType((Field(1, "a", IntType(64)),)),
+    StructType(()),
     ListType(Field(1, "element", IntType(64))),
     MapType(Field(1, "key", StringType(), required=True), Field(2, "value", IntType(64))),
     VariantType(),

@@ -52,7 +52,7 @@ def fit_type(type_: Type) -> TypeFit:  # noqa: C901  (one case a type)
             return TypeFit(IntType(64), rewrite=True, lost=lost)
         case FixedType() | UuidType():
             return TypeFit(BinaryType())
-        case NullType() | VariantType():
+        case NullType() | VariantType() | StructType(()):
             return TypeFit(None)
         case DecimalType(precision, scale) if not (0 <= scale <= precision <= 38):
             return TypeFit(None)

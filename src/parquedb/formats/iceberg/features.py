@@ -41,7 +41,7 @@ def fit_type(type_: Type) -> TypeFit:
             return _fit_time(TimestampType("us", utc), unit)
         case TimeType(unit):
             return _fit_time(TimeType("us"), unit)
-        case NullType() | VariantType():
+        case NullType() | VariantType() | StructType(()):
             return TypeFit(None)
         case DecimalType(precision, scale) if precision > 38 or scale < 0:
             return TypeFit(None)

@@ -458,6 +458,7 @@ def test_unknown_types_are_refused_by_name() -> None:
         (VariantType(), TypeFit(None)),
         (NullType(), TypeFit(None)),
         (ListType(Field(1, "element", NullType())), TypeFit(None)),
+        (StructType(()), TypeFit(None)),
     ],
 )
 def test_how_types_fit(type_: Type, fit: TypeFit) -> None:

@@ -41,6 +41,7 @@ from parquedb.model.types import (
         (NullType(), TypeFit(None)),
         (VariantType(), TypeFit(None)),
         (DecimalType(39, 0), TypeFit(None)),
+        (StructType(()), TypeFit(None)),
         (DecimalType(5, -2), TypeFit(None)),
         (BinaryType(), TypeFit(BinaryType())),
     ],
