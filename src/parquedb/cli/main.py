@@ -6,6 +6,7 @@ what they need when they run, so that ``--help`` and wrong usage answer at once.
 
 from __future__ import annotations
 
+import os
 import sys
 from enum import StrEnum
 from typing import Annotated
@@ -453,6 +454,10 @@ def run() -> None:
         if "--json" in sys.argv:
             print_json({"success": False, "error": str(error)})
         sys.exit(exit_code(error))
+    except OSError as error:  # of a store or another file it would be a StorageError
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print_error(f"the output cannot be written: {error.strerror or error}")
+        sys.exit(FAILED)
     except KeyboardInterrupt:
         print_error("interrupted; what was written so far is whole, run the same command to go on")
         sys.exit(FAILED)

@@ -249,6 +249,17 @@ def test_a_reader_that_has_enough(filled):
         assert done.stdout.startswith("{")
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device of Linux")
+def test_output_that_cannot_be_written(filled):
+    with open("/dev/full", "wb") as full:
+        done = process(
+            "query", "users", root=filled, capture_output=False, stdout=full,
+            stderr=subprocess.PIPE,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == "parquedb: the output cannot be written: No space left on device\n"
+
+
 # import
 
 

@@ -116,6 +116,11 @@ def export_file(collection: Exporting, file: File, options: ExportOptions) -> Ex
 def _check_target(path: str, store: Store, form: FileForm, options: ExportOptions) -> None:
     if os.path.isdir(path):
         raise InvalidInputError(f"{path!r} is a folder; name a file in it")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise InvalidInputError(
+            f"{path!r} is a device or a pipe, which a file would replace; write to standard output "
+            "('-') and redirect that"
+        )
     if os.path.exists(path) and not options.overwrite:
         raise AlreadyExistsError(
             f"{path!r} exists and was left as it is; name another file, or replace it with "

@@ -233,6 +233,11 @@ def test_exports_do_not_overwrite(db, tmp_path):
     assert len(json.loads(path.read_text())) == 1
     with pytest.raises(InvalidInputError, match="is a folder"):
         db.export_file("users", tmp_path, ExportOptions(form=FileForm.JSON))
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(InvalidInputError, match="is a device or a pipe"):
+        db.export_file("users", pipe, ExportOptions(form=FileForm.JSON, overwrite=True))
+    assert pipe.is_fifo()
 
 
 def test_exports_do_not_become_data(tmp_path):
