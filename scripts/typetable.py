@@ -70,16 +70,18 @@ CHANGES: tuple[tuple[Type, Type], ...] = (
     (IntType(64), StringType()),
 )
 
+TARGETS = ((Format.ICEBERG, 2), (Format.ICEBERG, 3), (Format.DELTA, None), (Format.NATIVE, None))
+
 
 def type_table() -> str:
     """Return what becomes of each type, and of the files that have it."""
     lines = [
-        "| Type | in Iceberg | in Delta | → Iceberg | → Delta | → native |",
-        "|---|---|---|---|---|---|",
+        "| Type | in Iceberg | in Delta | → Iceberg 2 | → Iceberg 3 | → Delta | → native |",
+        "|---|---|---|---|---|---|---|",
     ]
     for type_ in TYPES:
         cells = [describe_type(type_), _iceberg_name(type_), _delta_name(type_)]
-        cells += [_cell(type_, target) for target in (Format.ICEBERG, Format.DELTA, Format.NATIVE)]
+        cells += [_cell(type_, target, version) for target, version in TARGETS]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -93,8 +95,8 @@ def change_table() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _cell(type_: Type, target: Format) -> str:
-    fit = DIALECTS[target].fit_type(type_)
+def _cell(type_: Type, target: Format, version: int | None) -> str:
+    fit = DIALECTS[target].fit_type_of(version)(type_)
     if fit.becomes is None:
         return "refused"
     if fit.lost is not None:
@@ -117,13 +119,14 @@ def _files(type_: Type, fit: TypeFit, target: Format) -> str:
 def _iceberg_name(type_: Type) -> str:
     if children(type_):
         return "yes"
+    later = {of: name for name, of in iceberg.VERSION_3.items()}
+    if type_ in later:
+        return f"`{later[type_]}` (version 3)"
     try:
         text = iceberg.encode_type(type_)
-        exists = DIALECTS[Format.ICEBERG].fit_type(type_).becomes is not None
-        return f"`{text}`" if exists else "–"
     except UnsupportedError:
-        later = {of: name for name, of in iceberg.VERSION_3.items()}
-        return f"`{later[type_]}` (version 3)" if type_ in later else "–"
+        return "–"
+    return "–" if DIALECTS[Format.ICEBERG].fit_type(type_).becomes is None else f"`{text}`"
 
 
 def _delta_name(type_: Type) -> str:

@@ -55,11 +55,11 @@ class DB:
         storage: A folder, ``memory://name``, or a store.
         schema: For each collection what its documents are, see docs/schemas.md. Collections that
             are not in it take any document.
-        backend: ``"native"``, ``"iceberg"``, ``"delta"``, or a mapping with ``type``, ``warehouse``
-            (prefix of Iceberg tables), ``location`` (prefix of Delta tables) and ``migrate_from``
-            (``"auto"`` or a format: tables of another format are migrated when they are opened).
-        durability: ``"fsync"``: a write returns once it is on the disk. ``"os"``: once the
-            operating system has it; a power failure can lose the last ones.
+        backend: ``"native"``, ``"iceberg"``, ``"delta"``, or a mapping: ``type``, ``warehouse`` and
+            ``location`` (prefixes of Iceberg and Delta tables), ``migrate_from`` (``"auto"``, or a
+            format whose tables are migrated), ``format_version`` (of new Iceberg tables).
+        durability: ``"fsync"``: a write returns once it is on the disk. ``"os"``: once the system
+            has it; a power failure can lose the last ones.
         flush_bytes: The journal is flushed into the table once it is larger.
         flush_interval: Seconds between flushes in the background; none by default.
         cache_bytes: Memory for decoded rows.
@@ -98,6 +98,7 @@ class DB:
         self._ambient = ambient
         self._options = LiveOptions(
             format=self._backend.format or Format.NATIVE,
+            format_version=self._backend.format_version,
             is_durable=durability == "fsync",
             flush_bytes=flush_bytes,
         )
@@ -474,9 +475,9 @@ class DB:
         from parquedb.migrate.options import MigrationOptions  # noqa: PLC0415
         from parquedb.migrate.run import run_migration  # noqa: PLC0415
 
-        options = MigrationOptions(
-            target=wanted, source=found, places=self._backend.places, ambient=self._ambient
-        )
+        given = self._backend
+        options = MigrationOptions(wanted, found, given.places, ambient=self._ambient)
+        options = replace(options, format_version=given.format_version)
         run_migration(self.store, [namespace], options).raise_for_errors()
 
 

@@ -122,4 +122,4 @@ golden("rows-vectors", "delta", [
     "REORG TABLE {table} APPLY (PURGE)",
     "DELETE FROM {table} WHERE id = 20",
 ])  # fmt: skip
-golden("rows-vectors-partitioned", "delta", _vectors("PARTITIONED BY (name)"))
+golden("rows-vectors-partitioned", "delta", _vectors("PARTITIONED BY (name)"), format_version=3)

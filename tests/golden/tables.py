@@ -117,6 +117,8 @@ class Golden:
         becomes: What a row of the source is in the other format, where it differs.
         returns: What it is after the way back; the same as ``becomes`` by default.
         refused_back: What the refusal of the way back says; None if it is carried.
+        format_version: The format version of Iceberg tables that migrations make; None for the
+            usual one.
     """
 
     name: str
@@ -133,6 +135,7 @@ class Golden:
     spark_reads: bool = True
     becomes: Callable[[Row], Row] = lambda row: row
     returns: Callable[[Row], Row] | None = None
+    format_version: int | None = None
 
     def __post_init__(self) -> None:
         assert self.format in ("iceberg", "delta")

@@ -110,7 +110,7 @@ def version_3(maker: Maker) -> None:
     )
 
 
-golden("types-version-3", "iceberg", version_3)
+golden("types-version-3", "iceberg", version_3, format_version=3)
 golden(
     "types-version-3-upgraded",
     "iceberg",
@@ -124,6 +124,7 @@ golden(
         "DELETE FROM {table} WHERE id % 7 = 0 AND id < 40",
         "DELETE FROM {table} WHERE id BETWEEN 50 AND 53",
     ],
+    format_version=3,
 )
 
 

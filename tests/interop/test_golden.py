@@ -47,7 +47,8 @@ def there_and_back(spark, root, table, source):
     if table.allow_lossy:
         assert_refused(root, ".", to=table.other, allow_lossy=False)
     before = fingerprints(root)
-    done = migrate(root, to=table.other, verify="content", allow_lossy=table.allow_lossy)
+    into = {"format_version": table.format_version} if table.other == "iceberg" else {}
+    done = migrate(root, to=table.other, verify="content", allow_lossy=table.allow_lossy, **into)
     assert done.versions == len(source)
     assert table.lost is None or any(re.search(table.lost, line) for line in done.lost)
     assert before.items() <= fingerprints(root).items()
@@ -59,6 +60,8 @@ def there_and_back(spark, root, table, source):
     if table.refused_back is not None:
         assert_refused(root, table.refused_back, **way)
         return
+    if table.format == "iceberg":
+        way["format_version"] = table.format_version
     done = migrate(root, verify="content", allow_lossy=table.allow_lossy, **way)
     assert done.versions == len(source)
     back = changed(source, table.returns or table.becomes)

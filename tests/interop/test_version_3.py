@@ -125,18 +125,6 @@ def test_new_snapshots_are_carried_on(root):
     assert_delta_has(root / "users", table.known, vectors=True)
 
 
-def test_a_table_of_version_3_is_not_written(root):
-    vectors(root)
-    migrate_backend(storage=root, to="delta")
-    delta = DeltaTable(root / "users")
-    delta.delete("id = 1001")
-    before = sorted(path for path in root.rglob("*") if path.is_file())
-    with pytest.raises(UnsupportedError, match="format version 3") as refused:
-        migrate_backend(storage=root, to="iceberg")
-    assert refused.value.feature == "format-version 3"
-    assert sorted(path for path in root.rglob("*") if path.is_file()) == before
-
-
 REFUSED = {
     "variant": ("variant", {}, "variant has no equivalent"),
     "unknown": ("unknown", {}, "no equivalent"),

@@ -33,8 +33,15 @@ def blob_of(positions: Iterable[int]) -> bytes:
     return len(body).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big")
 
 
-def puffin_of(blobs: Mapping[str, bytes]) -> tuple[bytes, dict[str, int]]:
-    """Return a Puffin file of vectors by their data files, and where each begins."""
+def puffin_of(
+    blobs: Mapping[str, bytes], counts: Mapping[str, int]
+) -> tuple[bytes, dict[str, int]]:
+    """Return a Puffin file of vectors by their data files, and where each begins.
+
+    Args:
+        blobs: The vectors.
+        counts: How many rows each deletes.
+    """
     data, offsets, described = b"PFA1", dict[str, int](), []
     for location, blob in blobs.items():
         offsets[location] = len(data)
@@ -46,7 +53,10 @@ def puffin_of(blobs: Mapping[str, bytes]) -> tuple[bytes, dict[str, int]]:
                 "sequence-number": -1,
                 "offset": len(data),
                 "length": len(blob),
-                "properties": {"referenced-data-file": location, "cardinality": "1"},
+                "properties": {
+                    "referenced-data-file": location,
+                    "cardinality": str(counts[location]),
+                },
             }
         )
         data += blob
@@ -86,6 +96,7 @@ class Table3:
     rows: dict[str, list[dict[str, object]]] = field(default_factory=dict)
     gone: dict[str, set[int]] = field(default_factory=dict)
     next_row_id: int = 0
+    first_row_id: int = 0
     _number: int = 0
 
     @property
@@ -129,7 +140,8 @@ class Table3:
         """Write one Puffin file with all deleted rows of some data files, replacing others."""
         wanted = {name: sorted(rows) for name, rows in positions.items()}
         blobs = {self.location(name): blob_of(rows) for name, rows in wanted.items()}
-        data, offsets = puffin_of(blobs)
+        counts = {self.location(name): len(rows) for name, rows in wanted.items()}
+        data, offsets = puffin_of(blobs, counts)
         (self.folder / "data" / file).write_bytes(data)
         for name, rows in wanted.items():
             location = self.location(name)
@@ -210,11 +222,12 @@ class Table3:
                 "manifest-list": location.as_uri(),
                 "summary": {"operation": operation},
                 "schema-id": len(self.schemas) - 1,
-                "first-row-id": 0,
-                "added-rows": self.next_row_id,
+                "first-row-id": self.first_row_id,
+                "added-rows": self.next_row_id - self.first_row_id,
                 **({} if number == 1 else {"parent-snapshot-id": number - 1}),
             }
         )
+        self.first_row_id = self.next_row_id
         names = [item["name"] for item in self.schemas[-1]["fields"]]
         rows = [
             {name: row.get(name) for name in names}
@@ -278,6 +291,7 @@ class Table3:
                 "data_file": {
                     "partition": {},
                     **{key: value for key, value in entry.record.items() if key != "_of"},
+                    **({"first_row_id": None} if entry.snapshot == number else {}),
                 },
             }
             for entry in entries
@@ -308,7 +322,7 @@ class Table3:
             "added_rows_count": sum(entry.record["record_count"] for entry in added),
             "existing_rows_count": sum(entry.record["record_count"] for entry in kept),
             "deleted_rows_count": 0,
-            "first_row_id": 0 if content == 0 else None,
+            "first_row_id": self.first_row_id if content == 0 else None,
         }
 
     def _list_meta(self, number: int) -> dict[str, str]:
@@ -316,7 +330,7 @@ class Table3:
             "snapshot-id": str(number),
             "parent-snapshot-id": str(number - 1) if number > 1 else "null",
             "sequence-number": str(number),
-            "first-row-id": "0",
+            "first-row-id": str(self.first_row_id),
             "format-version": str(self.version),
         }
 

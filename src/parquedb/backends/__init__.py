@@ -13,6 +13,7 @@ from typing import TypeVar
 from parquedb.ambient import SYSTEM, Ambient
 from parquedb.backends.tables import Backend
 from parquedb.errors import InvalidInputError, StateError
+from parquedb.formats.dialects import check_format_version
 from parquedb.log.ports import Version
 from parquedb.maintain.check import check_namespaces
 from parquedb.maintain.check_report import Checked, CheckProgress, CheckReport, Finding, Orphan
@@ -125,6 +126,7 @@ def migrate_backend(
     allow_lossy: bool = False,
     files: str = "auto",
     key: str | None = None,
+    format_version: int | None = None,
     on_progress: Callable[[MigrationProgress], None] | None = None,
     ambient: Ambient = SYSTEM,
 ) -> MigrationReport:
@@ -150,6 +152,8 @@ def migrate_backend(
         allow_lossy: Accept the losses that a dry run lists.
         files: ``"auto"``, ``"share"``, ``"link"``, ``"copy"`` or ``"rewrite"``.
         key: Column to merge by; ``$id`` by default.
+        format_version: The Iceberg format version of new tables, 2 or 3; 2 by default. A table that
+            exists keeps its own.
         on_progress: Called as the migration goes on.
         ambient: Clock, identities, randomness.
 
@@ -178,6 +182,7 @@ def migrate_backend(
         allow_lossy=allow_lossy,
         files=_choice(Files, "files", files),
         key=key,
+        format_version=format_version,
         ambient=ambient,
         **({} if on_progress is None else {"on_progress": on_progress}),
     )
@@ -355,6 +360,7 @@ def create_backend_with_migration(
     location: str = "",
     migrate_from: str | None = "auto",
     keep_source: bool = True,
+    format_version: int | None = None,
     on_progress: Callable[[MigrationProgress], None] | None = None,
 ) -> Backend:
     """Open a backend, migrating what the storage holds in other formats first.
@@ -369,6 +375,7 @@ def create_backend_with_migration(
         location: Prefix of Delta tables.
         migrate_from: The format to migrate from, ``"auto"``, or None to migrate nothing.
         keep_source: Keep the source's files.
+        format_version: The Iceberg format version of new tables, 2 or 3; 2 by default.
         on_progress: Called as the migration goes on.
 
     Raises:
@@ -377,6 +384,7 @@ def create_backend_with_migration(
         LossyError: The type is native and a source would lose its history.
     """
     backend = create_backend(type=type, storage=storage, warehouse=warehouse, location=location)
+    check_format_version(backend.type, format_version)
     names = _discover(backend.store, backend.places)
     if migrate_from is None or not names:
         return backend
@@ -395,6 +403,7 @@ def create_backend_with_migration(
         warehouse=warehouse,
         location=location,
         delete_source=not keep_source,
+        format_version=format_version,
         on_progress=on_progress,
     )
     return Backend(backend.type, backend.store, backend.places, report)

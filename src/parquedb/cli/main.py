@@ -184,6 +184,10 @@ def migrate_backend(
     files: Annotated[
         FilesName, typer.Option("--files", help="How data files come into the target.")
     ] = FilesName.AUTO,
+    format_version: Annotated[
+        int | None,
+        typer.Option("--format-version", metavar="2|3", help="Of new Iceberg tables. [default: 2]"),
+    ] = None,
     batch_size: Annotated[
         int, typer.Option("--batch-size", metavar="N", min=1, help="Versions per metadata commit.")
     ] = 1000,
@@ -223,6 +227,7 @@ def migrate_backend(
                 allow_lossy=allow_lossy,
                 files=Files(files.value),
                 key=key,
+                format_version=format_version,
                 on_progress=show,
             ),
         )

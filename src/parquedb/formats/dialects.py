@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from parquedb.model.format import Format
@@ -26,12 +26,15 @@ class Features:
     """What a format can hold.
 
     Args:
-        fit_type: How a type is stored.
+        fit_type: How a type is stored in a new table.
         features: Its features.
+        versions: How a type is stored by the format versions that new tables can have; empty where
+            there is no choice.
     """
 
     fit_type: Callable[[Type], TypeFit]
     features: tuple[Feature, ...]
+    versions: Mapping[int, Callable[[Type], TypeFit]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +47,30 @@ class Dialect:
         open_reader: Open the table in a folder: ``(store, folder, owned, before)``. ``before`` is a
             reader of the same table from earlier, or None; what did not change since is not read
             again.
-        open_writer: Make a writer for a folder.
+        open_writer: Make a writer for a folder: ``(store, folder, ambient, version)``, the last
+            being the format version of a new table, None for the usual one.
         read_features: Return what it can hold.
     """
 
     exists: Callable[[Store, str, Owned], bool]
     open_reader: Callable[[Store, str, Owned, LogReader | None], LogReader]
-    open_writer: Callable[[Store, str, Ambient], LogWriter]
+    open_writer: Callable[[Store, str, Ambient, int | None], LogWriter]
     read_features: Callable[[], Features]
 
     @property
     def fit_type(self) -> Callable[[Type], TypeFit]:
-        """How a type is stored in this format."""
+        """How a type is stored in a new table of this format."""
         return self.read_features().fit_type
+
+    @property
+    def versions(self) -> Collection[int]:
+        """The format versions that new tables can have; empty where there is no choice."""
+        return self.read_features().versions
+
+    def fit_type_of(self, version: int | None) -> Callable[[Type], TypeFit]:
+        """Return how a new table of a format version, None for the usual one, stores a type."""
+        found = self.read_features()
+        return found.fit_type if version is None else found.versions[version]
 
     @property
     def features(self) -> tuple[Feature, ...]:
@@ -77,7 +91,7 @@ def _native() -> Dialect:
         known = before if isinstance(before, NativeReader) else None
         return NativeReader(store, folder, owned=owned, before=known)
 
-    def open_writer(store: Store, folder: str, ambient: Ambient) -> LogWriter:
+    def open_writer(store: Store, folder: str, ambient: Ambient, _: int | None) -> LogWriter:
         from parquedb.formats.native.writer import NativeWriter  # noqa: PLC0415
 
         return NativeWriter(store, folder, ambient=ambient)
@@ -103,15 +117,18 @@ def _iceberg() -> Dialect:
 
         return IcebergReader(store, folder)
 
-    def open_writer(store: Store, folder: str, ambient: Ambient) -> LogWriter:
+    def open_writer(store: Store, folder: str, ambient: Ambient, version: int | None) -> LogWriter:
         from parquedb.formats.iceberg.writer import IcebergWriter  # noqa: PLC0415
 
-        return IcebergWriter(store, folder, ambient=ambient)
+        return IcebergWriter(store, folder, ambient=ambient, format_version=version or 2)
 
     def features() -> Features:
+        from functools import partial  # noqa: PLC0415
+
         from parquedb.formats.iceberg.features import FEATURES, fit_type  # noqa: PLC0415
 
-        return Features(fit_type, FEATURES)
+        versions = {version: partial(fit_type, version=version) for version in (2, 3)}
+        return Features(fit_type, FEATURES, versions)
 
     return Dialect(
         lambda store, folder, _: exists(store, folder), open_reader, open_writer, features
@@ -131,7 +148,7 @@ def _delta() -> Dialect:
 
         return DeltaReader(store, folder)
 
-    def open_writer(store: Store, folder: str, ambient: Ambient) -> LogWriter:
+    def open_writer(store: Store, folder: str, ambient: Ambient, _: int | None) -> LogWriter:
         from parquedb.formats.delta.writer import DeltaWriter  # noqa: PLC0415
 
         return DeltaWriter(store, folder, ambient=ambient)
@@ -172,3 +189,27 @@ class _Dialects(Mapping[Format, Dialect]):
 
 
 DIALECTS: Mapping[Format, Dialect] = _Dialects()
+
+
+def check_format_version(format_: Format | None, version: object) -> None:
+    """Raise unless new tables of a format can have a format version; None is the usual one.
+
+    Raises:
+        InvalidInputError: They cannot.
+    """
+    if version is None:
+        return
+    from parquedb.errors import InvalidInputError  # noqa: PLC0415
+
+    if format_ is None or not DIALECTS[format_].versions:
+        label = "a backend without a type" if format_ is None else format_.label
+        raise InvalidInputError(
+            f"format_version is {version!r}, and {label} has no choice of it; leave it out, or "
+            "ask for iceberg"
+        )
+    versions = DIALECTS[format_].versions
+    if type(version) is not int or version not in versions:
+        known = " or ".join(map(str, versions))
+        raise InvalidInputError(
+            f"format_version is {version!r}; new {format_.label} tables are of version {known}"
+        )

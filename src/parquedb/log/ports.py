@@ -69,6 +69,11 @@ class LogReader(Protocol):
         ...
 
     @property
+    def format_version(self) -> int | None:
+        """Which version of its format a table is written in, None where formats have none."""
+        ...
+
+    @property
     def table_id(self) -> str:
         """The table's identity (see :class:`~parquedb.log.commit.Origin`)."""
         ...

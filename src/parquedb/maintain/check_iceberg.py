@@ -25,6 +25,7 @@ from parquedb.formats.iceberg.paths import (
 from parquedb.formats.iceberg.rowdeletes import POSITIONS, PUFFIN, vector_of
 from parquedb.formats.iceberg.wire import MAIN, TableMetadata, TableSnapshot, parse_metadata
 from parquedb.maintain.check_files import Claim, FileChecker
+from parquedb.maintain.check_lineage import LineageCheck, check_row_ids
 from parquedb.maintain.check_report import Findings
 from parquedb.model.files import DataFile
 from parquedb.model.schema import Schema, max_id
@@ -145,6 +146,8 @@ class IcebergCheck:
         top = max((max_id(schema) for schema in table.schemas.values()), default=0)
         if top > table.last_column_id:
             wrong(f"last-column-id is {table.last_column_id}, a column has {top}")
+        if table.format_version > 2:
+            check_row_ids(table, wrong)
         times = [at_ms for at_ms, _ in table.snapshot_log]
         if any(after + _MINUTE_MS < before for before, after in pairwise(times)):
             wrong("the snapshot log is not in the order of time")
@@ -375,9 +378,10 @@ class IcebergCheck:
                 )
 
     def _check_heads(self, table: TableMetadata, chain: Chain) -> None:
-        """Check that no branch or tag lists a data file twice."""
+        """Check that no branch or tag lists a data file twice, and ids of rows."""
         refs: Mapping[str, Mapping[str, object]] = table.kept.get("refs", {})
         heads = {ref.get("snapshot-id") for ref in refs.values()} | {table.current_snapshot_id}
+        lineage = LineageCheck(self.store, table, chain.manifests, self.findings, self.files.deep)
         for snapshot in table.snapshots:
             if snapshot.snapshot_id not in heads:
                 continue
@@ -385,6 +389,8 @@ class IcebergCheck:
             if not self.findings.about(location):
                 with self.findings.reading(location, again=True):
                     chain.live(snapshot, chain.contents(snapshot))
+                    if table.format_version > 2:
+                        lineage.check(snapshot)
 
 
 def _counts(manifest: ManifestFile) -> tuple[object, ...]:

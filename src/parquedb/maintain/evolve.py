@@ -113,14 +113,14 @@ def _try(
     before = snapshot.schema
     check_edits(space.name, format_, before, edits, journaled=journaled)
     after = apply_edits(before, edits)
-    check_types(format_, edits)
+    check_types(format_, reader.format_version, edits)
     if after == before:
         return Evolved(space.name, format_, reader.latest(), before.names, changed=False)
     check_table(space, format_, snapshot, after)
     if isinstance(reader, NativeReader):
         return _evolve_native(space, reader, snapshot, after, ambient)
     at_ms = _moment(space, reader, ambient) if journaled else ambient.now_ms()
-    writer = DIALECTS[format_].open_writer(space.store, space.folder(format_), ambient)
+    writer = DIALECTS[format_].open_writer(space.store, space.folder(format_), ambient, None)
     changes: tuple[Change, ...] = (_set_schema(format_, before, after),)
     if format_ is Format.DELTA:
         try:

@@ -45,8 +45,13 @@ _NOT_IN_DELTA = " ,;{}()\n\t="
 _STATISTICS = "delta.dataSkippingStatsColumns"
 
 
-def check_types(format_: Format, edits: Sequence[Edit]) -> None:
-    """Raise unless a format has the types of all changes, and not others in their place.
+def check_types(format_: Format, version: int | None, edits: Sequence[Edit]) -> None:
+    """Raise unless a table has the types of all changes, and not others in their place.
+
+    Args:
+        format_: Its format.
+        version: Its format version.
+        edits: The changes.
 
     Raises:
         UnsupportedError: It has not.
@@ -54,7 +59,7 @@ def check_types(format_: Format, edits: Sequence[Edit]) -> None:
     for edit in edits:
         if not isinstance(edit, AddColumn | WidenColumn):
             continue
-        fit = DIALECTS[format_].fit_type(edit.type)
+        fit = DIALECTS[format_].fit_type_of(version)(edit.type)
         if fit.becomes == edit.type and not fit.lost:
             continue
         what = describe_type(edit.type)

@@ -6,12 +6,20 @@ from collections.abc import Callable
 
 from parquedb.errors import UnsupportedError
 from parquedb.formats.dialects import DIALECTS
-from parquedb.log.ports import LogReader
+from parquedb.log.ports import LogReader, LogWriter
 from parquedb.migrate.carry import Carry
-from parquedb.migrate.fit import fit_schema
+from parquedb.migrate.fit import fit_schema, target_fit
 from parquedb.migrate.options import MigrationOptions
 from parquedb.model.schema import Schema
 from parquedb.namespace.tables import Namespace
+
+
+def open_target(namespace: Namespace, options: MigrationOptions) -> LogWriter:
+    """Return the writer of a migration's target."""
+    folder = namespace.folder(options.target)
+    return DIALECTS[options.target].open_writer(
+        namespace.store, folder, options.ambient, options.format_version
+    )
 
 
 def find_unadoptable(
@@ -29,8 +37,9 @@ def find_unadoptable(
         options: What the caller chose.
     """
     adopt = adopter(namespace, carry, target, options)
+    fit_type = target_fit(None if target is None else target.format_version, options)
     for schema in dict.fromkeys((*carry.schemas, carry.latest.schema)) if carry.versions else ():
-        if fit_schema(schema, DIALECTS[options.target].fit_type).refused:
+        if fit_schema(schema, fit_type).refused:
             return None
         try:
             adopt(schema)
@@ -46,12 +55,12 @@ def adopter(
 
     It is to be asked for the schemas in their order; nothing is written.
     """
-    dialect = DIALECTS[options.target]
-    writer = dialect.open_writer(namespace.store, namespace.folder(options.target), options.ambient)
+    fit_type = target_fit(None if target is None else target.format_version, options)
+    writer = open_target(namespace, options)
     expect = None if target is None else target.latest()
 
     def adopt(schema: Schema) -> Schema:
-        fitted = fit_schema(schema, dialect.fit_type).schema
+        fitted = fit_schema(schema, fit_type).schema
         return writer.adopt(fitted, carry.latest.spec, expect=expect)
 
     return adopt

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from parquedb.errors import ConflictError, NotFoundError, StateError, VerificationError
-from parquedb.formats.dialects import DIALECTS
 from parquedb.formats.native.paths import DATA, beside_key
 from parquedb.log.change import AddFile, RemoveFile, SetPartitioning, SetSchema
 from parquedb.log.commit import MERGED, Commit, Operation, Origin
 from parquedb.log.pairs import common_versions
 from parquedb.log.ports import Conflict, LogReader, LogWriter
+from parquedb.migrate.adopt import open_target
 from parquedb.migrate.carry import (
     Carry,
     SourceVersion,
@@ -20,7 +20,7 @@ from parquedb.migrate.carry import (
 )
 from parquedb.migrate.cleanup import clean_up, plan_cleanup
 from parquedb.migrate.cutover import cut_over
-from parquedb.migrate.fit import fit_schema
+from parquedb.migrate.fit import fit_schema, target_fit
 from parquedb.migrate.layout import Layout, find_layout
 from parquedb.migrate.merge import merge_rows, merge_schemas
 from parquedb.migrate.options import (
@@ -138,9 +138,7 @@ def _complete(
     relation = plan.situation.relation
     if not isinstance(relation, Continues):
         return
-    writer = DIALECTS[options.target].open_writer(
-        namespace.store, namespace.folder(options.target), options.ambient
-    )
+    writer = open_target(namespace, options)
     writer.settle()
     if relation.completed or relation.target_moved:
         return
@@ -160,9 +158,7 @@ def _start(
 ) -> _Run:
     partitions = plan.situation.layout.folders
     addresses = addresses_of(namespace, source.format, options.target, source.table_id, partitions)
-    writer = DIALECTS[options.target].open_writer(
-        namespace.store, namespace.folder(options.target), options.ambient
-    )
+    writer = open_target(namespace, options)
     carry = plan.situation.carry
     placer = Placer(namespace.store, addresses, plan.means, rows_of(source))
     return _Run(namespace, options, writer, placer, [], carry.latest.rows)
@@ -200,6 +196,7 @@ def _carry_all(run: _Run, source: LogReader, target: LogReader | None, plan: Mig
     held = None if target is None else target.snapshot()
     live = {} if held is None else dict(held.files)
     transfer = Transfer(
+        fit_type=target_fit(plan.situation.target_version, run.options),
         source=source.format,
         source_id=source.table_id,
         target=run.writer,
@@ -329,7 +326,7 @@ def _write_native(
 def _merge(run: _Run, source: LogReader, target: LogReader, plan: MigrationPlan) -> None:
     """Write the combined rows as one new version."""
     theirs, ours = plan.situation.carry.latest, target.snapshot()
-    fit = fit_schema(theirs.schema, DIALECTS[run.options.target].fit_type)
+    fit = fit_schema(theirs.schema, target_fit(plan.situation.target_version, run.options))
     spec = ours.spec
     if not all(isinstance(item.transform, IdentityTransform) for item in spec.fields):
         spec = PartitionSpec(max(ours.specs) + 1)  # merged rows are of many days and buckets

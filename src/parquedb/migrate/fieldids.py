@@ -285,3 +285,24 @@ def _is_narrow(footer: Footer, schema: Schema) -> bool:
 
 def _bits(type_: Type | None) -> int:
     return type_.bits if isinstance(type_, IntType) else 0
+
+
+def find_files_to_fill(store: Store, carry: Carry, target: LogReader | None) -> frozenset[str]:
+    """Return the files that lack a column for which the target has a default.
+
+    Their rows have null in it; in the target they would have the default. Only Iceberg tables of
+    format version 3 have such columns.
+    """
+    if not isinstance(target, IcebergReader):
+        return frozenset()
+    schema = target.snapshot().schema
+    filled = {path: one.id for path, one in walk(schema.fields) if one.initial is not None}
+    keys = list(carry.added) if filled else []
+    lacking: set[str] = set()
+    for start in range(0, len(keys), _FOOTERS_AT_A_TIME):
+        for footer in read_footers(store, keys[start : start + _FOOTERS_AT_A_TIME]):
+            ids = set(footer.carried_ids.values())
+            names = {path for path, _ in walk(footer.schema.fields)}
+            if any(path not in names and id_ not in ids for path, id_ in filled.items()):
+                lacking.add(footer.key)
+    return frozenset(lacking)

@@ -5,9 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from parquedb.formats.dialects import DIALECTS
 from parquedb.log.feature import TypeFit
+from parquedb.migrate.options import MigrationOptions
 from parquedb.model.schema import Schema
 from parquedb.model.types import Type, describe_type
+
+FitType = Callable[[Type], TypeFit]
+"""How a table stores types."""
+
+
+def target_fit(version: int | None, options: MigrationOptions) -> FitType:
+    """Return how types are stored in the target.
+
+    Args:
+        version: The format version of the target's table, None where there is no table yet.
+        options: What the caller chose.
+    """
+    return DIALECTS[options.target].fit_type_of(version or options.format_version)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +42,7 @@ class SchemaFit:
     refused: tuple[str, ...]
 
 
-def fit_schema(schema: Schema, fit_type: Callable[[Type], TypeFit]) -> SchemaFit:
+def fit_schema(schema: Schema, fit_type: FitType) -> SchemaFit:
     """Fit every column of a schema into a format."""
     fields, rewrites, lost, refused = [], [], [], []
     for field in schema.fields:

@@ -98,6 +98,8 @@ class MigrationOptions:
         key: Column by which ``merge`` deduplicates; None for ``$id``.
         on_progress: Called as the migration goes on.
         ambient: Clock, identities, randomness.
+        format_version: The format version of an Iceberg table that the migration makes; None for
+            the usual one.
     """
 
     target: Format
@@ -114,3 +116,4 @@ class MigrationOptions:
     key: str | None = None
     on_progress: Callable[[MigrationProgress], None] = field(default=_ignore)
     ambient: Ambient = SYSTEM
+    format_version: int | None = None

@@ -10,7 +10,7 @@ from parquedb.errors import ConflictError, LossyError, ParqueDBError, Unsupporte
 from parquedb.formats.delta.table import check_types
 from parquedb.formats.dialects import DIALECTS
 from parquedb.migrate.carry import Carry
-from parquedb.migrate.fit import SchemaFit, fit_schema
+from parquedb.migrate.fit import SchemaFit, fit_schema, target_fit
 from parquedb.migrate.layout import AS_IT_IS, Layout
 from parquedb.migrate.names import NO_COPIES, NameCopies, Need, plan_copies
 from parquedb.migrate.options import Files, History, MigrationOptions, OnConflict
@@ -48,6 +48,8 @@ class Situation:
         placed: Files of a folder that the target has from an earlier run, and whether they were
             written again for it: they come into it once.
         columns: The target's columns; None where there is no table yet.
+        target_version: The format version of the target's table, None where there is no table yet
+            or formats have no versions.
     """
 
     namespace: str
@@ -67,6 +69,7 @@ class Situation:
     unnamed: tuple[str, ...] = ()
     placed: frozenset[tuple[str, bool]] = frozenset()
     columns: Schema | None = None
+    target_version: int | None = None
 
     def is_placed(self, key: str, means: Means) -> bool:
         """Whether the target has a file already in the way that is planned."""
@@ -139,7 +142,8 @@ def plan_migration(situation: Situation, options: MigrationOptions) -> Migration
     """Decide what a migration does. Pure: the same situation gives the same plan."""
     target = options.target
     carry = situation.carry
-    fits = [fit_schema(schema, DIALECTS[target].fit_type) for schema in carry.schemas]
+    fit_type = target_fit(situation.target_version, options)
+    fits = [fit_schema(schema, fit_type) for schema in carry.schemas]
     lost = _losses(situation, options, fits)
 
     def refuse(error: ParqueDBError) -> MigrationPlan:
@@ -150,15 +154,17 @@ def plan_migration(situation: Situation, options: MigrationOptions) -> Migration
         return refuse(conflict)
     if not carry.versions:
         reason = f"{target.label} already holds everything up to version {carry.latest.version}"
-        return MigrationPlan(situation, target, Action.SKIPPED, reason, {}, situation.unnamed)
-    unsupported = _find_unsupported(situation, target, fits) or situation.unadoptable
+        kept = tuple(_told_version(situation, options))
+        return MigrationPlan(situation, target, Action.SKIPPED, reason, {}, situation.unnamed, kept)
+    unsupported = _find_unsupported(situation, options, fits) or situation.unadoptable
     if unsupported is not None:
         return refuse(unsupported)
     if lost and not options.allow_lossy and _is_refusable(situation, options, fits):
         return refuse(
             LossyError(
                 f"{situation.namespace!r}: migrating {situation.source.label} to {target.label} "
-                f"loses {'; '.join(lost)}. Pass --allow-lossy (allow_lossy=True) to accept that",
+                f"loses {'; '.join(lost)}. Pass --allow-lossy (allow_lossy=True) to accept that"
+                f"{_kept_by_newer(situation, options, fits)}",
                 lost=lost,
             )
         )
@@ -249,13 +255,15 @@ def _is_refusable(situation: Situation, options: MigrationOptions, fits: list[Sc
 
 
 def _find_unsupported(
-    situation: Situation, target: Format, fits: list[SchemaFit]
+    situation: Situation, options: MigrationOptions, fits: list[SchemaFit]
 ) -> UnsupportedError | None:
+    target = options.target
     where = f"{situation.namespace!r}: {situation.source.label} to {target.label}"
     refused = list(dict.fromkeys(line for fit in fits for line in fit.refused))
     if refused:
         return UnsupportedError(
-            f"{where} is not supported for {'; '.join(refused)}; cast or drop these columns first",
+            f"{where} is not supported for {'; '.join(refused)}; cast or drop these columns first"
+            f"{_kept_by_newer(situation, options, fits)}",
             feature="types",
         )
     if target is Format.NATIVE:
@@ -295,6 +303,21 @@ def _find_changed_type(
     except UnsupportedError as error:
         return UnsupportedError(f"{situation.namespace!r}: {error}", feature=error.feature)
     return None
+
+
+def _kept_by_newer(situation: Situation, options: MigrationOptions, fits: list[SchemaFit]) -> str:
+    """Say which columns a new table of the newest format version would have as they are."""
+    newest = max(DIALECTS[options.target].versions, default=None)
+    if newest is None or situation.target_version is not None:
+        return ""
+    fit_type = DIALECTS[options.target].fit_type_of(newest)
+    better = [fit_schema(schema, fit_type) for schema in situation.carry.schemas]
+    still = {line for fit in better for line in (*fit.lost, *fit.refused)}
+    lines = dict.fromkeys(line for fit in fits for line in (*fit.lost, *fit.refused))
+    kept = dict.fromkeys(line.partition(":")[0] for line in lines if line not in still)
+    if not kept:
+        return ""
+    return f"; --format-version {newest} (format_version={newest}) keeps {', '.join(kept)} as it is"
 
 
 def _find_twins(schema: Schema) -> Iterator[str]:
@@ -391,7 +414,7 @@ def _warnings(
     means: Mapping[str, Means],
     names: NameCopies,
 ) -> tuple[str, ...]:
-    warnings = []
+    warnings = list(_told_version(situation, options))
     if not options.delete_source and Means.SHARED in means.values():
         warnings.append(
             f"both tables refer to the same files: a vacuum or expiry of the "
@@ -406,6 +429,16 @@ def _warnings(
             f"To skip files, readers have their statistics: {told}"
         )
     return tuple(warnings)
+
+
+def _told_version(situation: Situation, options: MigrationOptions) -> Iterator[str]:
+    """Say that a table keeps its format version."""
+    held, asked = situation.target_version, options.format_version
+    if held is not None and asked not in (None, held):
+        yield (
+            f"the {options.target.label} table has format version {held} and keeps it: "
+            f"--format-version {asked} (format_version={asked}) is for new tables"
+        )
 
 
 def _told_names(situation: Situation, names: NameCopies) -> Iterator[str]:

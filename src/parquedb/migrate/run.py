@@ -18,7 +18,7 @@ from parquedb.errors import (
     UnsupportedError,
     VerificationError,
 )
-from parquedb.formats.dialects import DIALECTS
+from parquedb.formats.dialects import check_format_version
 from parquedb.log.ports import LogReader
 from parquedb.log.snapshot import Snapshot
 from parquedb.migrate.carry import Carry, carry_after, carry_history, carry_latest
@@ -26,7 +26,7 @@ from parquedb.migrate.cleanup import finish_cleanup
 from parquedb.migrate.continuity import find_stranger, other_history
 from parquedb.migrate.cutover import SourceMovedError, flush_tail, journal_base
 from parquedb.migrate.execute import addresses_of, execute, way_back
-from parquedb.migrate.fit import fit_schema
+from parquedb.migrate.fit import fit_schema, target_fit
 from parquedb.migrate.layout import Layout, layout_of
 from parquedb.migrate.options import (
     History,
@@ -108,6 +108,7 @@ def _check_options(options: MigrationOptions) -> None:
         raise InvalidInputError(
             f"source and target are both {options.target.value!r}; choose two different formats"
         )
+    check_format_version(options.target, options.format_version)
     if options.key is not None and options.on_conflict is not OnConflict.MERGE:
         raise InvalidInputError("key only goes with on_conflict='merge' (--key with --merge)")
 
@@ -223,6 +224,7 @@ def _job(namespace: Namespace, source_format: Format, options: MigrationOptions)
         target_versions=0 if target is None else len(target.history()),
         can_link=isinstance(namespace.store, HardLinks),
         unnamed=_unnamed(source, target, carry, relation, options),
+        target_version=None if target is None else target.format_version,
     )
     situation = survey_files(situation, namespace, source, target, options, layout)
     if held is not None:
@@ -261,7 +263,8 @@ def _placed(
     folders = situation.layout.folders
     to = options.target
     addresses = addresses_of(namespace, source.format, to, source.table_id, folders)
-    schema = fit_schema(situation.carry.latest.schema, DIALECTS[to].fit_type).schema
+    fit_type = target_fit(situation.target_version, options)
+    schema = fit_schema(situation.carry.latest.schema, fit_type).schema
     found: set[tuple[str, bool]] = set()
     for key, file in situation.carry.added.items():
         if addresses.rewritten(file, schema) in held.files:

@@ -7,7 +7,12 @@ from functools import partial
 
 from parquedb.log.ports import LogReader
 from parquedb.migrate.adopt import adopter, find_unadoptable
-from parquedb.migrate.fieldids import find_names_used_twice, find_narrow_files, find_unfit_files
+from parquedb.migrate.fieldids import (
+    find_files_to_fill,
+    find_names_used_twice,
+    find_narrow_files,
+    find_unfit_files,
+)
 from parquedb.migrate.layout import Layout
 from parquedb.migrate.names import read_names
 from parquedb.migrate.oldstamps import find_far_files
@@ -50,7 +55,9 @@ def survey_files(
             partial(adopter, namespace, carry, target, options),
             find_names_used_twice(source, target),
         ),
-        narrow_files=narrow | find_far_files(store, source, carry, to),
+        narrow_files=narrow
+        | find_far_files(store, source, carry, to)
+        | find_files_to_fill(store, carry, target),
         unadoptable=find_unadoptable(namespace, carry, target, options),
         trees=read_names(store, source, carry, to),
     )

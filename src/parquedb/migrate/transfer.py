@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
 from parquedb.errors import ConflictError, StateError
-from parquedb.formats.dialects import DIALECTS
 from parquedb.log.change import (
     AddFile,
     Change,
@@ -21,7 +20,7 @@ from parquedb.log.commit import Commit, Operation, Origin
 from parquedb.log.ports import Committed, Conflict, LogWriter
 from parquedb.log.snapshot import Snapshot
 from parquedb.migrate.carry import changes_types
-from parquedb.migrate.fit import fit_schema
+from parquedb.migrate.fit import FitType, fit_schema
 from parquedb.migrate.layout import AS_IT_IS, Layout
 from parquedb.migrate.names import Names, Need
 from parquedb.migrate.place import Placer, Schemas, first_generation
@@ -41,6 +40,7 @@ class Transfer:
     """One run of commits into a target.
 
     Args:
+        fit_type: How the target stores types.
         source: The source's format.
         source_id: The source table's identity.
         target: The target's writer.
@@ -56,6 +56,7 @@ class Transfer:
         held: The target's columns at the beginning; None if there is no table.
     """
 
+    fit_type: FitType
     source: Format
     source_id: str
     target: LogWriter
@@ -102,7 +103,7 @@ class Transfer:
         """
         self.layout = layout
         schemas = self._schemas
-        fitted = fit_schema(schemas.source, DIALECTS[self.target.format].fit_type).schema
+        fitted = fit_schema(schemas.source, self.fit_type).schema
         self._schemas = Schemas(schemas.source, fitted, fitted)
         changes: list[Change] = [SetSchema(fitted), SetPartitioning(layout.spec(fitted))]
         changes += self._added_again(list(self.source_live.values()))
@@ -365,7 +366,7 @@ class Transfer:
                     pass
         self._spec = spec
         if schema is not None:
-            fitted = fit_schema(schema, DIALECTS[self.target.format].fit_type).schema
+            fitted = fit_schema(schema, self.fit_type).schema
             adopted = self.target.adopt(fitted, spec, expect=self.expect)
             old, self._schemas = self._schemas, Schemas(schema, fitted, adopted)
             if self.target.format is not Format.DELTA:

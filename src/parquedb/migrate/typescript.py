@@ -94,6 +94,11 @@ class EntityReader:
         return self._reader.format
 
     @property
+    def format_version(self) -> int | None:
+        """That of the table as it is."""
+        return self._reader.format_version
+
+    @property
     def table_id(self) -> str:
         """That of the table as it is."""
         return self._reader.table_id

@@ -148,6 +148,7 @@ def verify_content(
         VerificationError: A version is missing or differs; all differences are listed.
     """
     digests, rows = Digests(store), rows_of(source)
+    fit_type = DIALECTS[target.format].fit_type_of(target.format_version)
     problems = []
     if target.format is Format.NATIVE:
         pairs = [(versions[-1], target.history()[-1])]
@@ -160,7 +161,7 @@ def verify_content(
         if last and (repeated or theirs.at_ms != wanted.at_ms):
             theirs = source.snapshot()  # a metadata change without a version of its own
         ours = target.snapshot(found.version)
-        fitted = fit_schema(theirs.schema, DIALECTS[target.format].fit_type)
+        fitted = fit_schema(theirs.schema, fit_type)
         schema = fitted.schema if fitted.lost else None
         if rows is not STORED:
             schema = ours.schema  # what is decoded goes into whichever columns there are

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from parquedb.errors import InvalidInputError
+from parquedb.formats.dialects import check_format_version
 from parquedb.model.format import Format
 from parquedb.namespace.places import Places
 
 _EXAMPLE = '{"type": "iceberg", "migrate_from": "auto"}'
-_BACKEND_KEYS = frozenset({"type", "warehouse", "location", "migrate_from"})
+_BACKEND_KEYS = frozenset({"type", "warehouse", "location", "migrate_from", "format_version"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +25,13 @@ class Backend:
         places: Where tables are.
         migrate_from: What to migrate from where a table is in another format: a format's name,
             ``"auto"``, or None.
+        format_version: The format version of new Iceberg tables, None for the usual one.
     """
 
     format: Format | None
     places: Places
     migrate_from: str | None
+    format_version: int | None = None
 
 
 def parse_backend(backend: str | Mapping[str, Any] | None) -> Backend:
@@ -61,7 +64,9 @@ def parse_backend(backend: str | Mapping[str, Any] | None) -> Backend:
         raise InvalidInputError(f"backend migrate_from {source!r} is neither 'auto' nor {names}")
     places = Places(_prefix(given, "warehouse"), _prefix(given, "location"))
     wanted = None if format_ is None else Format(format_)
-    return Backend(wanted, places, source)
+    version: Any = given.get("format_version")
+    check_format_version(wanted, version)
+    return Backend(wanted, places, source, version)
 
 
 def _prefix(given: Mapping[str, Any], name: str) -> str:

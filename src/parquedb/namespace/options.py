@@ -20,6 +20,8 @@ class LiveOptions:
         flush_bytes: The tail is flushed once the journal holds this many bytes of it.
         declared: Types of columns that the collection's schema declares.
         indexed: Names of fields that get a bloom filter besides ``$id``.
+        format_version: The format version of a base that does not exist yet, None for the usual
+            one.
     """
 
     format: Format = Format.NATIVE
@@ -27,3 +29,4 @@ class LiveOptions:
     flush_bytes: int = 64 << 20
     declared: Mapping[str, Type] | None = None
     indexed: tuple[str, ...] = ()
+    format_version: int | None = None

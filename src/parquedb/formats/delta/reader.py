@@ -83,6 +83,11 @@ class DeltaReader:
         return Format.DELTA
 
     @property
+    def format_version(self) -> int | None:
+        """None: there is one form."""
+        return None
+
+    @property
     def table_id(self) -> str:
         """``metaData.id`` at the oldest readable version: replacing a table may change it."""
         return self._timeline.at(self._listing.start).era.metadata.id

@@ -10,7 +10,7 @@ from parquedb.ambient import Ambient
 from parquedb.errors import InvalidInputError, StateError, UnsupportedError
 from parquedb.formats.iceberg.avro import encode_long
 from parquedb.formats.iceberg.columns import Columns, SchemaMap
-from parquedb.formats.iceberg.deletes import DeleteChanges, DeleteFiles
+from parquedb.formats.iceberg.deletes import DeleteChanges, DeleteFiles, is_vector
 from parquedb.formats.iceberg.entries import (
     SOME,
     encode_data_file,
@@ -27,8 +27,9 @@ from parquedb.formats.iceberg.origin import (
     encode_origin,
     encode_through,
 )
+from parquedb.formats.iceberg.rowids import RowIds
 from parquedb.formats.iceberg.wire import TableSnapshot
-from parquedb.formats.iceberg.wire_schema import result_type
+from parquedb.formats.iceberg.wire_schema import Defaults, result_type
 from parquedb.log.change import (
     AddFile,
     RemoveFile,
@@ -124,6 +125,9 @@ class Applier:
         spec_id: The table's default spec.
         source_specs: The commits' specs by their ids.
         spec: The commits' current spec; before they say so, the table's own.
+        version: The table's format version.
+        row_ids: Gives ids to its rows, in version 3.
+        defaults: The defaults of its columns.
     """
 
     root: str
@@ -140,6 +144,9 @@ class Applier:
     spec_id: int
     source_specs: dict[int, PartitionSpec]
     spec: PartitionSpec | None
+    version: int = 2
+    row_ids: RowIds | None = None
+    defaults: Defaults = field(default_factory=dict)
     objects: list[NewObject] = field(default_factory=list)
     _told_spec: bool = False
     _encoders: dict[int, FileEncoder] = field(default_factory=dict)
@@ -168,13 +175,22 @@ class Applier:
             lambda number: f"{self.metadata}/{name}-m{number}.avro",
             lambda key: uri_of(self.root, key),
             lambda spec_id: encode_manifest_meta(
-                self.columns.specs[spec_id], schemas.schema, schemas.schema_id
+                self.columns.specs[spec_id],
+                schemas.schema,
+                schemas.schema_id,
+                self.version,
+                self.defaults,
             ),
+            version=self.version,
+            row_ids=self.row_ids,
         )
         for key, data in self.live.advance(context, added, removed):
             self.objects.append(NewObject(key, data))
         of_deletes = replace(
-            context, place=lambda number: f"{self.metadata}/{name}-d{number}.avro", deletes=True
+            context,
+            place=lambda number: f"{self.metadata}/{name}-d{number}.avro",
+            deletes=True,
+            row_ids=None,
         )
         advanced = self.deletes.table.advance(of_deletes, deletes.added, deletes.removed)
         self.objects += deletes.objects
@@ -185,9 +201,13 @@ class Applier:
             "snapshot-id": str(snapshot_id).encode(),
             "parent-snapshot-id": (b"null" if parent_id is None else str(parent_id).encode()),
             "sequence-number": str(self.sequence_number).encode(),
-            "format-version": b"2",
+            "format-version": str(self.version).encode(),
         }
-        self.objects.append(NewObject(list_key, self.live.encode_list(meta, self.deletes.table)))
+        given = None if self.row_ids is None else self.row_ids.close()
+        if given is not None:
+            meta["first-row-id"] = str(given[0]).encode()
+        listed = self.live.encode_list(meta, self.deletes.table, self.version)
+        self.objects.append(NewObject(list_key, listed))
         new = [file for files in added.values() for file in files]
         self.parent = TableSnapshot(
             snapshot_id,
@@ -197,6 +217,7 @@ class Applier:
             uri_of(self.root, list_key),
             self._summary(commit, new, removed, deletes),
             schemas.schema_id,
+            row_ids=given,
         )
         return self.parent
 
@@ -297,7 +318,7 @@ class Applier:
     ) -> DeleteChanges:
         """Return what becomes of the delete files."""
         own = self.deletes
-        own.load()
+        own.load(lambda path: self.live.find(path) is not None)
         if own.is_empty and not any(vectors.values()):
             return DeleteChanges()
         new = {file.path: (kind, file) for kind, files in added.items() for file in files}
@@ -384,8 +405,11 @@ class Applier:
             if files:
                 summary[f"{one}-delete-files"] = str(len(files))
         if new:
-            summary["added-position-delete-files"] = str(len(new))
+            kind = "added-dvs" if self.version > 2 else "added-position-delete-files"
+            summary[kind] = str(len(new))
             summary["added-position-deletes"] = str(sum(file.rows for file in new))
+        if vectors := sum(map(is_vector, deletes.removed)):
+            summary["removed-dvs"] = str(vectors)
         held = self.deletes.table
         summary["total-delete-files"] = str(held.files)
         summary["total-position-deletes"] = str(held.rows)

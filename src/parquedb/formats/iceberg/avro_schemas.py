@@ -1,4 +1,4 @@
-"""The Avro schemas of manifests and manifest lists that are written (format version 2)."""
+"""The Avro schemas of manifests and manifest lists that are written (format versions 2 and 3)."""
 
 from __future__ import annotations
 
@@ -49,8 +49,17 @@ def _list(element_id: int, element: Any) -> dict[str, Any]:
     return {"type": "array", "items": element, "element-id": element_id}
 
 
+_NEW_MEMBERS = (
+    _optional(142, "first_row_id", "long"),
+    _optional(143, "referenced_data_file", "string"),
+    _optional(144, "content_offset", "long"),
+    _optional(145, "content_size_in_bytes", "long"),
+)
+"""Members of a data file that format version 3 added."""
+
+
 @lru_cache(maxsize=256)
-def manifest_schema(columns: tuple[PartitionColumn, ...]) -> bytes:
+def manifest_schema(columns: tuple[PartitionColumn, ...], version: int = 2) -> bytes:
     """Return the Avro schema of a manifest ("Manifest Entry Fields", "Data File Fields")."""
     partition = {
         "type": "record",
@@ -77,6 +86,7 @@ def manifest_schema(columns: tuple[PartitionColumn, ...]) -> bytes:
             _optional(132, "split_offsets", _list(133, "long")),
             _optional(135, "equality_ids", _list(136, "int")),
             _optional(140, "sort_order_id", "int"),
+            *(_NEW_MEMBERS if version > 2 else ()),
         ],
     }
     return orjson.dumps(
@@ -127,8 +137,9 @@ _AVRO: Mapping[Type, Any] = {
 
 def _avro_type(type_: Type) -> Any:
     match type_:
-        case TimestampType(_, utc):
-            return {"type": "long", "logicalType": "timestamp-micros", "adjust-to-utc": utc}
+        case TimestampType(unit, utc):
+            name = "timestamp-nanos" if unit == "ns" else "timestamp-micros"
+            return {"type": "long", "logicalType": name, "adjust-to-utc": utc}
         case DecimalType(precision, scale):
             return {
                 "type": "fixed",
@@ -155,27 +166,32 @@ _SUMMARY = {
     ],
 }
 
-MANIFEST_LIST_SCHEMA: bytes = orjson.dumps(
-    {
-        "type": "record",
-        "name": "manifest_file",
-        "fields": [
-            _required(500, "manifest_path", "string"),
-            _required(501, "manifest_length", "long"),
-            _required(502, "partition_spec_id", "int"),
-            _required(517, "content", "int"),
-            _required(515, "sequence_number", "long"),
-            _required(516, "min_sequence_number", "long"),
-            _required(503, "added_snapshot_id", "long"),
-            _required(504, "added_files_count", "int"),
-            _required(505, "existing_files_count", "int"),
-            _required(506, "deleted_files_count", "int"),
-            _required(512, "added_rows_count", "long"),
-            _required(513, "existing_rows_count", "long"),
-            _required(514, "deleted_rows_count", "long"),
-            _optional(507, "partitions", _list(508, _SUMMARY)),
-            _optional(519, "key_metadata", "bytes"),
-        ],
-    }
-)
+_LIST_FIELDS = [
+    _required(500, "manifest_path", "string"),
+    _required(501, "manifest_length", "long"),
+    _required(502, "partition_spec_id", "int"),
+    _required(517, "content", "int"),
+    _required(515, "sequence_number", "long"),
+    _required(516, "min_sequence_number", "long"),
+    _required(503, "added_snapshot_id", "long"),
+    _required(504, "added_files_count", "int"),
+    _required(505, "existing_files_count", "int"),
+    _required(506, "deleted_files_count", "int"),
+    _required(512, "added_rows_count", "long"),
+    _required(513, "existing_rows_count", "long"),
+    _required(514, "deleted_rows_count", "long"),
+    _optional(507, "partitions", _list(508, _SUMMARY)),
+    _optional(519, "key_metadata", "bytes"),
+]
+
+
+def _list_schema(fields: Sequence[dict[str, Any]]) -> bytes:
+    return orjson.dumps({"type": "record", "name": "manifest_file", "fields": list(fields)})
+
+
+MANIFEST_LIST_SCHEMA: bytes = _list_schema(_LIST_FIELDS)
 """The Avro schema of a manifest list ("Manifest Lists")."""
+MANIFEST_LIST_SCHEMA_3: bytes = _list_schema(
+    [*_LIST_FIELDS, _optional(520, "first_row_id", "long")]
+)
+"""The same in format version 3."""

@@ -15,6 +15,7 @@ from parquedb.formats.iceberg.features import fit_type
 from parquedb.formats.iceberg.names import FileNames, extend_name_mapping, names_of
 from parquedb.formats.iceberg.wire import TableMetadata, highest_column_id
 from parquedb.formats.iceberg.wire_schema import FIRST_PARTITION_ID, IcebergSpec
+from parquedb.model.files import Value
 from parquedb.model.partition import IdentityTransform, PartitionField, PartitionSpec
 from parquedb.model.schema import (
     NO_COLUMN,
@@ -66,6 +67,7 @@ class Columns:
         verbatim: Whether the table has the field ids of the commits' table.
         source_ids: Otherwise, for commits whose table has field ids: which of the table's ids
             belongs to which of theirs, so that renames between two runs are noticed.
+        version: The table's format version.
         names: What the columns are called in files without ids.
     """
 
@@ -75,13 +77,15 @@ class Columns:
     last_partition_id: int
     verbatim: bool
     source_ids: dict[int, int]
+    version: int = 2
     known: dict[Path, int] = field(default_factory=dict)
     types: dict[int, Type] = field(default_factory=dict)
     optional: set[int] = field(default_factory=set)
+    initial: dict[int, Value | None] = field(default_factory=dict)
     names: FileNames = field(default_factory=FileNames)
 
     @classmethod
-    def new(cls, schema: Schema) -> Columns:
+    def new(cls, schema: Schema, version: int = 2) -> Columns:
         """Begin for a new table whose first commit has this schema."""
         ids = [item.id for _, item in walk(schema.fields)]
         verbatim = (
@@ -89,14 +93,14 @@ class Columns:
             and min(ids, default=1) > 0
             and len(set(ids)) == len(ids)
         )
-        return cls({}, {}, 0, FIRST_PARTITION_ID - 1, verbatim, {})
+        return cls({}, {}, 0, FIRST_PARTITION_ID - 1, verbatim, {}, version)
 
     @classmethod
     def of(cls, table: TableMetadata, *, verbatim: bool, source_ids: dict[int, int]) -> Columns:
         """Begin with an existing table."""
         columns = cls(
             {}, dict(table.specs), highest_column_id(table), table.last_partition_id,
-            verbatim, source_ids,
+            verbatim, source_ids, max(table.format_version, 2),
         )  # fmt: skip
         columns.names = names_of(table.properties) or FileNames()
         current = (table.current_schema_id, table.schema)
@@ -117,7 +121,7 @@ class Columns:
             UnsupportedError: A type does not exist in Iceberg, or a column changed in a way that
                 old files cannot follow.
         """
-        fitted = replace(schema, fields=tuple(_fit(field) for field in schema.fields))
+        fitted = replace(schema, fields=tuple(_fit(item, self.version) for item in schema.fields))
         by_id = schema.identity is Identity.BY_ID and (own_ids or self.verbatim)
         target = fitted if by_id else self._by_path(fitted)
         ids = {
@@ -127,7 +131,7 @@ class Columns:
         filled = set[int]()
         if schema.identity is Identity.BY_NAME or (_is_aliased(schema) and not own_ids):
             filled = {ids[id_] for id_ in identity_sources(spec) if id_ in ids}
-        target = self._with_optional(target, filled)
+        target = self._with_initial(self._with_optional(target, filled))
         kept = {item.id for item in _always_there(target.fields) if item.id not in filled}
         identifiers = tuple(ids[id_] for id_ in schema.identifier_ids if ids.get(id_) in kept)
         target = Schema(target.fields, Identity.BY_ID, identifiers)
@@ -284,6 +288,16 @@ class Columns:
 
         return replace(schema, fields=map_fields(schema.fields, change))
 
+    def _with_initial(self, schema: Schema) -> Schema:
+        """Give columns the values that rows of older files have in them, which never change."""
+        known = self.initial
+
+        def change(_: Path, item: Field) -> Field:
+            value = known.get(item.id, item.initial)
+            return item if value == item.initial else replace(item, initial=value)
+
+        return replace(schema, fields=map_fields(schema.fields, change)) if known else schema
+
     def _check_types(self, schema: Schema) -> None:
         for path, item in walk(schema.fields):
             old = self.types.get(item.id)
@@ -309,6 +323,7 @@ class Columns:
             self.known[path] = id_
         for _, item in walk(schema.fields):
             self.types[item.id] = item.type
+            self.initial.setdefault(item.id, item.initial)
             self.last_column_id = max(self.last_column_id, item.id)
             if not item.required:
                 self.optional.add(item.id)
@@ -356,12 +371,12 @@ def identity_sources(spec: PartitionSpec) -> Iterator[int]:
             yield item.source_id
 
 
-def _fit(field: Field) -> Field:
-    fit = fit_type(field.type)
+def _fit(field: Field, version: int) -> Field:
+    fit = fit_type(field.type, version)
     if fit.becomes is None:
         raise UnsupportedError(
             f"column {field.name!r} has the type {describe_type(field.type)}, which Iceberg "
-            "format version 2 does not have; leave the column out or convert it first",
+            f"format version {version} does not have; leave the column out or convert it first",
             feature=describe_type(field.type),
         )
     return replace(field, type=fit.becomes)

@@ -18,6 +18,7 @@ from parquedb.formats.iceberg.avro import encode_bytes, encode_long
 from parquedb.formats.iceberg.avro_decode import Record, partition_name
 from parquedb.formats.iceberg.bounds import encoder_of
 from parquedb.formats.iceberg.wire_schema import (
+    Defaults,
     IcebergSpec,
     encode_schema,
     encode_spec_fields,
@@ -91,14 +92,20 @@ def partition_columns(spec: IcebergSpec, types: Mapping[int, Type]) -> tuple[Par
     )
 
 
-def encode_manifest_meta(spec: IcebergSpec, schema: Schema, schema_id: int) -> dict[str, bytes]:
+def encode_manifest_meta(
+    spec: IcebergSpec,
+    schema: Schema,
+    schema_id: int,
+    version: int = 2,
+    defaults: Defaults | None = None,
+) -> dict[str, bytes]:
     """Return the metadata of a manifest's header ("Manifests")."""
     return {
-        "schema": orjson.dumps(encode_schema(schema, schema_id)),
+        "schema": orjson.dumps(encode_schema(schema, schema_id, defaults)),
         "schema-id": str(schema_id).encode(),
         "partition-spec": orjson.dumps(encode_spec_fields(spec)),
         "partition-spec-id": str(spec.spec.spec_id).encode(),
-        "format-version": b"2",
+        "format-version": str(version).encode(),
         "content": b"data",
     }
 
@@ -165,6 +172,21 @@ def encode_decoded(columns: Sequence[PartitionColumn], record: Record) -> bytes:
             _encode_longs(record.get("split_offsets")),
             _encode_longs(record.get("equality_ids")),
             NULL if order is None else SOME + encode_long(order),
+        )
+    )
+
+
+def encode_reference(record: Record) -> bytes:
+    """Encode what a ``data_file`` member says of the part of a file that it is.
+
+    These are the last members of it in format version 3.
+    """
+    about = record.get("referenced_data_file")
+    numbers = (record.get("content_offset"), record.get("content_size_in_bytes"))
+    return b"".join(
+        (
+            NULL if about is None else SOME + encode_bytes(about.encode()),
+            *(NULL if number is None else SOME + encode_long(number) for number in numbers),
         )
     )
 

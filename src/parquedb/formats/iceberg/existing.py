@@ -12,22 +12,38 @@ from parquedb.formats.iceberg.entries import (
     Summary,
     column_types,
     encode_decoded,
+    encode_reference,
     encode_summaries,
     partition_columns,
     partition_values,
 )
-from parquedb.formats.iceberg.live import Kind, LiveFile, LiveManifest, LiveTable, frame_of
+from parquedb.formats.iceberg.live import (
+    Kind,
+    LiveFile,
+    LiveManifest,
+    LiveTable,
+    frame_of,
+    list_tail,
+)
 from parquedb.formats.iceberg.manifest import Entry, ManifestFile, Manifests, Status
 from parquedb.formats.iceberg.position_files import PATH_ID
-from parquedb.formats.iceberg.rowdeletes import POSITIONS
-from parquedb.formats.iceberg.wire import TableMetadata, TableSnapshot
+from parquedb.formats.iceberg.rowdeletes import POSITIONS, PUFFIN
+from parquedb.formats.iceberg.rowids import RowIds, inherit_row_id
+from parquedb.formats.iceberg.wire import TableSnapshot
 from parquedb.model.members import digits
 
 
 def read_live(
-    manifests: Manifests, snapshot: TableSnapshot | None, sync: bytes
+    manifests: Manifests, snapshot: TableSnapshot | None, sync: bytes, row_ids: RowIds | None = None
 ) -> tuple[LiveTable, LiveTable]:
     """Return the manifests of a table's current snapshot; their files are read when needed.
+
+    Args:
+        manifests: Reads the table.
+        snapshot: Its current snapshot.
+        sync: Sync marker of what will be written.
+        row_ids: In format version 3, gives ids to rows that have none yet, as those in tables that
+            were of version 2 have.
 
     Returns:
         Those of data files and those of delete files.
@@ -38,9 +54,8 @@ def read_live(
     live, deletes = LiveTable(sync), LiveTable(sync)
     if snapshot is None:
         return live, deletes
-    table = manifests.table
     for listed in manifests.read_list(snapshot):
-        manifest = _read_manifest(manifests, table, listed, sync)
+        manifest = _read_manifest(manifests, listed, sync, row_ids)
         one = deletes if listed.deletes else live
         one.manifests.append(manifest)
         one.files += manifest.count
@@ -51,11 +66,11 @@ def read_live(
 
 
 def _read_manifest(
-    manifests: Manifests, table: TableMetadata, listed: ManifestFile, sync: bytes
+    manifests: Manifests, listed: ManifestFile, sync: bytes, row_ids: RowIds | None
 ) -> LiveManifest:
+    table = manifests.table
     spec = table.specs[listed.spec_id]
     kind = Kind(listed.spec_id, partition_columns(spec, column_types(table.schemas)))
-    load = _loader(manifests, listed, kind)
     counts = listed.record
     count = listed.live_files
     if count is None or listed.live_rows is None:
@@ -63,12 +78,18 @@ def _read_manifest(
         count = counts["added_files_count"] + counts["existing_files_count"]
     # DuckDB takes a file that an old manifest keeps for damage, because it has no sequence number
     outdated = table.format_version == 1 and counts.get("existing_files_count") != 0
-    frame = _frame(sync, listed, _counts(listed, counts))
+    first = listed.record.get("first_row_id")
+    if row_ids is not None and first is None and not listed.deletes:
+        names = ("added_rows_count", "existing_rows_count")
+        first = row_ids.take(sum(counts.get(name) or 0 for name in names))
+    tail = list_tail(2 if row_ids is None else 3, None if listed.deletes else first)
+    frame = _frame(sync, listed, _counts(listed, counts), tail)
+    load = _loader(manifests, listed, kind, first)
     return LiveManifest(kind, frame, count, load, outdated=outdated)
 
 
 def _loader(
-    manifests: Manifests, listed: ManifestFile, kind: Kind
+    manifests: Manifests, listed: ManifestFile, kind: Kind, first_row_id: int | None
 ) -> Callable[[], dict[str, LiveFile]]:
     """Return what reads a manifest's live files.
 
@@ -77,10 +98,12 @@ def _loader(
 
     def load() -> dict[str, LiveFile]:
         files: dict[str, LiveFile] = {}
+        next_id = first_row_id
         for entry in manifests.entries(listed):
             if entry.status != Status.DELETED:
                 record = entry.record
-                path = manifests.locations.key(record["file_path"])
+                path = _path(manifests, record)
+                first, next_id = inherit_row_id(record, next_id)
                 files[path] = LiveFile(
                     path=path,
                     rows=record["record_count"],
@@ -99,16 +122,29 @@ def _loader(
                     ),
                     location=record["file_path"],
                     target=_target(record),
+                    first_row_id=first,
+                    reference=encode_reference(record),
                 )  # fmt: skip
         return files
 
     return load
 
 
+def _path(manifests: Manifests, record: dict[str, Any]) -> str:
+    """Return the key of a file; of a deletion vector, its place in it besides."""
+    path = manifests.locations.key(record["file_path"])
+    if record["file_format"].upper() != PUFFIN:
+        return path
+    return f"{path}\0{record.get('content_offset')}"
+
+
 def _target(record: dict[str, Any]) -> str | None:
     """Return the location of the only data file that a position delete file is about."""
     if record.get("content") != POSITIONS:
         return None
+    told: str | None = record.get("referenced_data_file")
+    if told is not None:
+        return told
     lower = (record.get("lower_bounds") or {}).get(PATH_ID)
     upper = (record.get("upper_bounds") or {}).get(PATH_ID)
     if lower is None or lower != upper:
@@ -152,7 +188,7 @@ def _counted(entries: list[Entry]) -> dict[str, int]:
     return counts
 
 
-def _frame(sync: bytes, listed: ManifestFile, numbers: tuple[int, ...]) -> bytes:
+def _frame(sync: bytes, listed: ManifestFile, numbers: tuple[int, ...], tail: bytes) -> bytes:
     wire = listed.record.get("partitions")
     summaries = NULL
     if wire is not None:
@@ -167,7 +203,7 @@ def _frame(sync: bytes, listed: ManifestFile, numbers: tuple[int, ...]) -> bytes
                 for item in wire
             ]
         )
-    return frame_of(sync, listed.location, numbers, summaries)
+    return frame_of(sync, listed.location, numbers, summaries, tail)
 
 
 def _rows(manifest: LiveManifest) -> int:

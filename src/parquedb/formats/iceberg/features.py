@@ -23,8 +23,8 @@ from parquedb.model.types import (
 )
 
 
-def fit_type(type_: Type) -> TypeFit:
-    """Return how a type is stored in an Iceberg table of format version 2.
+def fit_type(type_: Type, version: int = 2) -> TypeFit:  # noqa: C901  (one case a type)
+    """Return how a type is stored in an Iceberg table of a format version.
 
     A file is left as it is only if every reader that is known reads it right under the new type.
     """
@@ -37,6 +37,8 @@ def fit_type(type_: Type) -> TypeFit:
             return TypeFit(IntType(64 if bits == 32 else 32), rewrite=True)
         case FloatType(bits=16):
             return TypeFit(FloatType(32), rewrite=True)
+        case TimestampType("ns") | NullType() if version > 2:
+            return TypeFit(type_)
         case TimestampType(unit, utc):
             return _fit_time(TimestampType("us", utc), unit)
         case TimeType(unit):
@@ -46,11 +48,11 @@ def fit_type(type_: Type) -> TypeFit:
         case DecimalType(precision, scale) if precision > 38 or scale < 0:
             return TypeFit(None)
         case StructType(fields):
-            return _fit_nested(fields, StructType)
+            return _fit_nested(fields, StructType, version)
         case ListType(element):
-            return _fit_nested((element,), lambda fitted: ListType(*fitted))
+            return _fit_nested((element,), lambda fitted: ListType(*fitted), version)
         case MapType(key, value):
-            return _fit_nested((key, value), lambda fitted: MapType(*fitted))
+            return _fit_nested((key, value), lambda fitted: MapType(*fitted), version)
         case _:
             return TypeFit(type_)
 
@@ -61,11 +63,13 @@ def _fit_time(becomes: Type, unit: str) -> TypeFit:
     )  # fmt: skip
 
 
-def _fit_nested(fields: tuple[Field, ...], build: Callable[[tuple[Field, ...]], Type]) -> TypeFit:
+def _fit_nested(
+    fields: tuple[Field, ...], build: Callable[[tuple[Field, ...]], Type], version: int
+) -> TypeFit:
     fitted, rewrite, lost = [], False, list[str]()
     for field in fields:
-        fit = fit_type(field.type)
-        if fit.becomes is None:
+        fit = fit_type(field.type, version)
+        if fit.becomes is None or isinstance(fit.becomes, NullType):  # files must not have it
             return TypeFit(None)
         fitted.append(replace(field, type=fit.becomes))
         rewrite = rewrite or fit.rewrite
@@ -103,9 +107,8 @@ FEATURES: tuple[Feature, ...] = (
     ),
     _feature(
         "format-version 3", "Version 3", "format-version is 3",
-        read=True, write=False, delta=_OK, native=_OK,
-        note="Read in full history; a table of this version is not written, and new ones are of "
-        "version 2.",
+        read=True, write=True, delta=_OK, native=_OK,
+        note="New tables are of it with `--format-version 3`; a table keeps the version it has.",
     ),
     _feature(
         "snapshots", "Snapshots", "the table has more than one snapshot",
@@ -189,21 +192,22 @@ FEATURES: tuple[Feature, ...] = (
     ),
     _feature(
         "deletion-vectors", "Deletion Vectors", "a delete manifest names Puffin files",
-        read=True, write=False, delta=_OK, native=Fate.REWRITTEN,
+        read=True, write=True, delta=_OK, native=Fate.REWRITTEN,
         note="In every version, also beside position deletes from version 2; native gets the "
-        "rows that are left.",
+        "rows that are left. Written as one Puffin file for each data file.",
     ),
     _feature(
         "row-lineage", "Row Lineage", "next-row-id is set",
-        read=True, write=False, delta=_LOST, native=_LOST,
-        note="The ids of rows and the versions that changed them are not carried; the report lists "
-        "it.",
+        read=True, write=True, delta=_LOST, native=_LOST,
+        note="Rows get ids and keep them as long as their data file stays. They are not carried; "
+        "the report lists it.",
     ),
     _feature(
         "initial-default", "Default Values", "a column has an initial-default",
         read=True, write=False, delta=Fate.REWRITTEN, native=Fate.REWRITTEN,
         note="Files that are older than the column are written again with its value, at the "
-        "version that brings it. Refused for nested columns.",
+        "version that brings it. Refused for nested columns. A table that is written keeps "
+        "it.",
     ),
     _feature(
         "write-default", "Default Values", "a column has a write-default",

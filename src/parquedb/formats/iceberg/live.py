@@ -8,11 +8,15 @@ are merged, so that lists stay short: 32 of the smallest into one, and eight of 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from parquedb.errors import StateError
 from parquedb.formats.iceberg.avro import encode_block, encode_bytes, encode_header, encode_long
-from parquedb.formats.iceberg.avro_schemas import MANIFEST_LIST_SCHEMA, manifest_schema
+from parquedb.formats.iceberg.avro_schemas import (
+    MANIFEST_LIST_SCHEMA,
+    MANIFEST_LIST_SCHEMA_3,
+    manifest_schema,
+)
 from parquedb.formats.iceberg.entries import (
     NULL,
     SOME,
@@ -20,6 +24,7 @@ from parquedb.formats.iceberg.entries import (
     encode_summaries,
     summarise,
 )
+from parquedb.formats.iceberg.rowids import RowIds
 from parquedb.model.files import Value
 
 LEVELS = ((32, 32), (256, 8))
@@ -31,6 +36,8 @@ CHUNK = 256
 _BLOCK = 1_000
 
 _EXISTING, _ADDED, _DELETED = b"\x00", b"\x02", b"\x04"
+NO_REFERENCE = NULL * 3
+"""No ``referenced_data_file``, ``content_offset``, ``content_size_in_bytes``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +45,7 @@ class LiveFile:
     """A live file: a data file, or one that deletes rows of a data file.
 
     Args:
-        path: Its key.
+        path: Its key; of a deletion vector, with its place in the file after a NUL.
         rows: Row count.
         size_bytes: Length.
         partition: Its partition tuple, of the table's types.
@@ -47,6 +54,8 @@ class LiveFile:
         rest: Its manifest entry after that, encoded.
         location: Its location, where it is not the key below the storage root.
         target: Of a delete file that is about one data file: that one's location.
+        first_row_id: Of a data file in format version 3: the id of its first row, once it has one.
+        reference: The members of its entry after that, encoded.
     """
 
     path: str
@@ -58,6 +67,8 @@ class LiveFile:
     rest: bytes
     location: str | None = None
     target: str | None = None
+    first_row_id: int | None = None
+    reference: bytes = NO_REFERENCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +122,8 @@ class SnapshotContext:
         locate: Makes a location of a key.
         meta: Makes the metadata of a manifest's header from the partition spec's id.
         deletes: Whether the manifests are of delete files.
+        version: The table's format version.
+        row_ids: Gives ids to the rows of data files, in version 3.
     """
 
     snapshot_id: int
@@ -119,6 +132,8 @@ class SnapshotContext:
     locate: Callable[[str], str]
     meta: Callable[[int], Mapping[str, bytes]]
     deletes: bool = False
+    version: int = 2
+    row_ids: RowIds | None = None
 
 
 @dataclass(slots=True)
@@ -171,14 +186,16 @@ class LiveTable:
                 yield self._put(writer, kind, chunk, _ADDED)
                 self._account(chunk, 1)
 
-    def encode_list(self, meta: Mapping[str, bytes], deletes: LiveTable) -> bytes:
+    def encode_list(self, meta: Mapping[str, bytes], deletes: LiveTable, version: int) -> bytes:
         """Encode the manifest list of the newest snapshot.
 
         Args:
             meta: Metadata of the list's header.
             deletes: The manifests of delete files, with the same sync marker.
+            version: The table's format version.
         """
-        header = encode_header(MANIFEST_LIST_SCHEMA, meta, self.sync)
+        schema = MANIFEST_LIST_SCHEMA_3 if version > 2 else MANIFEST_LIST_SCHEMA
+        header = encode_header(schema, meta, self.sync)
         frames = [manifest.frame for manifest in (*self.manifests, *deletes.manifests)]
         return b"".join((header, *frames))
 
@@ -242,8 +259,8 @@ class LiveTable:
         status: bytes,
         deleted: Sequence[LiveFile] = (),
     ) -> tuple[str, bytes]:
-        by_path = {file.path: file for file in files}
-        key, data, frame = writer.write(kind, files, status, deleted)
+        key, data, frame, first = writer.write(kind, files, status, deleted)
+        by_path = {file.path: file for file in _numbered(files, first)}
         manifest = LiveManifest(kind, frame, len(files), dict, by_path)
         self.manifests.append(manifest)
         if self._index is not None:
@@ -277,27 +294,31 @@ class _Writer:
 
     def write(
         self, kind: Kind, files: Sequence[LiveFile], status: bytes, deleted: Sequence[LiveFile]
-    ) -> tuple[str, bytes, bytes]:
-        """Return a manifest's key, its bytes and its entry in a manifest list."""
+    ) -> tuple[str, bytes, bytes, int | None]:
+        """Return a manifest's key, its bytes, its entry in a manifest list and its first row id."""
         context = self.context
         snapshot = SOME + encode_long(context.snapshot_id)
-        entries = [part for file in deleted for part in (_DELETED, snapshot, file.rest)]
-        entries += [part for file in files for part in (status, file.added_by, file.rest)]
+        tail = _no_tail if context.version < 3 else _tail
+        entries = [p for file in deleted for p in (_DELETED, snapshot, file.rest, tail(file))]
+        entries += [p for file in files for p in (status, file.added_by, file.rest, tail(file))]
         data = self._container(kind, entries)
         key = context.place(self.written)
         self.written += 1
-        frame = self._frame(kind, key, len(data), files, status, deleted)
-        return key, data, frame
+        first = None
+        if context.row_ids is not None:
+            first = context.row_ids.take(sum(f.rows for f in files if f.first_row_id is None))
+        frame = self._frame(kind, key, len(data), (files, deleted), status, first)
+        return key, data, frame, first
 
     def _container(self, kind: Kind, entries: Sequence[bytes]) -> bytes:
         meta = {**self.context.meta(kind.spec_id)}
         if self.context.deletes:
             meta["content"] = b"deletes"
-        header = encode_header(manifest_schema(kind.columns), meta, self.sync)
-        parts = [header]
-        for start in range(0, len(entries), 3 * _BLOCK):
-            block = entries[start : start + 3 * _BLOCK]
-            parts.append(encode_block(len(block) // 3, b"".join(block), self.sync))
+        schema = manifest_schema(kind.columns, self.context.version)
+        parts = [encode_header(schema, meta, self.sync)]
+        for start in range(0, len(entries), 4 * _BLOCK):
+            block = entries[start : start + 4 * _BLOCK]
+            parts.append(encode_block(len(block) // 4, b"".join(block), self.sync))
         return b"".join(parts)
 
     def _frame(
@@ -305,11 +326,11 @@ class _Writer:
         kind: Kind,
         key: str,
         length: int,
-        files: Sequence[LiveFile],
+        content: tuple[Sequence[LiveFile], Sequence[LiveFile]],
         status: bytes,
-        deleted: Sequence[LiveFile],
+        first_row_id: int | None,
     ) -> bytes:
-        context = self.context
+        context, (files, deleted) = self.context, content
         rows = sum(file.rows for file in files)
         added = status == _ADDED
         lowest = min((file.sequence_number for file in files), default=context.sequence_number)
@@ -325,10 +346,13 @@ class _Writer:
                 *counts, len(deleted), *row_counts, sum(file.rows for file in deleted),
             ),
             encode_summaries(summarise(kind.columns, partitions)),
+            list_tail(context.version, first_row_id),
         )  # fmt: skip
 
 
-def frame_of(sync: bytes, location: str, numbers: Iterable[int], summaries: bytes) -> bytes:
+def frame_of(
+    sync: bytes, location: str, numbers: Iterable[int], summaries: bytes, tail: bytes = NULL
+) -> bytes:
     """Encode a manifest list entry as a block of its own.
 
     Args:
@@ -336,9 +360,39 @@ def frame_of(sync: bytes, location: str, numbers: Iterable[int], summaries: byte
         location: The manifest's location.
         numbers: The members from ``manifest_length`` to ``deleted_rows_count``.
         summaries: The member ``partitions``, encoded.
+        tail: The members after that, encoded.
     """
-    body = b"".join((encode_bytes(location.encode()), *map(encode_long, numbers), summaries, NULL))
+    start = encode_bytes(location.encode())
+    body = b"".join((start, *map(encode_long, numbers), summaries, tail))
     return encode_block(1, body, sync)
+
+
+def list_tail(version: int, first_row_id: int | None) -> bytes:
+    """Encode the members of a manifest list entry after ``partitions``."""
+    return NULL if version < 3 else NULL + _optional_long(first_row_id)
+
+
+def _no_tail(_: LiveFile) -> bytes:
+    return b""
+
+
+def _tail(file: LiveFile) -> bytes:
+    """Encode what format version 3 has at the end of an entry."""
+    return _optional_long(file.first_row_id) + file.reference
+
+
+def _optional_long(value: int | None) -> bytes:
+    return NULL if value is None else SOME + encode_long(value)
+
+
+def _numbered(files: Sequence[LiveFile], first: int | None) -> Iterator[LiveFile]:
+    """Yield files with the ids that they inherit from their manifest."""
+    for file in files:
+        if first is None or file.first_row_id is not None:
+            yield file
+        else:
+            yield replace(file, first_row_id=first)
+            first += file.rows
 
 
 def _chunks(files: Sequence[LiveFile], size: int) -> Iterator[Sequence[LiveFile]]:

@@ -23,7 +23,7 @@ from parquedb.model.types import (
 NO_METRICS = b"\x02\x00\x02\x00\x02\x00\x00\x02\x00\x02\x00"
 """Empty maps, but no counts of NaN."""
 
-_US_IN = {"s": 1_000_000, "ms": 1000, "us": 1}
+_US_IN = {"s": 1_000_000, "ms": 1000}
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,11 +140,13 @@ def convert_value(theirs: Type, ours: Type) -> Callable[[Value], Value] | None:
 
 def _convert(theirs: Type, ours: Type, *, up: bool) -> Callable[[Value], Value] | None:
     match theirs, ours:
-        case (TimestampType(unit), TimestampType()) | (TimeType(unit), TimeType()):
+        case (TimestampType(unit), TimestampType(to)) | (TimeType(unit), TimeType(to)):
+            if unit == to:
+                return None
             if unit == "ns":
                 return _ceil_us if up else _floor_us
             factor = _US_IN[unit]
-            return None if factor == 1 else lambda value: int(value) * factor
+            return lambda value: int(value) * factor
         case _:
             return None
 

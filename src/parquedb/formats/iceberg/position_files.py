@@ -32,7 +32,14 @@ from parquedb.parquet.footer import not_parquet
 from parquedb.parquet.scan import open_parquet, translate
 from parquedb.storage.store import Store
 
-__all__ = ["PATH_ID", "POSITION_ID", "encode_entry", "encode_positions", "read_positions"]
+__all__ = [
+    "PATH_ID",
+    "POSITION_ID",
+    "encode_entry",
+    "encode_positions",
+    "encode_vector_entry",
+    "read_positions",
+]
 
 _Numbers = npt.NDArray[np.int64]
 _PATH, _POSITION = "file_path", "pos"
@@ -213,6 +220,22 @@ def encode_entry(
             b"\x02\x00\x02\x00\x02\x00\x00",  # no sizes and counts of columns
             bound,
             bound,
+            b"\x00\x00\x00\x00",  # no key_metadata, split_offsets, equality_ids, sort_order_id
+        )
+    )
+
+
+def encode_vector_entry(key_location: str, partition: bytes, size_bytes: int, rows: int) -> bytes:
+    """Encode the ``data_file`` member of a deletion vector, but for the members of version 3."""
+    return b"".join(
+        (
+            b"\x02",  # content 1: position deletes
+            encode_bytes(key_location.encode()),
+            b"\x0cPUFFIN",
+            partition,
+            encode_long(rows),
+            encode_long(size_bytes),
+            b"\x02\x00\x02\x00\x02\x00\x00\x00\x00",  # no sizes, counts and bounds of columns
             b"\x00\x00\x00\x00",  # no key_metadata, split_offsets, equality_ids, sort_order_id
         )
     )

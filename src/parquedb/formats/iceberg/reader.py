@@ -1,4 +1,4 @@
-"""Reads an Iceberg table of format version 1 or 2 as the neutral log.
+"""Reads an Iceberg table of format version 1, 2 or 3 as the neutral log.
 
 A version is a snapshot id. The history is that of the branch ``main``: the ancestors of its
 current snapshot. A table without snapshots has the one version 0.
@@ -82,6 +82,11 @@ class IcebergReader:
     def format(self) -> Format:
         """The table's format."""
         return Format.ICEBERG
+
+    @property
+    def format_version(self) -> int | None:
+        """The table's format version, as it is written."""
+        return max(self._table.format_version, 2)
 
     @property
     def table_id(self) -> str:

@@ -12,7 +12,9 @@ from parquedb.errors import FormatError, UnsupportedError
 from parquedb.formats.iceberg.compress import FILE_BYTES, GZIP, inflate
 from parquedb.formats.iceberg.wire_schema import (
     FIRST_PARTITION_ID,
+    Defaults,
     IcebergSpec,
+    defaults_of,
     encode_schema,
     encode_spec_fields,
     parse_schema,
@@ -49,6 +51,8 @@ class TableSnapshot:
         manifests: Locations of the manifests themselves (format version 1 only).
         summary: The summary, with ``operation``.
         schema_id: Id of the schema as of the snapshot, where recorded.
+        row_ids: The first row id that the snapshot gave out and how many (format version 3); None
+            for those from before.
     """
 
     snapshot_id: int
@@ -59,6 +63,7 @@ class TableSnapshot:
     summary: Mapping[str, str]
     schema_id: int | None
     manifests: tuple[str, ...] = ()
+    row_ids: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +73,9 @@ class TableMetadata:
     Args:
         kept: Members that are carried over as they are: sort orders, refs but ``main``,
             statistics.
+        next_row_id: The lowest row id that was never given out (format version 3).
+        wire_schemas: The schemas as they are in the metadata, by their ids.
+        defaults: The defaults of columns, as they were last.
     """
 
     format_version: int
@@ -87,6 +95,9 @@ class TableMetadata:
     snapshot_log: tuple[tuple[int, int], ...]
     metadata_log: tuple[tuple[int, str], ...]
     kept: Mapping[str, Any] = field(default_factory=dict)
+    next_row_id: int = 0
+    wire_schemas: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
+    defaults: Defaults = field(default_factory=dict)
 
     @property
     def schema(self) -> Schema:
@@ -123,21 +134,21 @@ def parse_metadata(data: bytes, location: str) -> TableMetadata:
 
 
 def encode_metadata(table: TableMetadata) -> bytes:
-    """Encode a table's metadata as format version 2."""
+    """Encode a table's metadata as format version 2, or 3 where it has that."""
     main: dict[str, Any] = {}
     if table.current_snapshot_id is not None:
         main = {MAIN: {"snapshot-id": table.current_snapshot_id, "type": "branch"}}
         old = table.kept.get("refs", {}).get(MAIN, {})
         main[MAIN] = {**old, **main[MAIN]}
     wire: dict[str, Any] = {
-        "format-version": 2,
+        "format-version": max(table.format_version, 2),
         "table-uuid": table.table_uuid,
         "location": table.location,
         "last-sequence-number": table.last_sequence_number,
         "last-updated-ms": table.last_updated_ms,
         "last-column-id": table.last_column_id,
         "current-schema-id": table.current_schema_id,
-        "schemas": [encode_schema(schema, id_) for id_, schema in table.schemas.items()],
+        "schemas": _encode_schemas(table),
         "default-spec-id": table.default_spec_id,
         "partition-specs": [
             {"spec-id": id_, "fields": encode_spec_fields(spec)}
@@ -161,7 +172,18 @@ def encode_metadata(table: TableMetadata) -> bytes:
     wire.update(table.kept)
     wire["refs"] = {**table.kept.get("refs", {}), **main}
     wire.setdefault("statistics", [])
+    if table.format_version > 2:
+        wire["next-row-id"] = table.next_row_id
     return orjson.dumps(wire)
+
+
+def _encode_schemas(table: TableMetadata) -> list[Mapping[str, Any]]:
+    """Encode the schemas: old ones as they are, new ones with the defaults of their columns."""
+    known = table.wire_schemas
+    return [
+        known[id_] if id_ in known else encode_schema(schema, id_, table.defaults)
+        for id_, schema in table.schemas.items()
+    ]
 
 
 def _parse(wire: Mapping[str, Any], location: str) -> TableMetadata:
@@ -169,7 +191,7 @@ def _parse(wire: Mapping[str, Any], location: str) -> TableMetadata:
     if version not in (1, 2, 3):
         raise UnsupportedError(
             f"{location}: the table has Iceberg format version {version}; versions 1 to 3 can "
-            "be read and version 2 written",
+            "be read",
             feature=f"format-version {version}",
         )
     listed = items(wire.get("snapshots"))
@@ -177,6 +199,10 @@ def _parse(wire: Mapping[str, Any], location: str) -> TableMetadata:
         raise UnsupportedError(f"{location}: the table is encrypted", feature="encryption")
     schemas = _parse_schemas(wire, location)
     specs = _parse_specs(wire, location)
+    current_schema_id = _checked(
+        wire.get("current-schema-id", next(iter(schemas))), schemas, "schema", location
+    )
+    wire_schemas = {whole(item.get("schema-id", 0)): item for item in items(wire.get("schemas"))}
     snapshots = tuple(_parse_snapshot(item) for item in listed)
     refs = _parse_refs(wire.get("refs"))
     current = optional_whole(wire.get("current-snapshot-id"))
@@ -211,9 +237,7 @@ def _parse(wire: Mapping[str, Any], location: str) -> TableMetadata:
         last_updated_ms=whole(wire["last-updated-ms"]),
         last_column_id=whole(wire["last-column-id"]),
         schemas=schemas,
-        current_schema_id=_checked(
-            wire.get("current-schema-id", next(iter(schemas))), schemas, "schema", location
-        ),
+        current_schema_id=current_schema_id,
         specs=specs,
         default_spec_id=_checked(
             wire.get("default-spec-id", next(iter(specs))), specs, "partition spec", location
@@ -232,6 +256,9 @@ def _parse(wire: Mapping[str, Any], location: str) -> TableMetadata:
             for item in items(wire.get("metadata-log"))
         ),
         kept=kept,
+        next_row_id=optional_count(wire.get("next-row-id")) or 0,
+        wire_schemas=wire_schemas,
+        defaults=_defaults(wire_schemas, current_schema_id),
     )
 
 
@@ -250,6 +277,12 @@ def _parse_schemas(wire: Mapping[str, Any], location: str) -> dict[int, Schema]:
                 feature="promotion of date to timestamp",
             )
     return schemas
+
+
+def _defaults(wires: Mapping[int, Mapping[str, Any]], current: int) -> Defaults:
+    """Return the defaults of columns; those of the current schema come last."""
+    ordered = (*wires.values(), wires.get(current, {}))
+    return {id_: found for wire in ordered for id_, found in defaults_of(wire)}
 
 
 def _parse_specs(wire: Mapping[str, Any], location: str) -> dict[int, IcebergSpec]:
@@ -296,7 +329,13 @@ def _parse_snapshot(wire: Mapping[str, Any]) -> TableSnapshot:
         summary=texts(wire.get("summary")),
         schema_id=optional_whole(wire.get("schema-id")),
         manifests=tuple(text(item) for item in items(wire.get("manifests"))),
+        row_ids=_parse_row_ids(wire),
     )
+
+
+def _parse_row_ids(wire: Mapping[str, Any]) -> tuple[int, int] | None:
+    first = optional_count(wire.get("first-row-id"))
+    return None if first is None else (first, optional_count(wire.get("added-rows")) or 0)
 
 
 def _encode_snapshot(snapshot: TableSnapshot) -> dict[str, Any]:
@@ -311,6 +350,8 @@ def _encode_snapshot(snapshot: TableSnapshot) -> dict[str, Any]:
         wire["parent-snapshot-id"] = snapshot.parent_id
     if snapshot.schema_id is not None:
         wire["schema-id"] = snapshot.schema_id
+    if snapshot.row_ids is not None:
+        wire["first-row-id"], wire["added-rows"] = snapshot.row_ids
     return wire
 
 

@@ -1,14 +1,15 @@
 """Schemas, partition specs and types as JSON and back (Appendix C: "JSON serialization").
 
-Only field ids, names, types, requiredness and comments are kept. Of format version 3's defaults,
-``initial-default`` is kept, which stands for the values in files that are older than the column;
-``write-default`` is for writers and is not.
+Field ids, names, types, requiredness and comments are kept. Of the defaults of format version 3,
+``initial-default`` is, which stands for the values in files that are older than the column;
+``write-default`` is for writers: a table that is written keeps both as they are in its metadata
+(:func:`defaults_of`).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,6 +53,9 @@ from parquedb.model.types import (
 )
 
 FIRST_PARTITION_ID = 1000
+Defaults = Mapping[int, Mapping[str, Any]]
+"""The members ``initial-default`` and ``write-default`` of columns, by field id."""
+_DEFAULTS = ("initial-default", "write-default")
 _MAX_PRECISION = 38
 
 _PRIMITIVES: Mapping[str, Type] = {
@@ -68,14 +72,14 @@ _PRIMITIVES: Mapping[str, Type] = {
     "uuid": UuidType(),
     "binary": BinaryType(),
 }
-_NAMES = {type_: name for name, type_ in _PRIMITIVES.items()}
 VERSION_3: Mapping[str, Type] = {
     "timestamp_ns": TimestampType("ns", utc=False),
     "timestamptz_ns": TimestampType("ns", utc=True),
     "unknown": NullType(),
     "variant": VariantType(),
 }
-"""Types that are read only: tables are written in format version 2."""
+"""Types that tables of format version 3 have and older ones have not."""
+_NAMES = {type_: name for name, type_ in (*_PRIMITIVES.items(), *VERSION_3.items())}
 _GEOSPATIAL = ("geometry", "geography")
 _DECIMAL = re.compile(r"decimal\(\s*(\d+)\s*,\s*(-?\d+)\s*\)")
 _FIXED = re.compile(r"fixed\[\s*(\d+)\s*\]")
@@ -160,7 +164,7 @@ def encode_type(type_: Type) -> Any:
             }
         case _:
             raise UnsupportedError(
-                f"the type {describe_type(type_)} does not exist in Iceberg format version 2",
+                f"the type {describe_type(type_)} does not exist in Iceberg",
                 feature=describe_type(type_),
             )
 
@@ -200,16 +204,50 @@ def parse_schema(wire: Mapping[str, Any], location: str) -> Schema:
     return Schema(fields, Identity.BY_ID, tuple(whole(id_) for id_ in identifiers))
 
 
-def encode_schema(schema: Schema, schema_id: int) -> dict[str, Any]:
-    """Encode a schema."""
+def encode_schema(
+    schema: Schema, schema_id: int, defaults: Defaults | None = None
+) -> dict[str, Any]:
+    """Encode a schema.
+
+    Args:
+        schema: The schema.
+        schema_id: Its id.
+        defaults: The defaults of its columns.
+    """
     wire: dict[str, Any] = {
         "type": "struct",
         "schema-id": schema_id,
         "fields": [_encode_field(field) for field in schema.fields],
     }
+    if defaults:
+        _put_defaults(wire, defaults)
     if schema.identifier_ids:
         wire["identifier-field-ids"] = list(schema.identifier_ids)
     return wire
+
+
+def defaults_of(wire: Any) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Yield the defaults in a schema or type as it is in the metadata, by field id."""
+    for field in _fields_of(wire):
+        found = {name: field[name] for name in _DEFAULTS if field.get(name) is not None}
+        if found:
+            yield field["id"], found
+
+
+def _put_defaults(wire: Any, defaults: Defaults) -> None:
+    for field in _fields_of(wire):
+        field.update(defaults.get(field["id"], {}))
+
+
+def _fields_of(wire: Any) -> Iterator[dict[str, Any]]:
+    """Yield the fields of structs in a type that was parsed, at any depth."""
+    if not isinstance(wire, dict):
+        return
+    for field in wire.get("fields") or ():
+        yield field
+        yield from _fields_of(field["type"])
+    for inner in ("element", "key", "value"):
+        yield from _fields_of(wire.get(inner))
 
 
 def parse_spec_fields(

@@ -1,4 +1,4 @@
-"""Appends neutral commits to an Iceberg table of a file system layout, format version 2.
+"""Appends neutral commits to an Iceberg table of a file system layout, format version 2 or 3.
 
 Any number of commits become snapshots in one new ``vN.metadata.json``; its creation, which only
 one writer can win, is the commit ("File System Tables"). Everything it refers to is written
@@ -35,6 +35,7 @@ from parquedb.formats.iceberg.names import NAME_MAPPING
 from parquedb.formats.iceberg.origin import COMPLETED, FIELD_IDS, SOURCE_IDS
 from parquedb.formats.iceberg.paths import Locations, hint_key, metadata_folder, metadata_key
 from parquedb.formats.iceberg.refs import with_tags
+from parquedb.formats.iceberg.rowids import RowIds
 from parquedb.formats.iceberg.wire import TableMetadata, TableSnapshot, encode_metadata
 from parquedb.log.change import SetSchema
 from parquedb.log.commit import Commit
@@ -82,14 +83,18 @@ class IcebergWriter:
         store: Where the table is, or will be.
         folder: Key of the table's root.
         ambient: Where ids come from.
+        format_version: Of a table that does not exist yet; others keep theirs.
     """
 
-    def __init__(self, store: Store, folder: str, *, ambient: Ambient = SYSTEM) -> None:
+    def __init__(
+        self, store: Store, folder: str, *, ambient: Ambient = SYSTEM, format_version: int = 2
+    ) -> None:
         self._store = store
         self._folder = folder
         self._ambient = ambient
         self._state: _State | None = None
         self._adopted: Columns | None = None
+        self._wanted = format_version
 
     @property
     def format(self) -> Format:
@@ -105,7 +110,7 @@ class IcebergWriter:
             state = self._current(expect)
             applier = state.applier
             if applier is None and state.table is None:
-                self._adopted = Columns.new(schema)
+                self._adopted = Columns.new(schema, self._wanted)
             else:
                 own = applier or self._applier(state, (), {})
                 self._adopted = copy.deepcopy(own.columns)
@@ -218,15 +223,8 @@ class IcebergWriter:
         return self._upgraded(loaded)
 
     def _upgraded(self, loaded: Loaded) -> _State:
-        """Return an existing table, ready to be written as format version 2."""
+        """Return an existing table, ready to be written as format version 2 or 3."""
         table, name = loaded.table, loaded.name
-        if table.format_version > 2:
-            raise UnsupportedError(
-                f"the Iceberg table {self._folder!r} has format version {table.format_version}, "
-                "which can be read and not be written; write to it with another engine, or copy "
-                "it into a table of version 2 first",
-                feature=f"format-version {table.format_version}",
-            )
         for snapshot in table.snapshots:
             if snapshot.manifest_list is None:
                 raise UnsupportedError(
@@ -257,7 +255,9 @@ class IcebergWriter:
         chain = ancestors(table)
         tip = chain[-1] if chain else None
         manifests = Manifests(self._store, Locations(self._store.root, self._folder), table)
-        live, deletes = read_live(manifests, tip, self._sync())
+        version = max(table.format_version, 2)
+        row_ids = RowIds.after(table.next_row_id) if version > 2 else None
+        live, deletes = read_live(manifests, tip, self._sync(), row_ids)
         ids = {item.id: item.id for _, item in walk(table.schema.fields)}
         return Applier(
             root=self._store.root,
@@ -270,6 +270,7 @@ class IcebergWriter:
                 self._data_folder(own),
                 deletes,
                 None if tip is None else (manifests, tip),
+                version=version,
             ),
             properties=dict(table.properties),
             parent=tip,
@@ -279,10 +280,14 @@ class IcebergWriter:
             spec_id=table.default_spec_id,
             source_specs={id_: item.spec for id_, item in table.specs.items()},
             spec=table.specs[table.default_spec_id].spec,
+            version=version,
+            row_ids=row_ids,
+            defaults=table.defaults,
         )
 
     def _new_applier(self, schema: Schema, properties: Mapping[str, str]) -> Applier:
-        columns = Columns.new(schema)
+        version = self._wanted
+        columns = Columns.new(schema, version)
         settings = {"history.expire.max-snapshot-age-ms": str(KEEP_FOREVER_MS)}
         _, folders = self._store.list_dir(self._folder)
         if "_delta_log" in folders:
@@ -298,7 +303,9 @@ class IcebergWriter:
             ambient=self._ambient,
             columns=columns,
             live=LiveTable(sync),
-            deletes=DeleteFiles(self._store, self._data_folder(settings), LiveTable(sync)),
+            deletes=DeleteFiles(
+                self._store, self._data_folder(settings), LiveTable(sync), version=version
+            ),
             properties={**settings, **properties},
             parent=None,
             sequence_number=0,
@@ -307,6 +314,8 @@ class IcebergWriter:
             spec_id=0,
             source_specs={},
             spec=None,
+            version=version,
+            row_ids=RowIds.after(0) if version > 2 else None,
         )
 
     def _data_folder(self, properties: Mapping[str, str]) -> str:
@@ -336,7 +345,7 @@ class IcebergWriter:
         tip = new[-1] if new else None
         schema_id = applier.schemas.schema_id if applier.schemas is not None else 0
         return TableMetadata(
-            format_version=2,
+            format_version=applier.version,
             table_uuid=str(self._ambient.new_uuid()) if old is None else old.table_uuid,
             location=uri_of(self._store.root, self._folder) if old is None else old.location,
             last_sequence_number=applier.sequence_number,
@@ -353,6 +362,9 @@ class IcebergWriter:
             snapshot_log=(() if old is None else old.snapshot_log) + log,
             metadata_log=_metadata_log(state, properties),
             kept={} if old is None else old.kept,
+            next_row_id=_next_row_id(old, new),
+            wire_schemas={} if old is None else old.wire_schemas,
+            defaults={} if old is None else old.defaults,
         )
 
     def _commit(
@@ -429,6 +441,14 @@ def _latest_ms(old: TableMetadata | None, tip: TableSnapshot | None) -> int:
     if old is None:
         return 0 if tip is None else tip.at_ms
     return old.last_updated_ms if tip is None else max(old.last_updated_ms, tip.at_ms)
+
+
+def _next_row_id(old: TableMetadata | None, new: Sequence[TableSnapshot]) -> int:
+    """Return the lowest row id that no snapshot gave out."""
+    given = new[-1].row_ids if new else None
+    if given is not None:
+        return sum(given)
+    return 0 if old is None else old.next_row_id
 
 
 def _metadata_log(state: _State, properties: Mapping[str, str]) -> tuple[tuple[int, str], ...]:

@@ -95,6 +95,11 @@ class NativeReader:
         return Format.NATIVE
 
     @property
+    def format_version(self) -> int | None:
+        """None: there is one form."""
+        return None
+
+    @property
     def table_id(self) -> str:
         """``native:`` and the namespace."""
         return f"native:{self._namespace}"

@@ -10,6 +10,7 @@ from parquedb.formats.iceberg.avro import encode_header, encode_long
 from parquedb.formats.iceberg.avro_schemas import MANIFEST_LIST_SCHEMA, manifest_schema
 from parquedb.formats.iceberg.entries import NULL, SOME, encode_data_file
 from parquedb.formats.iceberg.live import frame_of
+from parquedb.formats.iceberg.load import load_existing
 from parquedb.formats.iceberg.metrics import NO_METRICS
 from parquedb.formats.iceberg.paths import exists
 from parquedb.formats.iceberg.reader import IcebergReader
@@ -235,15 +236,18 @@ def test_format_version_4_is_refused(store):
     assert refused.value.feature == "format-version 4"
 
 
-def test_format_version_3_is_read_and_not_written(store):
-    rewrite(store, lambda w: w.update({"format-version": 3}))
-    latest = IcebergReader(store, FOLDER).latest()
-    keys = sorted(info.key for info in store.list(FOLDER))
-    commit = Commit(1, 50, Operation.APPEND, (AddFile(file(9)),))
-    with pytest.raises(UnsupportedError) as refused:
-        IcebergWriter(store, FOLDER).append([commit], expect=latest)
-    assert refused.value.feature == "format-version 3"
-    assert sorted(info.key for info in store.list(FOLDER)) == keys
+def test_a_table_that_others_made_version_3_gets_ids_for_all_its_rows(store):
+    rewrite(store, lambda w: w.update({"format-version": 3, "next-row-id": 0}))
+    before = IcebergReader(store, FOLDER)
+    rows = before.snapshot().rows
+    new = file(9)
+    commit = Commit(1, 50, Operation.APPEND, (AddFile(new),))
+    done = IcebergWriter(store, FOLDER).append([commit], expect=before.latest())
+    assert isinstance(done, Committed)
+    table = load_existing(store, FOLDER).table
+    assert table.format_version == 3
+    assert table.next_row_id == rows + new.rows
+    assert [snapshot.row_ids for snapshot in table.snapshots][-2:] == [None, (0, rows + new.rows)]
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"format-version": 2}', b"\x1f\x8b\x00"])
