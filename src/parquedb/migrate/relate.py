@@ -67,6 +67,7 @@ def relate(
     source_format, source_id, source_lineage = source
     target_format, target_id, target_lineage, target_latest = target
     found: list[Continues] = []
+    exact: list[Continues] = []
     if target_lineage is not None:
         origin = target_lineage.origin
         if (origin.format, origin.table_id) == (source_format, source_id):
@@ -84,11 +85,14 @@ def relate(
         for origin, version in reached:
             if (origin.format, origin.table_id) == (target_format, target_id):
                 moved = origin.version != target_latest and changed(origin.version)
-                found.append(Continues(version, origin.version, moved, completed=True))
-    if not found:
+                same = origin.version == target_latest
+                relation = Continues(version, origin.version, moved, completed=True)
+                (exact if same else found).append(relation)
+    if not found and not exact:
         return Unrelated()
-    # a table that went to and fro has both: the newer one is where the target has not moved since
-    return min(found, key=lambda relation: relation.target_moved)
+    # A table that went to and fro has both: the newer one is where the target has not moved since.
+    # A source that was made from the target's newest version is newer than what that was made from.
+    return min((*exact, *found), key=lambda relation: relation.target_moved)
 
 
 def relation_of(source: LogReader, target: LogReader | None) -> Relation:

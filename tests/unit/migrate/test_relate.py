@@ -75,3 +75,13 @@ def test_a_source_that_was_moved_back_is_not_behind():
 def test_a_target_that_was_moved_back_has_moved():
     record = moved_back(lineage(DELTA, "d", 1, at=71), 3, 73)
     assert relate((DELTA, "d", None), (ICE, "i", record, 71)) == Continues(1, 71, True, True)
+
+
+def test_of_two_meeting_points_the_later_one():
+    """Iceberg 70 was made from Delta 3; later Delta 5 was made from it, after a rollback."""
+    ours, theirs = lineage(DELTA, "d", 3, at=70), lineage(ICE, "i", 70, at=5)
+    assert relate((DELTA, "d", theirs), (ICE, "i", ours, 70)) == Continues(5, 70, False, True)
+    # Iceberg 72 was made from Delta 6 and changes nothing
+    ours = lineage(DELTA, "d", 6, at=72)
+    found = relate((DELTA, "d", theirs), (ICE, "i", ours, 72), lambda _: False)
+    assert found == Continues(6, 72, False, True)
