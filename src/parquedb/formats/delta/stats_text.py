@@ -11,7 +11,7 @@ _INT64_DIGITS = 18
 
 
 def decode_stats(text: str) -> dict[str, Any]:
-    """Return statistics that are to be changed and encoded again.
+    """Return statistics that are to be changed and encoded again; ``null`` has none.
 
     Numbers keep their digits: a decimal that becomes a double on its way is another one, and a
     bound that may exclude its own row.
@@ -19,8 +19,8 @@ def decode_stats(text: str) -> dict[str, Any]:
     Raises:
         ValueError: The text is no JSON.
     """
-    body: dict[str, Any] = json.loads(text, parse_float=_as_written, parse_int=_whole)
-    return body
+    body: dict[str, Any] | None = json.loads(text, parse_float=_as_written, parse_int=_whole)
+    return {} if body is None else body
 
 
 def encode_stats(body: dict[str, Any]) -> str:

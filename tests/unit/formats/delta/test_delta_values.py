@@ -352,6 +352,7 @@ def test_numbers_of_statistics_that_are_changed_keep_their_digits(number: str) -
         assert changed is not None
         assert f'"minValues":{{"d":{number}}},"maxValues":{{"d":{number}}}' in changed
     assert json.loads(later or "")["nullCount"] == {"s": {"x": 4}}
+    assert json.loads(widen_stats("null", 3)) == {"numRecords": 3, "tightBounds": False}
 
 
 # -- schemas --------------------------------------------------------------------------------
