@@ -7,6 +7,7 @@ from deltalake import CommitProperties, DeltaTable, write_deltalake
 from deltalake.transaction import AddAction
 from pyiceberg.types import StringType
 
+from parquedb import DB
 from parquedb.backends import cleanup_backend, migrate_backend, verify_backend
 from parquedb.catalog import FilesystemCatalog
 from parquedb.errors import (
@@ -17,6 +18,7 @@ from parquedb.errors import (
     UnsupportedError,
     VerificationError,
 )
+from tests.interop.test_migration import fingerprints
 from tests.support import duck
 from tests.support.histories import delta_plain, known_delta, people
 from tests.support.rows import assert_same_rows
@@ -233,3 +235,27 @@ def test_file_names_with_uri_characters(root):
     migrate_backend(storage=root, to="iceberg")
     assert_same_rows(open_iceberg(root / "users").scan().to_arrow(), people(0, 5))
     assert_same_rows(duck.rows_iceberg(metadata_file(root / "users")), people(0, 5).to_pylist())
+
+
+def test_a_source_is_not_cleaned_up_while_the_other_table_has_a_file_that_was_cut_short(root):
+    pq.write_table(pa.table({"x": [1, 2]}), root / "users.parquet")
+    migrate_backend(storage=root, to="iceberg")
+    before = fingerprints(root)
+    (copy,) = (root / "users" / "data").glob("*.parquet")
+    data = copy.read_bytes()
+    copy.write_bytes(data[:-1])
+    with pytest.raises(StateError, match=r"with all files whole; .*parquedb check users"):
+        cleanup_backend(root, "users", "native")
+    copy.write_bytes(data)
+    assert fingerprints(root).keys() == before.keys()
+    cleanup_backend(root, "users", "native")
+    assert not (root / "users.parquet").exists()
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_dry_vacuum_writes_nothing(root, dry_run):
+    pq.write_table(pa.table({"$id": ["a"], "x": [1]}), root / "users.parquet")
+    before = set(root.rglob("*"))
+    with DB(str(root)) as db:
+        assert db.vacuum(dry_run=dry_run)["users"].files == ()
+    assert not dry_run or set(root.rglob("*")) == before

@@ -40,6 +40,7 @@ from parquedb.namespace.tables import (
     no_namespaces,
     root_is_table,
 )
+from parquedb.parquet.digest import Digester
 from parquedb.storage.store import ObjectInfo, Store
 
 _TABLES = (Format.ICEBERG, Format.DELTA)
@@ -257,9 +258,10 @@ class _Check:
 
     def _agreement(self) -> AgreementCheck:
         self._enter(CheckPhase.AGREEMENT)
-        check = AgreementCheck(self.space.store, self.findings, self.deep)
-        for one, other in combinations(sorted(self.readers), 2):
-            check.compare(self.readers[one], self.readers[other], self.space.name)
+        with Digester() as digester:
+            check = AgreementCheck(self.space.store, self.findings, self.deep, digester)
+            for one, other in combinations(sorted(self.readers), 2):
+                check.compare(self.readers[one], self.readers[other], self.space.name)
         if len(self.readers) > 1 and not check.compared:
             self.findings.note(
                 "no table was carried from another, so that they were not compared with each other"

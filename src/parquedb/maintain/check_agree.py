@@ -16,7 +16,7 @@ from parquedb.model.files import DataFile, Deletes, VectorFile
 from parquedb.model.partition import PartitionSpec
 from parquedb.model.schema import Path, Schema, children, map_fields, walk
 from parquedb.model.types import Field
-from parquedb.parquet.digest import ContentDigest, digest_file
+from parquedb.parquet.digest import ContentDigest, Digester, digest_file
 from parquedb.rows.typescript import is_typescript_layout
 from parquedb.storage.store import Store
 
@@ -100,12 +100,14 @@ class AgreementCheck:
         store: The store.
         findings: Where findings go.
         deep: Whether all rows are compared, and not their number alone.
+        digester: Digests rows.
         compared: At how many common versions tables were compared.
     """
 
     store: Store
     findings: Findings
     deep: bool
+    digester: Digester
     compared: int = 0
     _digests: dict[tuple[str, tuple[Deletes, ...], Schema, PartitionSpec], ContentDigest] = field(
         default_factory=dict
@@ -200,6 +202,6 @@ class AgreementCheck:
             key = file.path, file.deletes, seen, spec
             if key not in self._digests:
                 plain = replace(file, stats=None)
-                self._digests[key] = digest_file(self.store, plain, seen, spec)
+                self._digests[key] = digest_file(self.store, plain, seen, spec, self.digester)
             total += self._digests[key]
         return total

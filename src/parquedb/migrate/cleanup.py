@@ -75,7 +75,8 @@ def plan_cleanup(
     if covering is None:
         raise StateError(
             f"{namespace.name!r}: no other format holds everything that {format_.label} holds at "
-            f"version {reader.latest()}; run migrate-backend first, nothing was deleted"
+            f"version {reader.latest()}, with all files whole; run migrate-backend first, or see "
+            f"what 'parquedb check {namespace.name}' finds; nothing was deleted"
         )
     if (gaps := found[covering]) and not allow_lossy:
         raise LossyError(
@@ -143,9 +144,12 @@ def _gaps(other: LogReader, reader: LogReader, namespace: Namespace) -> list[str
     lineage = other.lineage()
     if lineage is not None and lineage.completed_at_ms is None:
         return None
-    data = (key for key in other.referenced() if not _METADATA.search(key))
-    if any(namespace.store.head(key) is None for key in data):
-        return None
+    live = other.snapshot().files
+    for key in other.referenced():
+        info = None if _METADATA.search(key) else namespace.store.head(key)
+        whole = info is not None and (key not in live or live[key].size_bytes == info.size_bytes)
+        if not whole and not _METADATA.search(key):
+            return None  # gone or cut short
     kept = {name for names in other.tags().values() for name in names}
     tags = (name for names in reader.tags().values() for name in names)
     gaps = [*reader.unshown(), *(f"the tag {name!r}" for name in tags if name not in kept)]

@@ -26,7 +26,7 @@ _Seen = tuple[str, tuple[Deletes, ...], Schema, PartitionSpec]
 
 
 class Digests:
-    """Content digests of snapshots.
+    """Content digests of snapshots, as a context.
 
     Each file is read once for each schema it is seen under and each set of its deleted rows.
 
@@ -37,6 +37,13 @@ class Digests:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._known: dict[_Seen, ContentDigest] = {}
+        self._digester = Digester()
+
+    def __enter__(self) -> Digests:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._digester.close()
 
     def of(
         self, snapshot: Snapshot, schema: Schema | None = None, rows: Rows = STORED
@@ -59,8 +66,7 @@ class Digests:
         return total
 
     def _digest(self, batches: Iterable[pa.RecordBatch]) -> ContentDigest:
-        with Digester() as digester:
-            return sum(map(digester.digest, batches), ContentDigest())
+        return sum(map(self._digester.digest, batches), ContentDigest())
 
 
 def pair_versions(
@@ -147,27 +153,30 @@ def verify_content(
     Raises:
         VerificationError: A version is missing or differs; all differences are listed.
     """
-    digests, rows = Digests(store), rows_of(source)
+    rows = rows_of(source)
     fit_type = DIALECTS[target.format].fit_type_of(target.format_version)
     problems = []
     if target.format is Format.NATIVE:
         pairs = [(versions[-1], target.history()[-1])]
     else:
         pairs = pair_versions(source, versions, target)
-    for done, (wanted, found) in enumerate(pairs, 1):
-        theirs = source.snapshot(wanted.version)
-        last = done == len(pairs) and wanted.version == source.latest()
-        repeated = done > 1 and pairs[done - 2][0].version == wanted.version
-        if last and (repeated or theirs.at_ms != wanted.at_ms):
-            theirs = source.snapshot()  # a metadata change without a version of its own
-        ours = target.snapshot(found.version)
-        fitted = fit_schema(theirs.schema, fit_type)
-        schema = fitted.schema if fitted.lost else None
-        if rows is not STORED:
-            schema = ours.schema  # what is decoded goes into whichever columns there are
-        if digests.of(theirs, schema, rows) != digests.of(ours, _as_others_read(target, ours)):
-            problems.append(f"version {wanted.version} and its copy {found.version} differ in rows")
-        on_version(done)
+    with Digests(store) as digests:
+        for done, (wanted, found) in enumerate(pairs, 1):
+            theirs = source.snapshot(wanted.version)
+            last = done == len(pairs) and wanted.version == source.latest()
+            repeated = done > 1 and pairs[done - 2][0].version == wanted.version
+            if last and (repeated or theirs.at_ms != wanted.at_ms):
+                theirs = source.snapshot()  # a metadata change without a version of its own
+            ours = target.snapshot(found.version)
+            fitted = fit_schema(theirs.schema, fit_type)
+            schema = fitted.schema if fitted.lost else None
+            if rows is not STORED:
+                schema = ours.schema  # what is decoded goes into whichever columns there are
+            if digests.of(theirs, schema, rows) != digests.of(ours, _as_others_read(target, ours)):
+                problems.append(
+                    f"version {wanted.version} and its copy {found.version} differ in rows"
+                )
+            on_version(done)
     _raise(problems)
 
 
@@ -189,21 +198,21 @@ def compare_tables(
             "common: neither was migrated from the other"
         )
     differences: list[str] = []
-    digests = Digests(store)
-    for place, (ours, theirs) in enumerate(pairs):
-        if content:
-            before = pairs[place - 1] if place else None
-            # a metadata change without a version of its own repeats one
-            one = None if before and before[0].version == ours.version else ours.version
-            two = None if before and before[1].version == theirs.version else theirs.version
-            equal = _same_rows(digests, (left, one), (right, two))
-        else:
-            equal = ours.rows == theirs.rows
-        if not equal:
-            differences.append(
-                f"{left.format} version {ours.version} and {right.format} version "
-                f"{theirs.version} differ in {'rows' if content else 'row count'}"
-            )
+    with Digests(store) as digests:
+        for place, (ours, theirs) in enumerate(pairs):
+            if content:
+                before = pairs[place - 1] if place else None
+                # a metadata change without a version of its own repeats one
+                one = None if before and before[0].version == ours.version else ours.version
+                two = None if before and before[1].version == theirs.version else theirs.version
+                equal = _same_rows(digests, (left, one), (right, two))
+            else:
+                equal = ours.rows == theirs.rows
+            if not equal:
+                differences.append(
+                    f"{left.format} version {ours.version} and {right.format} version "
+                    f"{theirs.version} differ in {'rows' if content else 'row count'}"
+                )
     for reader, newest in ((left, pairs[-1][0]), (right, pairs[-1][1])):
         if reader.latest() != newest.version:
             differences.append(

@@ -53,7 +53,9 @@ class ContentDigest:
         return ContentDigest(self.rows + other.rows, (self.total + other.total) % _MODULUS)
 
 
-def digest_file(store: Store, file: DataFile, schema: Schema, spec: PartitionSpec) -> ContentDigest:
+def digest_file(
+    store: Store, file: DataFile, schema: Schema, spec: PartitionSpec, digester: Digester
+) -> ContentDigest:
     """Return the digest of a data file's rows as a schema sees them.
 
     Args:
@@ -61,15 +63,15 @@ def digest_file(store: Store, file: DataFile, schema: Schema, spec: PartitionSpe
         file: The file.
         schema: The columns.
         spec: The partition spec of the file.
+        digester: Digests the rows; one for many files, since its database takes time to open.
 
     Raises:
         FormatError: The file cannot be read with the schema.
         UnsupportedError: It cannot be read right, see :func:`~parquedb.parquet.scan.read_batches`.
     """
     total = ContentDigest()
-    with Digester() as digester:
-        for batch in read_batches(store, file, schema, spec):
-            total += digester.digest(batch)
+    for batch in read_batches(store, file, schema, spec):
+        total += digester.digest(batch)
     return total
 
 

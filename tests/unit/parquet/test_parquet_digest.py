@@ -26,7 +26,8 @@ def digest(table, schema=None, **options):
     pq.write_table(table, buffer, **options)
     store.replace("x.parquet", buffer.getvalue())
     schema = schema_of_arrow(table.schema if schema is None else schema)
-    return digest_file(store, DataFile("x.parquet", 0, None), schema, UNPARTITIONED)
+    with Digester() as digester:
+        return digest_file(store, DataFile("x.parquet", 0, None), schema, UNPARTITIONED, digester)
 
 
 def one(array):
