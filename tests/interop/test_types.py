@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 
+import duckdb
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -432,6 +433,20 @@ def test_types_of_delta_without_an_equivalent_are_refused_by_name(root, kind, wo
     with pytest.raises(UnsupportedError, match=words):
         migrate_backend(storage=root, to="iceberg", allow_lossy=True)
     assert not (root / "users" / "metadata").exists()
+
+
+@pytest.mark.parametrize("target", ["iceberg", "delta"])
+def test_variants_in_native_files_are_refused_by_name(root, target):
+    """Arrow shows them as structs of their bytes; as such they would be lost to other readers."""
+    path = root / "data" / "users" / "data.parquet"
+    path.parent.mkdir(parents=True)
+    plain = "{'metadata': i, 'value': i} AS s"
+    rows = f"SELECT i AS id, {{'a': i, 'b': 'x' || i}}::VARIANT AS v, {plain}"
+    duckdb.connect().execute(f"COPY ({rows} FROM range(6) t(i)) TO '{path}' (FORMAT parquet)")
+    with pytest.raises(UnsupportedError, match="column 'v': variant has no equivalent") as refused:
+        migrate_backend(storage=root, to=target, allow_lossy=True)
+    assert "column 's'" not in str(refused.value)
+    assert not (root / "users").exists()
 
 
 @pytest.mark.parametrize(

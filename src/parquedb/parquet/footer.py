@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import pyarrow as pa
@@ -17,8 +17,15 @@ import pyarrow.parquet as pq
 
 from parquedb.errors import FormatError, UnsupportedError
 from parquedb.model.files import Stats
-from parquedb.model.schema import Identity, Path, Schema, walk
-from parquedb.model.types import Field, TimestampType, Type, UuidType
+from parquedb.model.schema import Identity, Path, Schema, children, walk
+from parquedb.model.types import (
+    Field,
+    StructType,
+    TimestampType,
+    Type,
+    UuidType,
+    VariantType,
+)
 from parquedb.parquet.arrow import carried_schema, leaves, schema_of_arrow, with_leaf_types
 from parquedb.parquet.bounds import gather_stats
 from parquedb.parquet.chunks import Leaf, check_chunks
@@ -202,11 +209,14 @@ def footer_of(key: str, size_bytes: int, metadata: pq.FileMetaData) -> Footer:
         raise not_parquet(key, f"its schema cannot be read ({error})") from error
     if columns.problem is not None:
         raise not_parquet(key, columns.problem)
+    schema = columns.schema
+    if columns.may_have_variants:
+        schema = _with_variants(schema, metadata.schema)
     return Footer(
         key,
         size_bytes,
         metadata.num_rows,
-        columns.schema,
+        schema,
         columns.schema.identity is Identity.BY_ID,
         columns.carried_ids,
         metadata.num_row_groups,
@@ -287,6 +297,7 @@ class _Columns:
     unusual_arrow: bool
     fixed_lists: bool
     problem: str | None
+    may_have_variants: bool
 
 
 _UTC = (None, "UTC", "+00:00", "Etc/UTC", "Z")
@@ -296,6 +307,8 @@ _PHYSICAL = (
     "BOOLEAN", "INT32", "INT64", "INT96", "FLOAT", "DOUBLE", "BYTE_ARRAY", "FIXED_LEN_BYTE_ARRAY",
 )  # fmt: skip
 """Names of physical types by their numbers."""
+_COLUMN_LINES = ("  optional ", "  required ", "  repeated ")
+_VARIANT = " (Variant("
 
 
 def _storages(parquet: pq.ParquetSchema) -> tuple[_Storage, ...]:
@@ -343,7 +356,32 @@ def _columns(serialized: bytes, storages: tuple[_Storage, ...]) -> _Columns:
         any(_is_unusual(each) for item in arrow for each in _with_insides(item.type)),
         any(pa.types.is_fixed_size_list(e) for item in arrow for e in _with_insides(item.type)),
         problem,
+        any(_is_like_a_variant(item.type) for _, item in walk(schema.fields)),
     )
+
+
+def _is_like_a_variant(type_: Type) -> bool:
+    names = {item.name for item in children(type_)}
+    return isinstance(type_, StructType) and names >= {"metadata", "value"}
+
+
+def _with_variants(schema: Schema, parquet: pq.ParquetSchema) -> Schema:
+    """Return a file's columns with those as variants that are, or hold some.
+
+    Arrow shows a variant as the struct that it is stored as; only the annotation tells, which it
+    prints and does not hand out. A column's own line is indented by two blanks.
+    """
+    found, column = set[int](), -1
+    for line in str(parquet).splitlines():
+        if line.startswith(_COLUMN_LINES):
+            column += 1
+        if _VARIANT in line:
+            found.add(column)
+    fields = (
+        replace(item, type=VariantType()) if place in found else item
+        for place, item in enumerate(schema.fields)
+    )
+    return replace(schema, fields=tuple(fields))
 
 
 def _with_insides(type_: pa.DataType) -> Iterator[pa.DataType]:
