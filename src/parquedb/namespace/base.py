@@ -152,7 +152,7 @@ def check_documents(namespace: str, base: Base) -> None:
     """
     if not holds_documents(base):
         raise UnsupportedError(
-            f"namespace {namespace!r} is a {base.format.label} table without a string column "
+            f"namespace {namespace!r} is kept in {base.format.label} without a string column "
             "'$id', so it holds no documents: it can be queried and migrated, not written by "
             "document; write it with the program that made it"
         )
