@@ -358,3 +358,18 @@ def test_fields_of_a_document_are_all_that_differs(filled):
     filled.compact()
     assert same(everything(filled), before)
     assert fields_of(before["users/p037"])["title"] == "beta"
+
+
+def test_populate_looks_at_the_same_time(tmp_path):
+    where = place("native", "memory", tmp_path)
+    linked = where.open(schema={"User": {"name": "string!"}, "Post": {"author": "-> User"}})
+    ann = linked.users.create({"$id": "ann", "name": "Ann"})
+    moment = linked.posts.create({"$id": "p1", "author": ann.id}).createdAt
+    linked.users.update("ann", {"$set": {"name": "Anna"}})
+    assert linked.posts.get("p1", populate=["author"]).author["name"] == "Anna"
+    then = linked.posts.get("p1", populate=["author"], as_of=moment)
+    assert then.author["name"] == "Ann"
+    (found,) = linked.posts.find(populate=["author"], as_of=moment)
+    assert found.author["name"] == "Ann"
+    with pytest.raises(InvalidInputError, match="give as_of a time"):
+        linked.posts.get("p1", populate=["author"], as_of=1)

@@ -73,11 +73,15 @@ class Searching:
             include_deleted: Whether a deleted document counts.
             as_of: A version or time to look at instead of now.
         """
+        if populate:
+            populate = self._relations.check(self._rules, populate, as_of)
         found = self._reading.get(self._reading.key(id), as_of)
         if found is None or ("deletedAt" in found and not include_deleted):
             return None
         entity = Entity(own_copy(found))
-        return self._relations.populated(self._rules, [entity], populate)[0] if populate else entity
+        if not populate:
+            return entity
+        return self._relations.populated(self._rules, [entity], populate, as_of)[0]
 
     def __getitem__(self, id: str) -> Entity:  # noqa: A002
         found = self.get(id)
@@ -139,12 +143,12 @@ class Searching:
             after,
             include_deleted=include_deleted,
         )
-        populate = self._relations.check(self._rules, populate)
+        populate = self._relations.check(self._rules, populate, as_of)
 
         def documents() -> Iterator[Document]:
             found = self._reading.documents(query, as_of)
             if populate:
-                found = self._relations.populating(self._rules, found, populate)
+                found = self._relations.populating(self._rules, found, populate, as_of)
             return found if projection is None else map(projection, found)
 
         from parquedb.documents.found import Found, Sources  # noqa: PLC0415  (a get does without)
