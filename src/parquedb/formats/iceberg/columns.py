@@ -121,7 +121,11 @@ class Columns:
             UnsupportedError: A type does not exist in Iceberg, or a column changed in a way that
                 old files cannot follow.
         """
-        fitted = replace(schema, fields=tuple(_fit(item, self.version) for item in schema.fields))
+        fields = (
+            item if own_ids and self.types.get(item.id) == item.type else _fit(item, self.version)
+            for item in schema.fields
+        )
+        fitted = replace(schema, fields=tuple(fields))
         by_id = schema.identity is Identity.BY_ID and (own_ids or self.verbatim)
         target = fitted if by_id else self._by_path(fitted)
         ids = {
@@ -375,8 +379,9 @@ def _fit(field: Field, version: int) -> Field:
     fit = fit_type(field.type, version)
     if fit.becomes is None:
         raise UnsupportedError(
-            f"column {field.name!r} has the type {describe_type(field.type)}, which Iceberg "
-            f"format version {version} does not have; leave the column out or convert it first",
+            f"column {field.name!r} has the type {describe_type(field.type)}, which is not "
+            f"written to Iceberg tables of format version {version}; leave the column out, or "
+            "convert it first",
             feature=describe_type(field.type),
         )
     return replace(field, type=fit.becomes)
