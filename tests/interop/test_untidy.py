@@ -370,3 +370,33 @@ def test_a_partition_column_whose_type_changes_with_a_later_folder(lake):
     migrate_backend(storage=lake, to="delta")
     put(lake, "k=x/a.parquet", {"id": [2]})
     assert "changes its type" in str(refused(lake, "delta", UnsupportedError))
+
+
+@pytest.mark.parametrize("statistics", [True, False])
+@pytest.mark.parametrize(
+    ("folder", "column", "held"),
+    [
+        ("region=eu", pa.array(["eu", "us"]), True),
+        ("region=eu", pa.array(["eu", None]), True),
+        ("region=eu", pa.array(["eu", "eu"]), False),
+        ("region=a-rather-long-name-of-a-place", pa.array(["a-rather-long-name-of-b"] * 2), True),
+        (
+            "region=a-rather-long-name-of-a-place",
+            pa.array(["a-rather-long-name-of-a-place"] * 2),
+            False,
+        ),
+        ("region=7", pa.array([7, 7], pa.int16()), False),
+        ("region=7", pa.array([7, 8], pa.int16()), True),
+        ("region=__HIVE_DEFAULT_PARTITION__", pa.array([None, None], pa.string()), False),
+        ("region=__HIVE_DEFAULT_PARTITION__", pa.array([None, "eu"]), True),
+    ],
+)
+def test_a_partition_column_in_the_files_is_read_where_statistics_do_not_tell(
+    lake, statistics, folder, column, held
+):
+    table = pa.table({"id": [1, 2], "region": column})
+    put(lake, f"{folder}/a.parquet", table, write_statistics=statistics)
+    if held:
+        assert "holds another value of a partition column" in str(refused(lake, "delta"))
+    else:
+        assert migrate_backend(storage=lake, to="delta").success

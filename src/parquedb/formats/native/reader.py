@@ -323,7 +323,7 @@ class NativeReader:
             )
             for file, footer, partition in zip(self._layout.files, footers, partitions, strict=True)
         )
-        check_partitions(self._layout, footers, files, spec)
+        check_partitions(self._store, self._layout, footers, files, spec)
         if any(footer.schema.fields for footer in footers):  # readers refuse files without columns
             kept = zip(files, footers, strict=True)
             files = tuple(file for file, footer in kept if footer.schema.fields)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+import pyarrow as pa
 
 from parquedb.errors import FormatError
 from parquedb.formats.native.paths import DATA, DATA_FILE, Layout, is_data_name, is_hidden
 from parquedb.model.files import DataFile, Value
-from parquedb.model.partition import PartitionSpec
+from parquedb.model.partition import UNPARTITIONED, PartitionSpec
+from parquedb.parquet.arrow import constant
 from parquedb.parquet.footer import Footer
+from parquedb.parquet.scan import read_batches
 from parquedb.storage.keys import join
 from parquedb.storage.store import Store
 
@@ -137,12 +141,16 @@ def check_columns(footers: Sequence[Footer]) -> None:
 
 
 def check_partitions(
-    layout: Layout, footers: Sequence[Footer], files: Sequence[DataFile], spec: PartitionSpec
-) -> None:  # fmt: skip
+    store: Store,
+    layout: Layout,
+    footers: Sequence[Footer],
+    files: Sequence[DataFile],
+    spec: PartitionSpec,
+) -> None:
     """Check that files that hold a partition column have the value of their folder in it.
 
-    Readers disagree on which of the two counts. Seen by the footers' statistics: a column without
-    any is not looked into.
+    Readers disagree on which of the two counts. Where a footer's statistics do not settle it, that
+    one column is read.
 
     Raises:
         FormatError: Some hold others; all are listed.
@@ -152,7 +160,13 @@ def check_partitions(
     for footer, file in zip(footers, files, strict=True):
         own = set(footer.schema.names)
         for index, id_, name in columns:
-            if name in own and (held := _held(file, id_, file.partition[index])) is not None:
+            if name not in own:
+                continue
+            value = file.partition[index]
+            held = _held(file, id_, value)
+            if held is None and not _is_settled(file, id_, value):
+                held = _read_held(store, footer, file, name, value)
+            if held is not None:
                 problems.append(f"{file.path!r} holds {held} in the column {name!r}")
     if problems:
         raise _refusal(
@@ -181,6 +195,36 @@ def _held(file: DataFile, id_: int, value: Value | None) -> str | None:
     exact = not isinstance(value, str | bytes) or len(value) <= _WHOLE_TEXT
     other = (lower, upper) != (value, value) if exact else not _between(lower, value, upper)
     return f"{lower!r} to {upper!r}" if other else None
+
+
+def _is_settled(file: DataFile, id_: int, value: Value | None) -> bool:
+    """Whether statistics that contradict nothing prove that a column holds one value only."""
+    if not file.rows:
+        return True
+    if file.stats is None:
+        return False
+    nulls = file.stats.nulls.get(id_)
+    if value is None:
+        return nulls == file.rows
+    bounds = file.stats.lower.get(id_), file.stats.upper.get(id_)
+    return nulls == 0 and bounds == (value, value)
+
+
+def _read_held(
+    store: Store, footer: Footer, file: DataFile, name: str, value: Value | None
+) -> str | None:
+    """Return what a file holds in a column besides a value by reading it, None if nothing."""
+    own = next(field for field in footer.schema.fields if field.name == name)
+    alone = replace(footer.schema, fields=(own,))
+    bare = replace(file, partition=(), spec_id=UNPARTITIONED.spec_id)
+    for batch in read_batches(store, bare, alone, UNPARTITIONED):
+        try:
+            wanted = constant(value, own.type, batch.num_rows)
+        except (pa.ArrowException, OverflowError):  # it does not fit the file's narrower type
+            return "others"
+        if not batch.column(0).equals(wanted):
+            return "others"
+    return None
 
 
 def _between(lower: Value, value: Value, upper: Value) -> bool:
