@@ -102,6 +102,28 @@ def test_position_deletes_of_version_2_times_go_into_the_vector(root):
     healthy(root)
 
 
+@pytest.mark.parametrize("at", [2, 4, 7])
+def test_our_table_of_version_2_that_others_upgraded(root, at):
+    """All rows get ids with our next commit; position deletes stay until their file changes."""
+    commits = deletes.history(root)
+    deletes.make_delta(root, commits[:at])
+    migrate_backend(storage=root, to="iceberg")
+    rewritten(root, lambda wire: wire.update({"format-version": 3, "next-row-id": 0}))
+    wanted = deletes.make_delta(root, commits[at:], expect=at - 1)
+    migrate_backend(storage=root, to="iceberg", verify="content")
+    assert_iceberg_has(root / "users", wanted)
+    assert_version_3(root / "users", since=at)
+    snapshots = json.loads(metadata_file(root / "users").read_bytes())["snapshots"]
+    assert [("first-row-id" in snapshot) for snapshot in snapshots] == [
+        number >= at for number in range(len(wanted))
+    ]
+    first = row_ids(root / "users", snapshots[at]["snapshot-id"])
+    assert all(ids is not None for ids in first.values())
+    last = row_ids(root / "users")
+    assert all(last[name] == ids for name, ids in first.items() if name in last and at > 6)
+    healthy(root)
+
+
 def test_a_vector_that_others_wrote_stays_until_its_file_changes(root):
     table = vectors(root)
     migrate_backend(storage=root, to="delta")
