@@ -202,7 +202,8 @@ def _parse(wire: Mapping[str, Any], location: str) -> TableMetadata:
     current_schema_id = _checked(
         wire.get("current-schema-id", next(iter(schemas))), schemas, "schema", location
     )
-    wire_schemas = {whole(item.get("schema-id", 0)): item for item in items(wire.get("schemas"))}
+    numbered = (item for item in items(wire.get("schemas")) if "schema-id" in item)
+    wire_schemas = {whole(item["schema-id"]): item for item in numbered}
     snapshots = tuple(_parse_snapshot(item) for item in listed)
     refs = _parse_refs(wire.get("refs"))
     current = optional_whole(wire.get("current-snapshot-id"))
