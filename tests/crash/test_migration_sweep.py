@@ -65,7 +65,7 @@ def test_vectors_and_row_ids_of_version_3_are_right_after_a_fault(tmp_path, kind
     options = {"to": "iceberg", "format_version": 3, "batch_size": 4}
     counted = inject(LocalStore(root, durable=False), None)
     migrate_backend(storage=counted, **options)
-    for at in range(list(FaultKind).index(kind), counted.operations, 5):
+    for at in range(list(FaultKind).index(kind), counted.operations, 9):
         shutil.rmtree(root)
         shutil.copytree(pristine, root)
         with contextlib.suppress(SimulatedCrashError, ParqueDBError):
