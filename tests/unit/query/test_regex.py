@@ -3,7 +3,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import time
 
 import pytest
 from hypothesis import given, settings
@@ -109,14 +108,12 @@ def test_re2_spelling() -> None:
      "a?" * 60 + "a" * 60 + "b"],
 )  # fmt: skip
 def test_nothing_hangs(pattern: str) -> None:
-    """By Python's engine each of these takes longer than the tests may."""
+    """By Python's engine each of these takes longer than a test may, which ends it."""
     search = compile_regex(pattern)
     for char in "a ":
         text = char * 100_000 + "!"
-        started = time.monotonic()
         assert not search(text)
         assert not search(text[:63] + "!")
-        assert time.monotonic() - started < 60
 
 
 def test_simple_patterns_do_without_pyarrow() -> None:
