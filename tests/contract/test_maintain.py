@@ -84,6 +84,8 @@ def orphans(db):
         for below in ("data", f"_{format_.value}_data"):
             found.append(put(db, f"{folder(db)}/{below}/{uuid.uuid4()}.parquet"))
             found.append(put(db, f"{folder(db)}/{below}/merged-{uuid.uuid4()}.parquet"))
+            found.append(put(db, f"{folder(db)}/{below}/{uuid.uuid4()}-3-deletes.puffin"))
+            found.append(put(db, f"{folder(db)}/{below}/{uuid.uuid4()}-0-deletes.parquet"))
             found.append(put(db, f"{folder(db)}/{below}/city=Ulm/part-0123456789ab.parquet"))
     return sorted(found)
 

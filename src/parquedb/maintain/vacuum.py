@@ -33,6 +33,8 @@ SAFE_AGE_S = 3_600
 
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _FLUSHED = re.compile(rf"(merged-)?{_UUID}\.parquet")
+_DELETES = re.compile(rf"{_UUID}-\d+-deletes\.(parquet|puffin)")
+"""Which rows of a data file are deleted, in an Iceberg table."""
 _CARRIED = re.compile(r".+-[0-9a-f]{12}\.[A-Za-z]+")
 """A copy that a migration made: with a digest at the end of its name."""
 _FOREIGN = re.compile(rf".+-{_UUID}\.[A-Za-z]+")
@@ -277,7 +279,7 @@ def _data_folders(space: LiveNamespace) -> Sequence[str]:
 
 def _is_ours(key: str) -> bool:
     name = key.rpartition("/")[2]
-    if _FLUSHED.fullmatch(name):
+    if _FLUSHED.fullmatch(name) or _DELETES.fullmatch(name):
         return True
     return _CARRIED.fullmatch(name) is not None and _FOREIGN.fullmatch(name) is None
 
