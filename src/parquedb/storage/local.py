@@ -154,16 +154,18 @@ class LocalStore:
         for start in range(0, len(pairs), _BATCH):
             batch = pairs[start : start + _BATCH]
             targets = [target for _, target in batch]
+            new: set[str] = set()
             with self._temporaries(targets) as temporaries:
                 for (key, _), temporary in zip(batch, temporaries, strict=True):
                     source = self._path(key)
                     try:
-                        self._in_its_folder(temporary, partial(copy_file, source), source)
+                        self._in_its_folder(temporary, partial(copy_file, source), source, new)
                     except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
                         raise read_error(error, source) from error
                     except OSError as error:
                         raise write_error(error, self._path(targets[0])) from error
                 self._sync(temporaries)
+                self._settle_folders(new)
                 self._rename(targets, temporaries)
 
     def delete(self, key: str) -> None:
@@ -227,10 +229,11 @@ class LocalStore:
     def link_many(self, pairs: Sequence[tuple[str, str]]) -> bool:
         """Hard-link each pair; what was linked before stays harmlessly if one cannot be."""
         made: list[str] = []
+        new: set[str] = set()
         for source, target in pairs:
             origin, path = self._path(source), self._path(target)
             try:
-                self._in_its_folder(path, partial(os.link, origin), origin)
+                self._in_its_folder(path, partial(os.link, origin), origin, new)
                 made.append(path)
             except FileExistsError as error:
                 if not self.same_object(source, target):
@@ -245,6 +248,7 @@ class LocalStore:
                 for done in made:
                     os.unlink(done)
                 return False
+        self._settle_folders(new)
         self._sync_folders(target for _, target in pairs)
         return True
 
@@ -359,9 +363,20 @@ class LocalStore:
         return cast("BinaryIO", io.BufferedWriter(opened[0], buffer_size=1 << 20))
 
     def _in_its_folder(
-        self, path: str, make: Callable[[str], object], source: str | None = None
+        self,
+        path: str,
+        make: Callable[[str], object],
+        source: str | None = None,
+        new: set[str] | None = None,
     ) -> None:
         """Make a file, and its folder again as often as :meth:`delete` finds it empty before.
+
+        Args:
+            path: The file.
+            make: Makes it.
+            source: A file that it is made of.
+            new: Gets the folders whose names are not durable yet, which the caller sees to with
+                :meth:`_settle_folders`; by default they are at once.
 
         Raises:
             FileNotFoundError: ``source`` is missing, or the folder keeps vanishing.
@@ -370,7 +385,7 @@ class LocalStore:
         folder = os.path.dirname(path)
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                self._make_folder(folder)
+                self._make_folder(folder, new)
                 make(path)
             except FileNotFoundError:
                 if attempt == _ATTEMPTS or (source is not None and not os.path.exists(source)):
@@ -382,7 +397,7 @@ class LocalStore:
         if self._durable:
             fsync_all(paths)
 
-    def _make_folder(self, folder: str) -> None:
+    def _make_folder(self, folder: str, new: set[str] | None = None) -> None:
         """Make a folder, or see to it that one that another process made has a durable name.
 
         That process may be about to do so, or have died before.
@@ -390,9 +405,9 @@ class LocalStore:
         parent = os.path.dirname(folder)
         if os.path.isdir(folder):
             if self._durable and folder not in self._settled and folder != self._root:
-                self._settle_folder(folder, parent)
+                self._settle_folder(folder, parent, new)
             return
-        self._make_folder(parent)
+        self._make_folder(parent, new)
         try:
             os.mkdir(folder)
         except FileExistsError:
@@ -401,16 +416,33 @@ class LocalStore:
                     f"{folder!r} is a file where a folder is needed; move it away"
                 ) from None
         if self._durable:
+            if new is not None:
+                new.add(folder)
+                return
             fsync_path(parent)
             self._settled.add(folder)
 
-    def _settle_folder(self, folder: str, parent: str) -> None:
+    def _settle_folder(self, folder: str, parent: str, new: set[str] | None) -> None:
         if not folder.startswith(f"{self._root.rstrip('/')}/"):
             return  # the root was made in it
+        if new is not None:
+            if folder not in new:
+                new.add(folder)
+                self._make_folder(parent, new)
+            return
         self._make_folder(parent)
         with contextlib.suppress(PermissionError):  # not to be read, so not made by one of us
             fsync_path(parent)
         self._settled.add(folder)
+
+    def _settle_folders(self, new: set[str]) -> None:
+        """Make the names of folders durable; each folder in which some lie is synced once."""
+        if not self._durable:
+            return
+        for parent in {os.path.dirname(folder) for folder in new}:
+            with contextlib.suppress(PermissionError, FileNotFoundError):  # not ours; gone since
+                fsync_path(parent)
+        self._settled |= new
 
     def _sync_folders(self, keys: Iterator[str] | Sequence[str]) -> None:
         if self._durable:
