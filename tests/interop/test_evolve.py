@@ -542,3 +542,20 @@ def test_delta_structs_inside_lists_are_not_read_by_position(tmp_path):
     assert found == [{"items": [{"b": "y", "c": None}]}, {"items": []}]
     old = pa.table(DeltaTable(tmp_path / "t", version=0).scan()).to_pylist()
     assert old == [{"items": row} for row in rows]
+
+
+def test_delta_maps_do_not_hold_fields_that_were_dropped(tmp_path: Path) -> None:
+    """delta-rs refuses a map whose structs have more fields in a file than in the table."""
+    items = pa.map_(pa.string(), pa.struct([("a", pa.string()), ("b", pa.string())]))
+    rows = [[("k", {"a": "x", "b": "y"})], []]
+    write_deltalake(tmp_path / "t", pa.table({"id": [1, 2], "items": pa.array(rows, items)}))
+    backend = create_backend(type="delta", storage=tmp_path)
+    done = backend.drop_column("t", "items.value.a")
+    assert done.rewritten == 1
+    assert backend.history("t")[-1].version == 1
+    wanted = [{"id": 1, "items": {"k": {"b": "y"}}}, {"id": 2, "items": {}}]
+    for name, read in DELTA.items():
+        compare(name, 1, read(tmp_path / "t", 1), wanted)
+        old = [{"id": i, "items": dict(row)} for i, row in enumerate(rows, 1)]
+        compare(name, 0, read(tmp_path / "t", 0), old)
+    assert backend.drop_column("t", "items").rewritten == 0

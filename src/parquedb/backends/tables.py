@@ -168,12 +168,17 @@ class Backend:
             UnsupportedError: The format or a collection of documents cannot have it.
             ConflictError: Others kept committing first.
         """
-        specs = [add_column] if isinstance(add_column, Mapping) else list(add_column)
-        optional = [make_optional] if isinstance(make_optional, str) else make_optional
+        if not isinstance(set_doc, Mapping | None):
+            raise InvalidInputError(
+                f"set_doc is {set_doc!r}; write a mapping of columns to their comments"
+            )
+        specs = [add_column] if isinstance(add_column, Mapping) else list(add_column or ())
+        optional = [make_optional] if isinstance(make_optional, str) else make_optional or ()
+        order = (reorder,) if isinstance(reorder, str) else tuple(reorder or ())
         edits: list[Edit] = [parse_column(spec) for spec in specs]
         edits += [MakeOptional(name) for name in optional]
         edits += [SetDoc(name, doc) for name, doc in (set_doc or {}).items()]
-        edits += [Reorder(tuple(reorder))] if reorder else []
+        edits += [Reorder(order)] if order else []
         if not edits:
             raise InvalidInputError(
                 "evolve_schema was asked for nothing; give add_column, make_optional, set_doc or "

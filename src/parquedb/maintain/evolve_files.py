@@ -15,7 +15,7 @@ from parquedb.model.files import DataFile
 from parquedb.model.format import Format
 from parquedb.model.partition import PartitionSpec
 from parquedb.model.schema import Path, Schema, children, walk
-from parquedb.model.types import Field, Type
+from parquedb.model.types import Field, MapType, Type
 from parquedb.namespace.tables import Namespace
 from parquedb.parquet.elements import Element, read_elements, walk_elements, without_ids
 from parquedb.parquet.footer import Footer, read_footer, read_footers, stats_for
@@ -92,6 +92,17 @@ class Step:
         return any(old.get(item.id) != path for path, item in walk(self.after.fields))
 
     @property
+    def narrows_maps(self) -> bool:
+        """Whether a struct inside a map loses a field, which delta-rs cannot read past."""
+        kept = {item.id for _, item in walk(self.after.fields)}
+        return any(
+            isinstance(item.type, MapType)
+            and item.id in kept
+            and not kept.issuperset(inner.id for _, inner in walk((item,)))
+            for _, item in walk(self.before.fields)
+        )
+
+    @property
     def only_names(self) -> bool:
         """Whether the columns are the same but for their names."""
 
@@ -145,7 +156,7 @@ def need_of(store: Store, file: DataFile, step: Step) -> Need:
         for path, item in walk(step.before.fields):
             if item.id in widened and path in held and held[path].type != widened[item.id]:
                 return Need.REWRITE
-    if not step.moves_names:
+    if not (step.moves_names or step.narrows_maps):
         return Need.NOTHING
     root = read_elements(store, file.path)
     if not has_insides_of(root, step.reading()):
@@ -192,7 +203,7 @@ class Copies:
     def make(self, snapshot: Snapshot, after: Schema) -> Iterator[tuple[DataFile, DataFile]]:
         """Yield the files that do not do for other columns, each with the copy that does."""
         step = Step(snapshot.schema, after)
-        if not step.widened and not step.moves_names:
+        if not (step.widened or step.moves_names or step.narrows_maps):
             return
         rekeyed = any(field.source_id in step.renamed for field in snapshot.spec.fields)
         needs: dict[str, Need] = {}

@@ -42,6 +42,15 @@ from parquedb.rows.typescript import is_typescript_layout
 
 _NOT_IN_DELTA = " ,;{}()\n\t="
 """Characters that names of Delta columns cannot have without column mapping."""
+_RESERVED = {
+    Format.ICEBERG: frozenset(
+        {"_file", "_pos", "_deleted", "_spec_id", "_partition", "_row_id"}
+        | {"_last_updated_sequence_number", "_change_type", "_change_ordinal"}
+        | {"_commit_snapshot_id"}
+    ),
+    Format.DELTA: frozenset({"_change_type", "_commit_version", "_commit_timestamp"}),
+}
+"""Names that engines give to columns that no table has: metadata columns, the change data feed."""
 _STATISTICS = "delta.dataSkippingStatsColumns"
 
 
@@ -94,19 +103,28 @@ def check_edits(
     documents = is_document_schema(schema)
     kept = documents and (journaled or schema.find(DATA) is not None)
     for edit in edits:
+        _check_strings(edit)
+        _check_reserved(format_, edit)
         if documents:
             _check_system(namespace, edit)
         if kept:
             _check_collection(namespace, edit)
         match format_:
             case Format.DELTA:
-                _check_delta_name(edit)
+                _check_delta_names(edit)
             case Format.NATIVE:
                 _check_comment(namespace, edit)
             case Format.ICEBERG:
                 pass
             case _:
                 assert_never(format_)
+
+
+def _check_strings(edit: Edit) -> None:
+    names = edit.names if isinstance(edit, Reorder) else (edit.name, *_new_names(edit))
+    wrong = [name for name in names if not isinstance(name, str)]
+    if wrong:
+        raise InvalidInputError(f"columns are named by strings, not by {wrong[0]!r}")
 
 
 def _check_system(namespace: str, edit: Edit) -> None:
@@ -176,14 +194,37 @@ def _holds_values(type_: Type) -> bool:
             return False
 
 
-def _check_delta_name(edit: Edit) -> None:
-    name = edit.new if isinstance(edit, RenameColumn) else ""
-    name = edit.name if isinstance(edit, AddColumn) else name
-    bad = sorted({char for char in name if char in _NOT_IN_DELTA})
-    if bad:
+def _check_delta_names(edit: Edit) -> None:
+    for name in _new_names(edit):
+        bad = sorted({char for char in name if char in _NOT_IN_DELTA})
+        if bad:
+            raise InvalidInputError(
+                f"{name!r} cannot be a column of a Delta table: names have none of "
+                f"{_NOT_IN_DELTA!r} (this one has {''.join(bad)!r})"
+            )
+
+
+def _new_names(edit: Edit) -> Iterator[str]:
+    """Yield the names and paths that a change brings into a table."""
+    match edit:
+        case RenameColumn(new=name):
+            yield name
+        case AddColumn(name, type_):
+            yield name
+            for path, _ in walk(children(type_)):
+                yield path[-1]
+        case _:
+            pass
+
+
+def _check_reserved(format_: Format, edit: Edit) -> None:
+    """Raise where engines have a column of their own by a new column's name."""
+    taken = _RESERVED.get(format_, frozenset())
+    name = next(_new_names(edit), "")
+    if name.lower() in taken:
         raise InvalidInputError(
-            f"{name!r} cannot be a column of a Delta table: names have none of "
-            f"{_NOT_IN_DELTA!r} (this one has {''.join(bad)!r})"
+            f"{name!r} is a metadata column of {format_.label} tables, which engines read in its "
+            "place; choose another name"
         )
 
 

@@ -23,7 +23,7 @@ from parquedb.model.partition import PartitionSpec
 from parquedb.model.schema import Schema, assign_ids, ids_by_path, max_id
 from parquedb.model.types import DecimalType, Type, describe_type
 from parquedb.model.widen import widen_fields
-from parquedb.parquet.arrow import arrow_schema_of
+from parquedb.parquet.arrow import arrow_schema_of, nulls
 from parquedb.parquet.write import write_parquet
 from parquedb.storage.store import Store
 
@@ -125,7 +125,7 @@ def _load(
                 columns = [
                     batch.column(name)
                     if name in batch.schema.names
-                    else pa.nulls(batch.num_rows, arrow.field(name).type)
+                    else nulls(batch.num_rows, arrow.field(name).type)
                     for name in arrow.names
                 ]
                 cast = cast_batch(pa.RecordBatch.from_arrays(columns, names=arrow.names), arrow)

@@ -119,7 +119,7 @@ def apply_edits(schema: Schema, edits: Sequence[Edit]) -> Schema:
             case MakeOptional(name):
                 schema = _change(schema, name, lambda field: replace(field, required=False))
             case SetDoc(name, doc):
-                schema = _change(schema, name, _with_doc(doc))
+                schema = _change(schema, name, _with_doc(_checked_doc(name, doc)))
             case Reorder(names):
                 schema = _reorder(schema, names)
             case _:
@@ -146,7 +146,10 @@ def find_column(schema: Schema, name: str) -> tuple[Path, Field]:
 
 def _add(schema: Schema, edit: AddColumn) -> Schema:
     above, name = _split(schema, edit.name)
-    new = Field(0, name, edit.type, doc=edit.doc)
+    new = Field(0, name, edit.type, doc=_checked_doc(edit.name, edit.doc))
+    for path, one in walk((new,)):
+        if isinstance(one.type, StructType):
+            _check_members(edit.name, path, one.type)
 
     def add(fields: Fields) -> Fields:
         _check_free(fields, name, edit.name)
@@ -361,6 +364,23 @@ def _check_name(name: str) -> None:
             f"{name!r} cannot be a column's name: it has at least one character, none that cannot "
             "be printed, and no space at its ends"
         )
+
+
+def _check_members(name: str, path: Path, struct: StructType) -> None:
+    """Make sure that the fields of a new column's struct can be told apart, as columns can."""
+    prefix = ".".join((name, *path[1:]))
+    for number, one in enumerate(struct.fields):
+        _check_name(one.name)
+        _check_free(struct.fields[:number], one.name, f"{prefix}.{one.name}")
+
+
+def _checked_doc(name: str, doc: str | None) -> str | None:
+    try:
+        if doc is not None:
+            doc.encode()
+    except (AttributeError, UnicodeEncodeError):
+        raise InvalidInputError(f"the comment of {name!r} is {doc!r}, and no text") from None
+    return doc
 
 
 def _check_free(fields: Fields, name: str, told: str) -> None:

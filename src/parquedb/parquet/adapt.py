@@ -25,7 +25,7 @@ from parquedb.model.types import (
     UuidType,
     describe_type,
 )
-from parquedb.parquet.arrow import FIELD_ID, arrow_type_of, constant
+from parquedb.parquet.arrow import FIELD_ID, arrow_type_of, constant, nulls
 from parquedb.parquet.dynamic import AnyArray, AnyField, AnyType
 
 NO_ALIASES: Mapping[int, tuple[str, ...]] = MappingProxyType({})
@@ -100,7 +100,7 @@ class Adapter:
         """
         array = _plain(array, type_)
         if pa.types.is_null(array.type):
-            return pa.nulls(len(array), arrow_type_of(type_, path))
+            return nulls(len(array), arrow_type_of(type_, path))
         match type_:
             case StructType() | ListType() | MapType():
                 return self._nest(array, type_, path)
@@ -123,7 +123,7 @@ class Adapter:
                 "make the column optional or restore the file",
                 location=self._key,
             )
-        return pa.nulls(rows, arrow_type_of(field.type, path))
+        return nulls(rows, arrow_type_of(field.type, path))
 
     def _nest(self, array: AnyArray, type_: NestedType, path: Path) -> AnyArray:
         arrow = arrow_type_of(type_, path)

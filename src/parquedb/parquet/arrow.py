@@ -199,6 +199,23 @@ def type_of_arrow(arrow: AnyType, path: Path = ()) -> Type:
     return _nested(arrow, path)
 
 
+def nulls(rows: int, arrow: AnyType) -> AnyArray:
+    """Return a column of nulls that can be written.
+
+    ``pyarrow.nulls`` fills a null struct's required fields with nulls too, which its Parquet
+    writer refuses.
+    """
+    if _requires(arrow):
+        return pa.array([None] * rows, arrow)
+    return pa.nulls(rows, arrow)
+
+
+def _requires(arrow: AnyType) -> bool:
+    return pa.types.is_struct(arrow) and any(
+        not field.nullable or _requires(field.type) for field in arrow
+    )
+
+
 def constant(value: Value | None, type_: Type, rows: int) -> AnyArray:
     """Return a column of one physical value (see :mod:`parquedb.model.files`) repeated.
 
@@ -208,7 +225,7 @@ def constant(value: Value | None, type_: Type, rows: int) -> AnyArray:
     arrow = arrow_type_of(type_)
     one: AnyArray
     if value is None:
-        return pa.nulls(rows, arrow)
+        return nulls(rows, arrow)
     match type_:
         case DecimalType(_, scale):
             one = pa.array([_decimal(value, scale)], arrow)

@@ -227,6 +227,8 @@ class TestInput:
             ({"name": "x.c", "type": "int"}, "no column 'x'"),
             ({"name": "", "type": "int"}, "cannot be a column's name"),
             ({"name": 3, "type": "int"}, "are strings"),
+            ({"name": "c", "type": pa.struct([("", pa.int32())])}, "cannot be a column's name"),
+            ({"name": "c", "type": pa.struct([("x", pa.int32()), ("X", pa.int32())])}, "in case"),
         ],
         ids=str,
     )
@@ -259,6 +261,43 @@ class TestInput:
             table.drop_column("nothing", "a")
         assert len(table.history("t")) == len(before) + (table.type != "native")
 
+    def test_what_is_no_text_is_refused(self, table: Backend) -> None:
+        nothing: Any = None
+        for change in (
+            lambda: table.drop_column("t", nothing),
+            lambda: table.rename_column("t", "a", nothing),
+            lambda: table.rename_column("t", nothing, "c"),
+            lambda: table.evolve_schema("t", reorder=[nothing]),
+            lambda: table.evolve_schema("t", make_optional=nothing),
+        ):
+            with pytest.raises(InvalidInputError, match=r"named by strings|asked for nothing"):
+                change()
+        if table.type != "native":
+            wrong: Any = 3
+            for comment in (wrong, "\ud800"):
+                with pytest.raises(InvalidInputError, match="no text"):
+                    table.evolve_schema("t", set_doc={"a": comment})
+            wrong = ["a"]
+            with pytest.raises(InvalidInputError, match="mapping of columns"):
+                table.evolve_schema("t", set_doc=wrong)
+
+    def test_names_that_engines_use_are_refused(self, table: Backend) -> None:
+        if table.type == "native":
+            table.evolve_schema("t", add_column={"name": "_file", "type": "int"})
+            return
+        taken = "_pos" if table.type == "iceberg" else "_commit_version"
+        with pytest.raises(InvalidInputError, match="is a metadata column"):
+            table.evolve_schema("t", add_column={"name": taken, "type": "int"})
+        with pytest.raises(InvalidInputError, match="is a metadata column"):
+            table.rename_column("t", "a", taken)
+
+    def test_a_struct_with_required_fields_is_added_as_null(self, table: Backend) -> None:
+        """And the files without it are written again, by a change and by a migration."""
+        inner = pa.struct([pa.field("x", pa.int32(), nullable=False)])
+        table.evolve_schema("t", add_column={"name": "c", "type": inner})
+        table.widen_column("t", "a", "int64")
+        assert table.to_arrow("t").to_pylist() == [{"a": 1, "b": "x", "c": None}]
+
     def test_what_is_so_already_is_no_version(self, table: Backend) -> None:
         before = table.history("t")
         assert not table.widen_column("t", "a", "int32").changed
@@ -288,6 +327,9 @@ def test_names_that_delta_does_not_allow(tmp_path: Path) -> None:
     for name in ("x y", "a,b", "a=b"):
         with pytest.raises(InvalidInputError, match="cannot be a column of a Delta table"):
             backend.rename_column("t", "a", name)
+        inner = pa.struct([(name, pa.int32())])
+        with pytest.raises(InvalidInputError, match="cannot be a column of a Delta table"):
+            backend.evolve_schema("t", add_column={"name": "c", "type": inner})
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
