@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+from deltalake import DeltaTable
 
 from parquedb.backends import (
     backend_status,
@@ -12,7 +13,7 @@ from parquedb.backends import (
     migrate_backend,
 )
 from parquedb.db import DB
-from parquedb.errors import ParqueDBError, StateError
+from parquedb.errors import ConflictError, ParqueDBError, StateError
 from parquedb.migrate import execute
 from parquedb.model.format import Format
 
@@ -71,6 +72,34 @@ def test_a_collection_goes_there_and_back(tmp_path, source, target):
         assert len(contents(db)) == len(before) + 1
         again = migrate_backend(storage=tmp_path, to=source, allow_lossy=True)
         assert again.namespaces["users"].action == "skipped"
+
+
+@pytest.mark.parametrize(
+    ("source", "target"), [("iceberg", "delta"), ("delta", "iceberg"), ("native", "delta")]
+)
+def test_a_collection_goes_back_as_it_came(tmp_path, source, target):
+    with DB(tmp_path, backend=source) as db:
+        fill(db)
+        before = contents(db)
+        for one in (target, source, target):
+            migrate_backend(storage=tmp_path, to=one, allow_lossy=True)
+            assert contents(db) == before
+            assert db.Users.space.format is Format(one)
+
+
+def test_an_old_base_that_others_changed_is_not_made_the_base_again(tmp_path):
+    with DB(tmp_path, backend="delta") as db:
+        fill(db)
+        migrate_backend(storage=tmp_path, to="iceberg")
+        before = contents(db)
+        DeltaTable(tmp_path / "users").delete("age = 3")
+        with pytest.raises(ConflictError, match="written to by others"):
+            migrate_backend(storage=tmp_path, to="delta")
+        assert contents(db) == before
+        assert db.Users.space.format is Format.ICEBERG
+        migrate_backend(storage=tmp_path, to="delta", on_conflict="force")
+        assert contents(db) == before
+        assert db.Users.space.format is Format.DELTA
 
 
 def test_opening_with_another_backend_migrates_or_says_how(tmp_path):

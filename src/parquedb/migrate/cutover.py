@@ -8,9 +8,13 @@ the target holds the source's newest version; else the migration catches up firs
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 
 from parquedb.errors import ConflictError
+from parquedb.log.commit import MERGED, Origin
+from parquedb.log.ports import LogReader
 from parquedb.migrate.options import MigrationOptions
+from parquedb.migrate.relate import Continues, relation_of
 from parquedb.model.format import Format
 from parquedb.namespace.entry import Cutover
 from parquedb.namespace.flush import find_obstacle, flush, flush_lock
@@ -116,14 +120,36 @@ def _body(
     namespace: Namespace, source: Format, target: Format, journal: str | None, through: int
 ) -> Cutover:
     namespace.refresh()
-    reader = namespace.reader(source)
-    lineage = namespace.reader(target).lineage()
-    if lineage is None or lineage.origin.version != reader.latest():
-        raise SourceMovedError(
-            f"{source.label} of namespace {namespace.name!r} got a new version while it was "
-            "migrated; run the same command again to carry it over"
-        )
+    reader, there = namespace.reader(source), namespace.reader(target)
+    _check_target(namespace, reader, there)
     mark = reader.through()
     if mark is not None and mark.journal == journal:
         through = max(through, mark.entry)
-    return Cutover(target, reader.latest(), namespace.reader(target).latest(), through)
+    return Cutover(target, reader.latest(), there.latest(), through)
+
+
+def _check_target(namespace: Namespace, source: LogReader, target: LogReader) -> None:
+    """Make sure that the target is the source's newest version, or that and merged rows.
+
+    Raises:
+        SourceMovedError: The target lacks a version.
+        ConflictError: Others changed the target: their rows would take the place of the source's.
+    """
+    lineage = target.lineage()
+    if lineage is not None and not lineage.foreign and lineage.undone is None:
+        origin = replace(lineage.origin, table_id=lineage.origin.table_id.removesuffix(MERGED))
+        if origin == Origin(source.format, source.table_id, source.latest()):
+            return
+    relation = relation_of(source, target)  # a target that was the source once has no other origin
+    if not isinstance(relation, Continues) or relation.source_version != source.latest():
+        raise SourceMovedError(
+            f"{source.format.label} of namespace {namespace.name!r} got a new version while it was "
+            "migrated; run the same command again to carry it over"
+        )
+    if relation.target_moved:
+        raise ConflictError(
+            f"Conflict with existing data: the {target.format.label} table of namespace "
+            f"{namespace.name!r} was written to by others, or moved back, since it got version "
+            f"{source.latest()} of {source.format.label}, so that it was not made the base; use "
+            "--force to replace its rows by a new version, or --merge to combine both by $id"
+        )
