@@ -559,3 +559,35 @@ def test_delta_maps_do_not_hold_fields_that_were_dropped(tmp_path: Path) -> None
         old = [{"id": i, "items": dict(row)} for i, row in enumerate(rows, 1)]
         compare(name, 0, read(tmp_path / "t", 0), old)
     assert backend.drop_column("t", "items").rewritten == 0
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_column_that_comes_back_in_delta_brings_no_values_back_into_iceberg(
+    nested: bool, tmp_path: Path
+) -> None:
+    """Delta's copies are without the column; Iceberg's own files have it, by an id."""
+    type_ = pa.struct([("a", pa.int64())]) if nested else pa.int64()
+    old: list[Any] = [{"a": 1}, None] if nested else [1, 2]
+    table = pa.table({"id": [1, 2], "l": pa.array(old, type_), "z": pa.array([1, 2], pa.int32())})
+    catalog = FilesystemCatalog("lake", warehouse=str(tmp_path))
+    catalog.create_table("users", table.schema).append(table)
+    iceberg = create_backend(type="iceberg", storage=tmp_path)
+    iceberg.drop_column("users", "l")
+    iceberg.widen_column("users", "z", "int64")  # so that Delta gets files of its own
+    migrate_backend(storage=tmp_path, to="delta", namespaces=["users"], verify="content")
+    delta = create_backend(type="delta", storage=tmp_path)
+    delta.evolve_schema("users", add_column={"name": "l", "type": type_})
+    new = pa.table({"id": [3], "z": [3], "l": pa.array(old[:1], type_)})
+    for _ in range(2):
+        migrate_backend(
+            storage=tmp_path, to="iceberg", from_="delta", namespaces=["users"], verify="content"
+        )
+        rows: list[dict[str, Any]] = [{"id": i, "z": i, "l": None} for i in (1, 2)]
+        history = [version.version for version in iceberg.history("users")]
+        for name, read in ICEBERG.items():
+            compare(name, history[3], read(tmp_path / "users", history[3]), rows)
+            compare(name, history[0], read(tmp_path / "users", history[0]), table.to_pylist())
+        write_deltalake(str(tmp_path / "users"), new, mode="append")
+        DeltaTable(tmp_path / "users").delete("id = 1")
+    delta.check("users")
+    assert iceberg.check("users", deep=True).healthy

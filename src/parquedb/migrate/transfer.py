@@ -28,9 +28,10 @@ from parquedb.migrate.report import Means
 from parquedb.model.files import DataFile, Deletes
 from parquedb.model.format import Format
 from parquedb.model.partition import UNPARTITIONED, PartitionSpec
-from parquedb.model.schema import EMPTY, Schema
+from parquedb.model.schema import EMPTY, Identity, Schema, ids_by_path
 from parquedb.parquet.deletes import same_deletes
 from parquedb.parquet.elements import Element
+from parquedb.parquet.footer import read_footer
 
 NO_SCHEMAS = Schemas(EMPTY, EMPTY, EMPTY)
 
@@ -207,12 +208,18 @@ class Transfer:
             changes.append(AddFile(file))
         kept = [file for file in added if file.path not in news]
         changes += self._widen(kept) if widened else self._rename(kept)
+        regained = self._regained(before, [*self.source_live.values(), *kept])
+        changes += regained
         if commit.base and self.layout.rekeyed:
             changes += self._added_again(kept)
         else:
             changes += self._deletes(commit, kept)
         origin = Origin(self.source, self.source_id, commit.version)
-        return replace(commit, changes=tuple(changes), base=False, origin=origin)
+        metadata = commit.operation is Operation.METADATA
+        operation = Operation.REPLACE if regained and metadata else commit.operation
+        return replace(
+            commit, changes=tuple(changes), operation=operation, base=False, origin=origin
+        )
 
     def _settings(self, commit: Commit) -> list[Change]:
         """Return a commit's changes of columns, partitioning and properties, for the target."""
@@ -277,6 +284,42 @@ class Transfer:
         for (file, held), copy in zip(pairs, self.names.copy(pairs, schemas), strict=True):
             placed = self.layout.settle(file, copy, schemas.source, schemas.fitted)
             changes += self._replaced(held.path, placed)
+        return changes
+
+    def _regained(self, before: Schema, files: Iterable[DataFile]) -> list[Change]:
+        """Replace the target's files that hold a column which the source's copies of them lack.
+
+        A column that comes back by its name gets its id back. So it would have its old values in
+        the target's files from before it was dropped, of which the source had copies without it.
+
+        Args:
+            before: The source's columns before this commit.
+            files: The source's files that the target has.
+        """
+        schemas = self._schemas
+        if self.target.format is not Format.ICEBERG:
+            return []
+        known, ids = ids_by_path(before), ids_by_path(schemas.adopted)
+        kept = set(known.values()) if schemas.source.identity is Identity.BY_ID else set[int]()
+        theirs = ids_by_path(schemas.source).items()
+        come = {
+            ids[path]
+            for path, id_ in theirs
+            if path in ids and path not in known and id_ not in kept
+        }
+        own = set(self.back.values()) if come and known else set[str]()
+        changes: list[Change] = []
+        for file in {file.path: file for file in files}.values() if own else ():
+            key = self._resolve(file)
+            if key == file.path or key not in own:
+                continue
+            carried = read_footer(self.placer.store, key).carried_ids
+            if carried and not come & set(carried.values()):
+                continue
+            self.placer.means[file.path] = Means.REWRITTEN
+            placed = self.placer.place([file], schemas, self._specs)[0]
+            placed = self.layout.settle(file, placed, schemas.source, schemas.fitted)
+            changes += self._replaced(key, placed)
         return changes
 
     def _replaced(self, key: str, placed: DataFile) -> list[Change]:
