@@ -14,6 +14,7 @@ from parquedb.backends import (
     verify_backend,
 )
 from parquedb.catalog import FilesystemCatalog
+from parquedb.db import DB
 from parquedb.errors import ConflictError, LossyError, StateError
 from tests.support.damage import edit_metadata, seen
 from tests.support.histories import Known, known_delta, people
@@ -240,3 +241,20 @@ def test_a_rollback_while_the_table_is_migrated(root):
     assert counts == [5, 10, 15, 10, 11]
     assert report.versions == 5
     assert migrate(root, to="delta").action == "skipped"
+
+
+@pytest.mark.parametrize("back", [1, 2])
+def test_a_collection_that_was_moved_back_gets_nothing_again_from_its_journal(root, back):
+    with DB(root, backend="iceberg", durability="os") as db:
+        for number in range(3):
+            db.Users.create({"name": f"user {number}"})
+            db.flush()
+        move(root, -1 - back)
+        late = db.Users.create({"name": "late"})
+        names = [f"user {number}" for number in range(3 - back)]
+        assert sorted(user.name for user in db.Users.find()) == ["late", *names]
+        migrate(root, to="delta")
+        assert sorted(user.name for user in db.Users.find()) == ["late", *names]
+        assert db.Users.get(late.id) == late
+    with DB(root) as db:
+        assert db.Users.count() == len(names) + 1

@@ -265,20 +265,22 @@ class IcebergReader:
     def through(self, version: int | None = None) -> Through | None:
         """Return how much of the namespace's journal a version includes.
 
-        Where no snapshot tells any more, because those that do were expired or the table was
-        replaced, the table's properties do.
+        The table's properties say what the newest one ever included: where the snapshots that do
+        were expired, the table was replaced or moved back. What was moved back is not to come again
+        from the journal.
         """
         newest = self.latest() if version is None else version
+        told = parse_through(self._table.properties.get(THROUGH))
         if newest == EMPTY_VERSION:
-            return parse_through(self._table.properties.get(THROUGH))
+            return told
         end = self._snapshots.index(self._find(newest)) + 1
         for snapshot in reversed(self._snapshots[:end]):
             found = parse_through(snapshot.summary.get(THROUGH))
             if found is not None:
-                return found
+                return _later(found, told) if end == len(self._snapshots) else found
         if any(THROUGH in snapshot.summary for snapshot in self._snapshots[end:]):
             return None
-        return parse_through(self._table.properties.get(THROUGH))
+        return told
 
     def referenced(self) -> frozenset[str]:
         """Return the keys of all files that any retained snapshot, of any branch, references."""
@@ -455,6 +457,13 @@ class _Told:
                     section="Manifests",
                 )
             self.live.add(file.path)
+
+
+def _later(found: Through, told: Through | None) -> Through:
+    """Return the mark that includes more, of two of the same journal."""
+    if told is None or told.journal != found.journal or told.entry <= found.entry:
+        return found
+    return told
 
 
 def _commit(
