@@ -138,8 +138,9 @@ def _delete(space: LiveNamespace, dead: Sequence[ObjectInfo]) -> list[ObjectInfo
     then, while nobody else writes. So it is deleted while nobody writes, if nobody refers to it.
     """
     folder = f"_parquedb/{space.name}/staged"
-    staged = [info for info in dead if _parent(info.key) == folder]
-    gone = [info for info in dead if info not in staged]
+    staged, gone = list[ObjectInfo](), list[ObjectInfo]()
+    for info in dead:
+        (staged if _parent(info.key) == folder else gone).append(info)
     for info in gone:
         space.store.delete(info.key)
 
