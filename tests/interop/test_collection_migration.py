@@ -14,7 +14,7 @@ from parquedb.backends import (
 )
 from parquedb.db import DB
 from parquedb.errors import ConflictError, ParqueDBError, StateError
-from parquedb.migrate import execute
+from parquedb.migrate import execute, run
 from parquedb.model.format import Format
 
 FORMATS = ("native", "iceberg", "delta")
@@ -169,6 +169,28 @@ def test_a_file_that_is_replaced_before_it_is_verified(tmp_path, monkeypatch, ti
     report = migrate_backend(storage=tmp_path, to="iceberg", verify="content")
     assert report.namespaces["users"].action == "migrated"
     assert flushes
+    assert {each.id for each in flushes} <= contents(db).keys()
+    assert db.Users.space.format is Format.ICEBERG
+    db.close()
+
+
+@pytest.mark.parametrize("times", [1, 7])
+def test_a_file_that_is_replaced_while_it_is_surveyed(tmp_path, monkeypatch, times):
+    db = DB(tmp_path)
+    fill(db)
+    carry, flushes = run.carry_history, []
+
+    def flushed_before(*args):
+        if len(flushes) < times:
+            flushes.append(db.Users.create({"name": "meanwhile"}))
+            flusher = threading.Thread(target=db.flush)
+            flusher.start()
+            flusher.join(0.3)  # flushes are held off in the end
+        return carry(*args)
+
+    monkeypatch.setattr(run, "carry_history", flushed_before)
+    report = migrate_backend(storage=tmp_path, to="iceberg")
+    assert report.namespaces["users"].action == "migrated"
     assert {each.id for each in flushes} <= contents(db).keys()
     assert db.Users.space.format is Format.ICEBERG
     db.close()

@@ -11,10 +11,12 @@ from functools import partial
 
 from parquedb.errors import (
     ConflictError,
+    FormatError,
     InvalidInputError,
     LossyError,
     NotFoundError,
     ParqueDBError,
+    StateError,
     UnsupportedError,
     VerificationError,
 )
@@ -42,10 +44,12 @@ from parquedb.migrate.survey import survey_files
 from parquedb.migrate.typescript import decoding, planned_with
 from parquedb.model.format import Format
 from parquedb.namespace.flush import flush_lock
-from parquedb.namespace.tables import Namespace, discover_namespaces, no_namespaces
+from parquedb.namespace.tables import Namespace, discover_namespaces, has_journal, no_namespaces
 from parquedb.storage.store import HardLinks, Store
 
 _CATCH_UPS = 5
+_OVERWRITTEN = (FormatError, StateError)
+"""What a file that is replaced while it is read looks like."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +150,7 @@ def _planned(namespace: Namespace, options: MigrationOptions) -> _Job | Namespac
                 reason,
                 rows=namespace.reader(options.target).snapshot().rows,
             )
-        return _job(namespace, source_format, options)
+        return _surveyed(namespace, source_format, options)
     except (ConflictError, UnsupportedError) as error:
         action = Action.REFUSED
         failure: ParqueDBError = error
@@ -365,12 +369,37 @@ def _until_caught_up(job: _Job, options: MigrationOptions) -> NamespaceReport:
             job.namespace.refresh()
             if not _was_replaced(job):
                 raise
-        job = _job(job.namespace, job.source.format, options)
+        except _OVERWRITTEN:
+            job.namespace.refresh()
+            if not (_has_flushes(job.namespace, job.source.format) and _was_replaced(job)):
+                raise
+        job = _surveyed(job.namespace, job.source.format, options)
     # flushes come faster than they are carried over: hold them off; writes go on in the journal
     with flush_lock(job.namespace.store, job.namespace.name):
         job.namespace.refresh()
         job = _job(job.namespace, job.source.format, options)
         return execute(job.namespace, job.source, job.target, job.plan, options)
+
+
+def _surveyed(namespace: Namespace, source: Format, options: MigrationOptions) -> _Job:
+    """Survey and plan; again where a flush replaced the one file of a collection meanwhile."""
+    if not _has_flushes(namespace, source):
+        return _job(namespace, source, options)
+    for _ in range(_CATCH_UPS):
+        before = namespace.mark(source)
+        try:
+            return _job(namespace, source, options)
+        except (NotFoundError, *_OVERWRITTEN):
+            if namespace.mark(source) == before:
+                raise
+            namespace.refresh()
+    with flush_lock(namespace.store, namespace.name):
+        namespace.refresh()
+        return _job(namespace, source, options)
+
+
+def _has_flushes(namespace: Namespace, source: Format) -> bool:
+    return source is Format.NATIVE and has_journal(namespace.store, namespace.name)
 
 
 def _was_replaced(job: _Job) -> bool:
