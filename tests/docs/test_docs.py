@@ -40,6 +40,7 @@ def home(tmp_path_factory):
     return home
 
 
+@pytest.mark.timeout(900)  # a page starts some dozens of processes
 @pytest.mark.parametrize("page", with_blocks(), ids=lambda page: page.name)
 def test_every_block_runs(page, tmp_path, home):
     environment = {
