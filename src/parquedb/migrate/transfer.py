@@ -28,7 +28,7 @@ from parquedb.migrate.report import Means
 from parquedb.model.files import DataFile, Deletes
 from parquedb.model.format import Format
 from parquedb.model.partition import UNPARTITIONED, PartitionSpec
-from parquedb.model.schema import EMPTY, Identity, Schema, ids_by_path
+from parquedb.model.schema import EMPTY, Identity, Path, Schema, ids_by_path
 from parquedb.parquet.deletes import same_deletes
 from parquedb.parquet.elements import Element
 from parquedb.parquet.footer import read_footer
@@ -313,14 +313,22 @@ class Transfer:
             key = self._resolve(file)
             if key == file.path or key not in own:
                 continue
-            carried = read_footer(self.placer.store, key).carried_ids
-            if carried and not come & set(carried.values()):
-                continue
+            held = self._held(key, {path: id_ for path, id_ in ids.items() if id_ in come})
+            if held <= set(ids_by_path(read_footer(self.placer.store, file.path).schema)):
+                continue  # it has none of them, or both show the same values
             self.placer.means[file.path] = Means.REWRITTEN
             placed = self.placer.place([file], schemas, self._specs)[0]
             placed = self.layout.settle(file, placed, schemas.source, schemas.fitted)
             changes += self._replaced(key, placed)
         return changes
+
+    def _held(self, key: str, columns: Mapping[Path, int]) -> set[Path]:
+        """Return which columns a file holds: by id where it carries ids, else by name."""
+        footer = read_footer(self.placer.store, key)
+        if footer.carried_ids:
+            carried = set(footer.carried_ids.values())
+            return {path for path, id_ in columns.items() if id_ in carried}
+        return set(columns) & set(ids_by_path(footer.schema))
 
     def _replaced(self, key: str, placed: DataFile) -> list[Change]:
         """Put another file in the place of a live one."""
