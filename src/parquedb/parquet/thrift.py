@@ -216,24 +216,8 @@ def _skip_list(data: bytes, position: int, depth: int) -> int:
     size, type_, position = read_list_header(data, position)
     if type_ in (_TRUE, _FALSE):
         return position + size
-    if type_ == _BINARY:
-        return _skip_binaries(data, position, size)
     for _ in range(size):
         position = _skip(data, position, type_, depth + 1)
-    return position
-
-
-def _skip_binaries(data: bytes, position: int, count: int) -> int:
-    """Return where texts end: most are short, so that their length is one byte."""
-    end = len(data)
-    for _ in range(count):
-        if position >= end:
-            raise ThriftError("a value does not end")
-        length = data[position]
-        position += 1
-        if length >= 0x80:
-            length, position = read_varint(data, position - 1)
-        position += length
     return position
 
 
