@@ -236,8 +236,6 @@ class _Check:
 
     def _marks(self, journal: JournalCheck) -> None:
         """Compare how much of the journal each table says that it includes with the journal."""
-        if journal.id is None:
-            return
         included = 0
         for format_, reader in self.readers.items():
             folder = self.space.folder(format_)
@@ -246,10 +244,11 @@ class _Check:
                 journal.check_mark(through, format_, folder)
                 is_base = journal.state is not None and journal.state.base is format_
                 if is_base and through is not None and through.journal == journal.id:
+                    journal.check_base(through, format_, folder)
                     included = through.entry
         journal.check_staged(included)
         base = None if journal.state is None else journal.state.base
-        if base is not None and journal.flushed and base not in self.versions:
+        if base is not None and journal.flushed is not None and base not in self.versions:
             self.findings.add(
                 f"_parquedb/{self.space.name}/journal",
                 f"it says that the namespace is kept as {base.label}, and there is no such table",

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from parquedb.errors import FormatError, ParqueDBError
 from parquedb.formats.delta.checkpoint import read_checkpoint
+from parquedb.formats.delta.operations import lost_lines
 from parquedb.formats.delta.paths import (
     Checkpoint,
     Listing,
@@ -22,7 +23,7 @@ from parquedb.formats.delta.paths import (
 from parquedb.formats.delta.state import LogState, read_commit
 from parquedb.formats.delta.timeline import Era, Timeline, build_file
 from parquedb.formats.delta.vectors import vector_key
-from parquedb.formats.delta.wire import Actions, Add, Vector
+from parquedb.formats.delta.wire import Actions, Add, Vector, identity_of
 from parquedb.maintain.check_delta_log import (
     LogFiles,
     check_checksum,
@@ -41,6 +42,7 @@ _CHECKPOINT = (
     "readers that begin with it see another table: delete it if the commits before it are still "
     "there, else restore it from a backup"
 )
+_LOST = "restore the log from a backup: readers miss the rows, or return rows that were deleted"
 _RETENTION_MS = 7 * 86_400_000
 """How long removed files are kept where the table does not say (deletedFileRetentionDuration)."""
 _RETENTION = "delta.deletedFileRetentionDuration"
@@ -189,6 +191,23 @@ class DeltaCheck:
                 f"has actions that readers do not know and leave out: {names}",
                 "restore the file from a backup, or ask the program that wrote it what they mean",
             )
+        elif (lost := lost_lines(actions)) is not None:
+            self.findings.add(key, f"{lost}: lines of it are lost", _LOST)
+
+    def _check_removes(self, state: LogState, actions: Actions, key: str) -> None:
+        """Check that a commit removes files that are there: else who added them is lost."""
+        for gone in actions.removes:
+            live = state.live.get(parse_data_path(state.root, state.folder, gone.path))
+            if live is None:
+                said = "which no version before it added, or one before removed"
+            elif identity_of(live.vector) != identity_of(gone.vector):
+                said = "which has other deleted rows by the versions before it"
+            else:
+                continue
+            self.findings.add(
+                key, f"removes {gone.path!r}, {said}: lines of an older version are lost", _LOST
+            )
+            return
 
     def _apply(self, version: int, actions: Actions, key: str) -> None:
         """Take over a version: its own actions, or a checkpoint's at the beginning of a run."""
@@ -200,6 +219,8 @@ class DeltaCheck:
         info = actions.info
         if info is not None and (info.operation or "").upper().startswith("VACUUM"):
             self._vacuums = True
+        if key == commit_key(self.folder, version):
+            self._check_removes(self._run.state, actions, key)
         self._run.apply(version, actions)
         era = self._run.timeline.extend(Actions(info, actions.protocol, actions.metadata)).era
         if era.refusal is not None:

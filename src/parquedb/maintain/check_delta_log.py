@@ -26,9 +26,11 @@ from parquedb.formats.delta.state import LogState
 from parquedb.formats.delta.wire import (
     Actions,
     Add,
+    Json,
     Metadata,
     Protocol,
     decode_lines,
+    parse_actions,
     parse_commit,
 )
 from parquedb.maintain.check_report import Findings
@@ -37,6 +39,7 @@ from parquedb.storage.store import ObjectInfo, Store
 
 _CHECKSUM = re.compile(r"(\d{20})\.crc")
 _COMPACTED = re.compile(r"(\d{20})\.(\d{20})\.compacted\.json")
+_WHICH = "find out which is right from a backup; delete the file if the commits are"
 _DELETE = "delete the file: readers do without it"
 
 
@@ -171,8 +174,24 @@ def check_checksum(
             findings.add(
                 info.key,
                 f"says {name} {told[name]} at version {state.version}, the commits make {value}",
-                "find out which is right from a backup; delete the file if the commits are",
+                _WHICH,
             )
+    with findings.reading(info.key):
+        for name, held, made in _heads(told, info.key, state):
+            if held != made:
+                findings.add(info.key, f"has another {name} than the commits make", _WHICH)
+
+
+def _heads(told: Json, location: str, state: LogState) -> Iterator[tuple[str, object, object]]:
+    """Yield what a checksum file repeats of the protocol and the metadata, and what is so."""
+    kept = {name: told[name] for name in ("protocol", "metadata") if told.get(name) is not None}
+    if "metadata" in kept:
+        kept["metaData"] = kept.pop("metadata")
+    held = parse_actions([kept], location)
+    if held.protocol is not None:
+        yield "protocol", _needs(held.protocol), _needs(state.protocol)
+    if held.metadata is not None:
+        yield "metaData", _columns(held.metadata), _columns(state.metadata)
 
 
 def check_compacted(

@@ -25,6 +25,7 @@ from parquedb.formats.iceberg.paths import (
 from parquedb.formats.iceberg.rowdeletes import POSITIONS, PUFFIN, vector_of
 from parquedb.formats.iceberg.wire import MAIN, TableMetadata, TableSnapshot, parse_metadata
 from parquedb.maintain.check_files import Claim, FileChecker
+from parquedb.maintain.check_iceberg_past import PastCheck
 from parquedb.maintain.check_lineage import LineageCheck, check_row_ids
 from parquedb.maintain.check_report import Findings
 from parquedb.model.files import DataFile
@@ -61,6 +62,7 @@ class IcebergCheck:
     told: bool = True
     _manifests: dict[str, ManifestFile | None] = field(default_factory=dict)
     _by_id: dict[int, TableSnapshot] = field(default_factory=dict)
+    _past: PastCheck | None = None
 
     def run(self) -> None:
         """Check the table."""
@@ -75,6 +77,9 @@ class IcebergCheck:
         self._check_hint(names, key)
         self._check_table(key, table)
         self._check_refs(key, table)
+        self._past = PastCheck(self.store, self.folder, key, table, self.findings)
+        self._past.check_log()
+        self._past.check_predecessor()
         for kind in ("statistics", "partition-statistics"):
             for item in table.kept.get(kind, ()):
                 self._refer(item.get("statistics-path"), item.get("file-size-in-bytes"), kind)
@@ -277,6 +282,8 @@ class IcebergCheck:
         if listed.spec_id not in table.specs:
             return
         self._check_counts(key, listed, entries)
+        if self._past is not None:
+            self._past.check_header(chain.manifests.header(listed).get("schema"), key)
         schema = self._schema_of(table, listed, chain)
         for entry in entries:
             if table.format_version > 1 and entry.sequence_number > listed.sequence_number:

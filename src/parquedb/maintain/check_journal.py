@@ -8,7 +8,7 @@ from parquedb.errors import FormatError, NotFoundError, ParqueDBError
 from parquedb.log.commit import Through
 from parquedb.maintain.check_report import Findings
 from parquedb.model.format import Format
-from parquedb.namespace.entry import Flush, State, Write
+from parquedb.namespace.entry import Cutover, Flush, State, Write
 from parquedb.namespace.segments import Segment, Segments
 from parquedb.namespace.wire import parse_entry
 from parquedb.storage.store import Store
@@ -27,7 +27,7 @@ class JournalCheck:
         id: The journal's id, None while there is none.
         head: Number of the last entry, 0 without one.
         state: The state at the last entry, None where it cannot be told.
-        flushed: The base's mark of the newest flush that the journal records.
+        flushed: The newest flush of the base that the journal records, None without one.
         staged: Keys of the files that entries refer to.
         told: Whether every file that the journal refers to is known.
     """
@@ -38,7 +38,7 @@ class JournalCheck:
     id: str | None = None
     head: int = 0
     state: State | None = None
-    flushed: int = 0
+    flushed: Flush | None = None
     staged: set[str] = field(default_factory=set)
     told: bool = True
 
@@ -70,17 +70,37 @@ class JournalCheck:
             self._entries(segments, first, segment)
 
     def check_mark(self, through: Through | None, format_: Format, folder: str) -> None:
-        """Check that the journal goes as far as a table says that it includes."""
-        if not self.told or through is None or through.journal != self.id:
+        """Check that the journal goes as far as a table says that it includes, and is there."""
+        if not self.told or through is None:
             return
-        if through.entry <= self.head:
+        journal = f"_parquedb/{self.namespace}/journal"
+        if self.id is None:
+            self.findings.add(
+                journal,
+                f"it is not there, and the {format_.label} table {folder!r} includes a journal up "
+                f"to entry {through.entry}: documents written after that are lost",
+                f"{_GO_ON}, or go on with what the table holds if it was copied here without it",
+            )
+        elif through.journal == self.id and through.entry > self.head:
+            self.findings.add(
+                journal,
+                f"it ends with entry {self.head}, and the {format_.label} table {folder!r} "
+                f"includes it up to entry {through.entry}",
+                f"{_GO_ON}, or remove it to go on with what the table holds",
+            )
+
+    def check_base(self, through: Through, format_: Format, folder: str) -> None:
+        """Check that the base includes what the journal says that was flushed into it."""
+        flushed = self.flushed
+        if not self.told or flushed is None or flushed.format is not format_:
             return
-        self.findings.add(
-            f"_parquedb/{self.namespace}/journal",
-            f"it ends with entry {self.head}, and the {format_.label} table {folder!r} includes "
-            f"it up to entry {through.entry}",
-            f"{_GO_ON}, or remove it to go on with what the table holds",
-        )
+        if through.journal == self.id and through.entry < flushed.through:
+            self.findings.add(
+                folder,
+                f"it includes the journal up to entry {through.entry}, and was flushed up to entry "
+                f"{flushed.through} (version {flushed.version}): its newest versions are lost",
+                "restore the table from a backup",
+            )
 
     def _read(self, segments: Segments, first: int, *, is_newest: bool) -> Segment | None:
         key = segments.key(first)
@@ -113,7 +133,9 @@ class JournalCheck:
                 return
             state = state.after(entry.body)
             if isinstance(entry.body, Flush):
-                self.flushed = max(self.flushed, entry.body.through)
+                self.flushed = entry.body
+            if isinstance(entry.body, Cutover):
+                self.flushed = None
             if isinstance(entry.body, Write):
                 for staged in entry.body.staged:
                     self.staged.add(staged.path)

@@ -276,6 +276,62 @@ def test_a_commit_that_is_no_json(root):
     assert "line 1: no valid JSON" in found[0][1]
 
 
+def lose(log, version, kind, index=0):
+    """Lose a line of a Delta commit."""
+    path = log / f"{version:020d}.json"
+    lines = path.read_text().splitlines(keepends=True)
+    found = [line for line in lines if line.startswith(f'{{"{kind}"')]
+    lines.remove(found[index])
+    path.write_text("".join(lines))
+    return path
+
+
+def test_a_lost_line_of_a_commit(root):
+    """The writer counted its files, and so do we."""
+    histories.delta_plain(root)
+    log = root / "users/_delta_log"
+    saved = {path: path.read_text() for path in log.glob("*.json")}
+    lost = {}
+    for path, text in sorted(saved.items()):
+        for kind in ("add", "remove"):
+            if f'{{"{kind}"' in text:
+                lose(log, int(path.stem), kind)
+                lost.setdefault(kind, []).append(
+                    [p for w, p in problems(root) if w == key(root, path)]
+                )
+                path.write_text(text)
+    words = {"add": "adds", "remove": "removes"}
+    for kind, found in lost.items():
+        assert all(
+            re.match(rf"{words[kind]} \d files, and its writer counted \d", p[0]) for p in found
+        )
+    assert len(lost["add"]) > 3
+    assert lost["remove"]
+
+
+@pytest.mark.parametrize("counted", [True, False])
+def test_a_lost_line_of_our_own_commits(root, counted):
+    histories.iceberg_plain(root)
+    migrate_backend(storage=root, to="delta")
+    shutil.rmtree(root / "users/metadata")
+    log = root / "users/_delta_log"
+    if not counted:  # as other writers, and older versions
+        for version in range(len(list(log.glob("*.json")))):
+            edit_commit(log, version, lambda a: a.get("commitInfo", {}).pop("operationMetrics", 0))
+    assert problems(root) == []
+    path = lose(log, 1, "add")
+    ((where, problem), *_) = problems(root)
+    if counted:
+        assert where == key(root, path)
+        assert problem == "adds 0 files, and its writer counted 1: lines of it are lost"
+    else:  # told once the file is removed
+        assert where > key(root, path)
+        assert problem.endswith(
+            "which no version before it added, or one before removed: lines of an older version "
+            "are lost"
+        )
+
+
 def checkpoint(root, version, like):
     """Let the checkpoint of a version be that of another one."""
     table = DeltaTable(root / "users", version=like)
@@ -336,6 +392,17 @@ def test_checksums_and_compacted_commits(root):
     assert problems(root) == []
     checksum.write_text(json.dumps({"numFiles": 5}))
     only(root, key(root, checksum), "says numFiles 5 at version 1, the commits make 2")
+    first = [json.loads(line) for line in (log / f"{0:020d}.json").read_text().splitlines()]
+    (metadata,) = (action["metaData"] for action in first if "metaData" in action)
+    (protocol,) = (action["protocol"] for action in first if "protocol" in action)
+    checksum.write_text(json.dumps({"metadata": metadata, "protocol": protocol}))
+    assert problems(root) == []
+    renamed = {
+        **metadata,
+        "schemaString": metadata["schemaString"].replace('"name":"id"', '"name":"di"'),
+    }
+    checksum.write_text(json.dumps({"metadata": renamed, "protocol": protocol}))
+    only(root, key(root, checksum), "has another metaData than the commits make")
     checksum.unlink()
     compacted.rename(log / f"{0:020d}.{3:020d}.compacted.json")
     ((where, problem),) = problems(root)
@@ -480,6 +547,76 @@ def test_metadata_that_contradicts_itself(root):
     assert after(turn_back) == ["the snapshot log is not in the order of time"]
 
 
+def test_metadata_that_is_not_what_it_was(root):
+    histories.iceberg_evolved(root)
+    path = newest_metadata(root / "users")
+    saved = path.read_bytes()
+    assert problems(root) == []
+
+    def after(change):
+        path.write_bytes(saved)
+        edit_metadata(root / "users", change)
+        return [problem for where, problem in problems(root) if where == key(root, path)]
+
+    def column(metadata, known, **changes):
+        for schema in metadata["schemas"]:
+            for item in schema["fields"]:
+                if item["name"] == known:
+                    item.update(changes)
+                    return
+
+    renamed = "the field 1 is named 'di' (before 'id') in the schema 0, and "
+    retyped = "the field 'id' is of type string (before int64) in the schema 0, and "
+    for without in (False, True):  # manifests say it too
+        older = "the metadata file before it says otherwise"
+        if without:
+            for one_ in (root / "users/metadata").glob("*.metadata.json"):
+                if one_ != path:
+                    one_.unlink()
+            older = "the manifest users/metadata/"
+        found = after(lambda m: column(m, "id", name="di"))
+        assert found[0].startswith(renamed + older)
+        found = after(lambda m: column(m, "id", type="string"))
+        assert any(p.startswith(retyped + older) for p in found)
+
+
+def test_a_snapshot_that_is_lost(root):
+    """Who expires one changes nothing else, takes it out of the log, and deletes its list."""
+    histories.iceberg_plain(root)
+    path = newest_metadata(root / "users")
+    saved = json.loads(path.read_bytes())
+    id_ = saved["snapshots"][1]["snapshot-id"]
+
+    def lose(metadata):
+        del metadata["snapshots"][1]
+
+    def lose_log(metadata):
+        lose(metadata)
+        metadata["snapshot-log"] = [
+            entry for entry in metadata["snapshot-log"] if entry["snapshot-id"] != id_
+        ]
+
+    edit_metadata(root / "users", lose)
+    assert f"the snapshot log names the snapshot {id_}, which is not there" in [
+        problem for where, problem in problems(root) if where == key(root, path)
+    ]
+    path.write_text(json.dumps(saved))
+    edit_metadata(root / "users", lose_log)
+    ((where, problem),) = problems(root)
+    assert where == key(root, path)
+    assert problem.startswith(f"the snapshot {id_} of the metadata file before it is not there")
+
+
+def test_expired_snapshots_are_no_fault(root):
+    histories.iceberg_plain(root)
+    table = histories.iceberg_catalog(root).load_table("test.users")
+    middle = table.snapshots()[2].snapshot_id
+    table.maintenance.expire_snapshots().by_id(middle).commit()
+    assert problems(root) == []
+    table.refresh().append(people(1_000, 3))
+    assert problems(root) == []
+
+
 def test_metadata_that_cannot_be_read(root):
     histories.iceberg_plain(root)
     path = newest_metadata(root / "users")
@@ -554,6 +691,41 @@ def test_a_journal_behind_its_table(root):
         "_parquedb/users/journal",
         "it ends with entry 3, and the Delta table 'users' includes it up to entry 6",
     )
+
+
+@pytest.mark.parametrize("backend", ["native", "iceberg", "delta"])
+def test_a_journal_that_is_gone(root, backend):
+    with DB(str(root), backend=backend) as db:
+        for n in range(6):
+            db.users.create({"name": f"n{n}"})
+    assert problems(root) == []
+    shutil.rmtree(root / "_parquedb/users")
+    ((where, problem),) = problems(root)
+    assert where == "_parquedb/users/journal"
+    assert problem.startswith("it is not there, and the ")
+    assert problem.endswith(
+        "includes a journal up to entry 6: documents written after that are lost"
+    )
+    with DB(str(root), backend=backend) as db:  # whoever goes on begins another one
+        db.users.create({"name": "x"})
+    assert problems(root) == []
+
+
+@pytest.mark.parametrize("backend", ["native", "iceberg", "delta"])
+def test_a_table_whose_newest_version_is_lost(root, backend):
+    saved = root.parent / "saved"
+    folder = root / ("data" if backend == "native" else "users")
+    for n in range(2):
+        with DB(str(root), backend=backend) as db:
+            db.users.create({"name": f"n{n}"})
+        if n == 0:
+            shutil.copytree(folder, saved)
+    assert problems(root) == []
+    shutil.rmtree(folder)
+    shutil.copytree(saved, folder)
+    ((where, problem),) = problems(root)
+    assert where == "users"
+    assert problem.startswith("it includes the journal up to entry 1, and was flushed up to entry ")
 
 
 def test_a_journal_with_a_gap_and_files_that_are_not_there(root, journal):

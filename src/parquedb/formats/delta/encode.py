@@ -10,7 +10,7 @@ from parquedb import __version__
 from parquedb.errors import InvalidInputError, StateError, UnsupportedError
 from parquedb.formats.delta.late_columns import again, late_columns, with_null_counts
 from parquedb.formats.delta.lineage import COMPLETED_APP, origin_app, through_app
-from parquedb.formats.delta.operations import encode_operation
+from parquedb.formats.delta.operations import encode_metrics, encode_operation
 from parquedb.formats.delta.paths import encode_data_path
 from parquedb.formats.delta.protocol import (
     BASIC,
@@ -142,12 +142,9 @@ def encode_commit(
     schema_changed = metadata is not None and (
         table.log.metadata is None or metadata.schema != table.log.metadata.schema
     )
+    info = _commit_info(commit, marks, at_ms, blind=not removes, schema_changed=schema_changed)
     lines: list[Json] = [
-        {
-            "commitInfo": _commit_info(
-                commit, marks, at_ms, blind=not removes, schema_changed=schema_changed
-            )
-        }
+        {"commitInfo": {**info, "operationMetrics": encode_metrics(adds, removes)}}
     ]
     if protocol is not None:
         lines.append({"protocol": encode_protocol(protocol)})

@@ -158,6 +158,8 @@ class CommitInfo:
     origin: OriginMark | None = None
     engine: str | None = None
     tags: tuple[str, ...] = ()
+    metrics: tuple[tuple[str, int], ...] = ()
+    """How many files and rows its writer counted (``operationMetrics``, by the writer's names)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -474,6 +476,18 @@ def _parse_info(body: Json) -> CommitInfo:
         None if mark is None else _parse_mark(mark),
         engine=engine if isinstance(engine := body.get("engineInfo"), str) else None,
         tags=_parse_tags(body.get("tags")),
+        metrics=_parse_metrics(body.get("operationMetrics")),
+    )
+
+
+def _parse_metrics(body: object) -> tuple[tuple[str, int], ...]:
+    """Return the whole numbers among a commit's free-form metrics; some write them as text."""
+    if not isinstance(body, dict):
+        return ()
+    return tuple(
+        (str(name), int(told))
+        for name, told in body.items()
+        if type(told) is int or (isinstance(told, str) and told.isascii() and told.isdigit())
     )
 
 

@@ -115,6 +115,7 @@ class Manifests:
     table: TableMetadata
     _entries: dict[bytes, dict[bytes, list[ManifestFile]]] = field(default_factory=dict)
     _decoders: dict[int, Decoder] = field(default_factory=dict)
+    _newest: tuple[str, Container] | None = None
 
     def __post_init__(self) -> None:
         for schema in self.table.schemas.values():
@@ -202,6 +203,11 @@ class Manifests:
         return container, decode_records(container, manifest.location)
 
     def _container(self, location: str) -> Container:
+        if self._newest is None or self._newest[0] != location:
+            self._newest = location, self._read(location)
+        return self._newest[1]
+
+    def _read(self, location: str) -> Container:
         try:
             raw = self.store.get(self.locations.key(location))
         except NotFoundError as error:
