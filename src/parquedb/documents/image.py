@@ -6,14 +6,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeGuard
 
-from parquedb.documents.entity import Entity
 from parquedb.documents.ids import Ulids, check_document_id
 from parquedb.documents.rules import SYSTEM_NAMES, CollectionRules
 from parquedb.documents.scalars import document_of, shown
 from parquedb.documents.validate import validate
 from parquedb.errors import InvalidInputError
-from parquedb.query.view import own_copy
-from parquedb.rows.values import check_document, plain
+from parquedb.rows.values import check_document, checked_copy, plain
 
 Document = dict[str, Any]
 
@@ -30,7 +28,7 @@ _NAMES = ("name", "title", "label")
 
 def instant(at_us: int) -> datetime:
     """Return a time, microseconds since the epoch, as a datetime in UTC."""
-    return _EPOCH + timedelta(microseconds=at_us)
+    return _EPOCH + timedelta(0, 0, at_us)
 
 
 def is_actor(actor: object) -> bool:
@@ -49,6 +47,23 @@ def _is_short_text(value: object) -> TypeGuard[str]:
     if not isinstance(value, str) or len(value) > _MAX_LETTERS:
         return False
     return value.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in value)
+
+
+def as_mapping(rules: CollectionRules, data: Any) -> Mapping[str, Any]:
+    """Return what a user gave as a document: a mapping, or an instance of a model.
+
+    Raises:
+        InvalidInputError: It is neither.
+    """
+    if type(data) is dict or isinstance(data, Mapping):
+        return data
+    made = document_of(data)
+    if made is None:
+        raise InvalidInputError(
+            f"A document of {rules.namespace!r} is a mapping of field names to values, not "
+            f"{type(data).__name__}"
+        )
+    return made
 
 
 def new_image(
@@ -74,14 +89,13 @@ def new_image(
     Raises:
         InvalidInputError: A value, a name or the id is not acceptable; all problems are named.
     """
-    data = _mapping(rules, data)
+    data = as_mapping(rules, data)
     fields = _fields(rules, data)
     image: Document = {"$id": "", "$type": _type(rules, data)}
     if checked or rules.fields or rules.strict:
         fields = validate(rules, _with_name(rules, data, fields), creating=True, now=now)
         image["$id"] = _id(rules, data, fields, ulids)
-        check_document(fields, image["$id"])
-        fields = plain(fields)
+        fields, _ = checked_copy(fields, image["$id"])
     else:
         image["$id"] = _id(rules, data, fields, ulids)
     name = _name(rules, data, fields)
@@ -96,7 +110,12 @@ def new_image(
 
 
 def changed_image(
-    rules: CollectionRules, before: Document, after: Document, now: datetime, actor: str | None
+    rules: CollectionRules,
+    before: Document,
+    after: Document,
+    may_differ: frozenset[str],
+    now: datetime,
+    actor: str | None,
 ) -> Document:
     """Return the stored image of a document that an update changed.
 
@@ -104,30 +123,26 @@ def changed_image(
         rules: The collection's rules.
         before: The image before; it is not changed.
         after: The document as the update left it, with the system fields of ``before``.
+        may_differ: The top-level fields that the update may have changed, of the user's own.
         now: The time of the write.
         actor: Who writes.
     """
-    touched = frozenset(
-        key
-        for key in {**before, **after}
-        if key not in SYSTEM_NAMES and not _is_same(before, after, key)
-    )
-    fields = {key: value for key, value in after.items() if key not in SYSTEM_NAMES}
     where = before["$id"]
-    fields = validate(rules, fields, creating=False, changed=touched, now=now, where=where)
-    new = {key: fields[key] for key in touched if key in fields}
-    if check_document(new, before["$id"]) > _SMALL_BYTES:
-        check_document(fields, before["$id"])  # the limit is that of the whole
-    fields |= plain(new)
-    image = {key: before[key] for key in before if key in SYSTEM_NAMES}
+    touched = frozenset(key for key in may_differ if not _is_same(before, after, key))
+    fitted = validate(rules, after, creating=False, changed=touched, now=now, where=where)
+    new, size_bytes = checked_copy({key: fitted[key] for key in touched if key in fitted}, where)
+    if size_bytes > _SMALL_BYTES:  # the limit is that of the whole
+        check_document({key: fitted[key] for key in fitted if key not in SYSTEM_NAMES}, where)
+    image = {**fitted, **new}
     image["updatedAt"] = max(now, before.get("updatedAt") or now)
-    if is_actor(actor):
-        image["updatedBy"] = actor
     image["version"] = before.get("version", 0) + 1
-    name = _renamed(rules, before, fields, touched)
+    has_actor = is_actor(actor)
+    if has_actor:
+        image["updatedBy"] = actor
+    name = _renamed(rules, before, image, touched)
     if name is not None:
-        fields["name"] = name
-    return _ordered(image, fields)
+        image["name"] = name
+    return _ordered(image) if has_actor or name is not None or "name" in touched else image
 
 
 def replaced_image(
@@ -142,7 +157,7 @@ def replaced_image(
     System fields in ``data`` (of an entity that was read before) are left out; ``$id`` must be
     the same.
     """
-    data = _mapping(rules, data)
+    data = as_mapping(rules, data)
     given = data.get("$id")
     if given is not None and check_document_id(rules.namespace, given) != before["$id"]:
         raise InvalidInputError(
@@ -150,8 +165,7 @@ def replaced_image(
         )
     fields = {key: data[key] for key in data if key not in SYSTEM_NAMES | {"$name"}}
     fields = validate(rules, fields, creating=True, now=now, where=before["$id"])
-    check_document(fields, before["$id"])
-    fields = plain(fields)
+    fields, _ = checked_copy(fields, before["$id"])
     image = {key: before[key] for key in before if key in SYSTEM_NAMES}
     image["updatedAt"] = max(now, before.get("updatedAt") or now)
     if is_actor(actor):
@@ -160,7 +174,7 @@ def replaced_image(
     name = _name(rules, data, fields)
     if name is not None:
         fields["name"] = name
-    return _ordered(image, fields)
+    return _ordered(image | fields)
 
 
 def deleted_image(before: Document, now: datetime, actor: str | None) -> Document:
@@ -170,7 +184,7 @@ def deleted_image(before: Document, now: datetime, actor: str | None) -> Documen
     if is_actor(actor):
         image["updatedBy"] = image["deletedBy"] = actor
     image["version"] = before.get("version", 0) + 1
-    return _ordered(image, {})
+    return _ordered(image)
 
 
 def restored_image(before: Document, now: datetime, actor: str | None) -> Document:
@@ -183,32 +197,16 @@ def restored_image(before: Document, now: datetime, actor: str | None) -> Docume
     return image
 
 
-def entity_of(image: Document) -> Entity:
-    """Return a document as the user's own copy."""
-    return Entity(own_copy(image))
-
-
-def _mapping(rules: CollectionRules, data: Any) -> Mapping[str, Any]:
-    """Return what a user gave as a document: a mapping, or an instance of a model."""
-    if isinstance(data, Mapping):
-        return data
-    made = document_of(data)
-    if made is None:
-        raise InvalidInputError(
-            f"A document of {rules.namespace!r} is a mapping of field names to values, not "
-            f"{type(data).__name__}"
-        )
-    return made
-
-
 def _fields(rules: CollectionRules, data: Mapping[str, Any]) -> Document:
-    """Return the user's own fields."""
+    """Return the user's own fields; they are not to be changed."""
     if not _KEPT.isdisjoint(data):
         names = ", ".join(map(repr, sorted(_KEPT.intersection(data))))
         raise InvalidInputError(
             f"A document of {rules.namespace!r} cannot be given {names}: ParqueDB keeps it itself; "
             "choose another name for a field of your own"
         )
+    if type(data) is dict and _GIVEN.isdisjoint(data):
+        return data
     return {key: value for key, value in data.items() if key not in _GIVEN}
 
 
@@ -276,11 +274,10 @@ def _is_same(before: Document, after: Document, key: str) -> bool:
     return key in before and key in after and before[key] is after[key]
 
 
-def _ordered(image: Document, fields: Document) -> Document:
+def _ordered(image: Document) -> Document:
     """Put the system fields first."""
-    merged = {**image, **fields}
-    ordered = {key: merged[key] for key in _ORDER if key in merged}
-    return {**ordered, **merged}
+    ordered = {key: image[key] for key in _ORDER if key in image}
+    return {**ordered, **image}
 
 
 _ORDER = (

@@ -6,12 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from parquedb.documents.entity import Entity
+from parquedb.documents.entity import Entity, entity_of
 from parquedb.documents.reading import Reading
 from parquedb.documents.relations import Relations
 from parquedb.documents.rules import CollectionRules
 from parquedb.errors import InvalidInputError
-from parquedb.query.view import own_copy
 
 if TYPE_CHECKING:
     from parquedb.documents.found import Found
@@ -78,7 +77,7 @@ class Searching:
         found = self._reading.get(self._reading.key(id), as_of)
         if found is None or ("deletedAt" in found and not include_deleted):
             return None
-        entity = Entity(own_copy(found))
+        entity = entity_of(found)
         if not populate:
             return entity
         return self._relations.populated(self._rules, [entity], populate, as_of)[0]

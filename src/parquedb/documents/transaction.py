@@ -92,17 +92,22 @@ def _state_of(document: Document | None) -> tuple[object, ...] | None:
     return document.get("version"), document.get("createdAt"), document.get("updatedAt")
 
 
+class _OfThread(threading.local):
+    """What each thread has for itself."""
+
+    current: Transaction | None = None
+
+
 class Transactions:
     """The transactions of a database: at most one at a time in each thread."""
 
     def __init__(self) -> None:
-        self._local = threading.local()
+        self._local = _OfThread()
 
     @property
     def current(self) -> Transaction | None:
         """The transaction of this thread, None outside of one."""
-        found: Transaction | None = getattr(self._local, "current", None)
-        return found
+        return self._local.current
 
     def joined(self, collection: Writing) -> Transaction | None:
         """Return this thread's transaction with a collection taken into it."""

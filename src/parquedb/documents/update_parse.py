@@ -48,7 +48,7 @@ def parse_update(spec: Mapping[str, Any], rules: CollectionRules | None = None) 
         UnsupportedError: It is an aggregation pipeline or has a positional ``$``.
     """
     _check_shape(spec)
-    relations = {path: rule.kind for path, rule in rules.walk()} if rules else {}
+    relations: dict[Path, Kind] | None = None
     steps: list[Step] = []
     for operator, fields in spec.items():
         if not isinstance(fields, Mapping):
@@ -59,6 +59,8 @@ def parse_update(spec: Mapping[str, Any], rules: CollectionRules | None = None) 
             here = f"{operator} at {name!r}"
             path = _path_of(name, here)
             if operator in ("$link", "$unlink"):
+                if relations is None:
+                    relations = {path: rule.kind for path, rule in rules.walk()} if rules else {}
                 steps.append(_parse_link(operator, path, operand, here, relations.get(path)))
             else:
                 steps.append(_PARSERS[operator](path, operand, here))

@@ -8,12 +8,12 @@ from itertools import pairwise
 from typing import Any
 
 from parquedb.documents.bulk import bulk_images, create_documents
-from parquedb.documents.entity import Entity
+from parquedb.documents.entity import Entity, entity_of
 from parquedb.documents.ids import Ulids
 from parquedb.documents.image import (
+    as_mapping,
     changed_image,
     deleted_image,
-    entity_of,
     instant,
     new_image,
     replaced_image,
@@ -78,10 +78,18 @@ class Writing:
 
     def create(self, data: Spec, *, actor: str | None = None) -> Entity:
         """See :meth:`.collection.Collection.create`."""
+        data = as_mapping(self._rules, data)
         image = new_image(self._rules, data, self._ulids, self._now(), actor)
-        chosen = isinstance(data, Mapping) and "$id" in data
-        is_new = not chosen and self._rules.id_field is None
-        self._put({image["$id"]: image}, fresh=() if is_new else (image["$id"],))
+        key = image["$id"]
+        is_chosen = self._rules.id_field is not None or data.get("$id") is not None
+
+        def build() -> Mapping[str, Document | None]:
+            if is_chosen:
+                self._check_absent(key)
+            self._stamp((image,))
+            return {key: image}
+
+        self._write(build)
         return entity_of(image)
 
     def create_many(self, items: Iterable[Spec], *, actor: str | None = None) -> list[str]:
@@ -227,18 +235,7 @@ class Writing:
         self, before: Document, update: Update, now: datetime, actor: str | None
     ) -> Document:
         after = apply_update(update, before, now=now)
-        return changed_image(self._rules, before, after, now, actor)
-
-    def _put(self, images: Mapping[str, Document], *, fresh: Sequence[str]) -> None:
-        """Write new documents; some of their ids must be free."""
-
-        def build() -> Mapping[str, Document | None]:
-            for key in fresh:
-                self._check_absent(key)
-            self._stamp(images.values())
-            return images
-
-        self._write(build)
+        return changed_image(self._rules, before, after, update.touched, now, actor)
 
     def _put_all(self, images: Sequence[Document], chosen: list[str]) -> list[str]:
         for image in images:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 from parquedb.model.format import Format
 from parquedb.rows.values import Document
@@ -31,11 +31,10 @@ class Staged:
     fresh: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+class Write(NamedTuple):
     """Documents written together.
 
-    Args:
+    Attributes:
         documents: The documents as they are now, by id; None for one that was removed for good.
         staged: Files with further documents, whose ids are not among ``documents``.
     """
@@ -109,11 +108,10 @@ Body = Write | Flush | Migrate | Cutover | Retire
 """What an entry says."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One entry of a journal. Written once, never changed.
 
-    Args:
+    Attributes:
         number: Its place, from 1.
         at_us: When it was written, microseconds since the epoch.
         tx: Tells it apart from every other attempt to write an entry of this number.

@@ -9,8 +9,7 @@ read and write the segments of ``docs/spec/journal.md``.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from parquedb.ambient import SYSTEM, Ambient
 from parquedb.errors import StateError
@@ -21,22 +20,20 @@ from parquedb.storage.store import Appends, Store
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Committed:
+class Committed(NamedTuple):
     """The entry was written.
 
-    Args:
+    Attributes:
         number: Its number.
     """
 
     number: int
 
 
-@dataclass(frozen=True, slots=True)
-class Conflict:
+class Conflict(NamedTuple):
     """Nothing was written: there are entries after the expected one. Read them, decide again.
 
-    Args:
+    Attributes:
         head: Number of the last entry as found.
     """
 

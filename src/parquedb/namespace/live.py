@@ -123,6 +123,7 @@ class LiveNamespace:
         self._missing: object = None
         self._files: _Snapshot | None = None
         self._is_whole = True  # base and tail go together
+        self._is_deciding = False  # what a write depends on is being read: it stays as it is
         self._closed = False
 
     @functools.cached_property
@@ -165,20 +166,24 @@ class LiveNamespace:
             StateError: The namespace was closed.
         """
         with self.lock:
-            if self._closed:
-                raise StateError(
-                    f"the database of {self.name!r}, {self.store.root!r}, was closed; open it again"
-                )
-            if not self._is_whole:  # an exception, or an interrupt, cut a change of it short
-                self._start_over()
-            self._is_whole = False
-            for _ in range(_ATTEMPTS):
-                if self._base is None or self._mark != self.tables.mark(self.format):
-                    self._load()
-                self._read_entries()
-                if self._base is not None:
-                    self._is_whole = True
-                    return
+            if not self._is_deciding or self._base is None:
+                self._refresh()
+
+    def _refresh(self) -> None:
+        if self._closed:
+            raise StateError(
+                f"the database of {self.name!r}, {self.store.root!r}, was closed; open it again"
+            )
+        if not self._is_whole:  # an exception, or an interrupt, cut a change of it short
+            self._start_over()
+        self._is_whole = False
+        for _ in range(_ATTEMPTS):
+            if self._base is None or self._mark != self.tables.mark(self.format):
+                self._load()
+            self._read_entries()
+            if self._base is not None:
+                self._is_whole = True
+                return
         raise ConflictError(f"the base of namespace {self.name!r} changes all the time; try again")
 
     def view(self) -> View:
@@ -275,9 +280,9 @@ class LiveNamespace:
     def needs_flush(self) -> bool:
         """Whether the journal holds more of the tail than it should. Staged files may wait."""
         size_bytes = self.journal.size_bytes()
-        self._settled_bytes = min(self._settled_bytes, size_bytes)  # some of it was collected
-        grown = size_bytes - self._settled_bytes
-        return bool(len(self._tail)) and grown > self.options.flush_bytes
+        if size_bytes < self._settled_bytes:  # some of it was collected
+            self._settled_bytes = size_bytes
+        return size_bytes - self._settled_bytes > self.options.flush_bytes and len(self._tail) > 0
 
     def put_off_flush(self) -> None:
         """Let the tail grow by as much again before :meth:`needs_flush` says so."""
@@ -317,21 +322,24 @@ class LiveNamespace:
     def _append(self, build: Callable[[], Write]) -> Entry | None:
         stale: StaleError | None = None
         for _ in range(_ATTEMPTS * 5):
-            self.refresh()
+            self._refresh()
             if self.journal.id is None and self._detect():
-                self.refresh()
+                self._refresh()
             assert self._base is not None  # refreshed
             if self._fit is not self._base:
                 check_documents(self.name, self._base)
                 self._fit = self._base
             known = self._head  # what is read meanwhile may not be what the decision rests on
             began_us = self.ambient.now_us()
+            self._is_deciding = True
             try:
                 write = build()
             except StaleError as error:
                 stale = error
                 self._forget()
                 continue
+            finally:
+                self._is_deciding = False
             stale = None
             if not write.documents and not write.staged:
                 return None
@@ -453,11 +461,12 @@ class LiveNamespace:
         self._head = entry.number
         self._last_at_us = max(self._last_at_us, entry.at_us)
         body = entry.body
-        if isinstance(body, Write):
+        if type(body) is Write:
             self._tail.append(entry)
             if body.staged:
                 self._files = None
-        elif self._is_outdated(body):
+            return
+        if self._is_outdated(body):
             self._forget()
         if isinstance(body, Flush | Cutover):
             self.put_off_flush()

@@ -183,6 +183,8 @@ class LocalJournal:
         """Append a line to the newest segment, or begin another with it."""
         number = expect + 1
         line = encode_entry(number, at_us, f"{self._session}-{next(self._attempts):x}", body)
+        if self._owner == get_ident():
+            return self._append(line, number, body)
         return self.exclusively(lambda: self._append(line, number, body))
 
     def sync(self) -> None:

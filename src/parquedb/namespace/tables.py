@@ -59,6 +59,7 @@ class Namespace:
         self.places = places
         self._readers: dict[Format, LogReader] = {}
         self._before: dict[Format, LogReader] = {}
+        self._written_key = written_key(self.name)
 
     def folder(self, format_: Format) -> str:
         """Return the key of a format's table."""
@@ -142,7 +143,7 @@ class Namespace:
         hint are not noticed, nor native data that appears in another place than ours.
         """
         if format_ is Format.NATIVE:
-            info = self.store.head(written_key(self.name))
+            info = self.store.head(self._written_key)
             if info is not None:
                 return info.etag
             layout = find_beside_table(self.store, self.name) if self._lies_elsewhere else None

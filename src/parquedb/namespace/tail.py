@@ -76,11 +76,14 @@ class Tail:
     def append(self, entry: Entry) -> None:
         """Add the next entry."""
         self._entries.append(entry)
-        if isinstance(entry.body, Write):
-            if entry.body.documents:
-                self._own()
-                self._overlay.update(entry.body.documents)
-            self._staged += [StagedWrite(entry.number, staged) for staged in entry.body.staged]
+        body = entry.body
+        if type(body) is Write:
+            if body.documents:
+                if self._is_shared:
+                    self._own()
+                self._overlay.update(body.documents)
+            if body.staged:
+                self._staged += [StagedWrite(entry.number, staged) for staged in body.staged]
 
     def drop(self, through: int) -> None:
         """Forget the entries up to and including a number."""
@@ -103,6 +106,5 @@ class Tail:
 
     def _own(self) -> None:
         """Make the overlay ours alone before it is changed."""
-        if self._is_shared:
-            self._overlay = dict(self._overlay)
-            self._is_shared = False
+        self._overlay = dict(self._overlay)
+        self._is_shared = False

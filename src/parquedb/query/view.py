@@ -77,16 +77,29 @@ class View:
 
 def own_copy(document: Document) -> Document:
     """Return a copy of a document that its taker may change, at any depth."""
-    return {
-        key: value if value.__class__ not in _NESTED else _copied(value)
-        for key, value in document.items()
-    }
+    copy = dict(document)
+    own_nested(copy)
+    return copy
 
 
-def _copied(value: Any) -> Any:
-    if value.__class__ is dict:
-        return own_copy(value)
-    return [item if item.__class__ not in _NESTED else _copied(item) for item in value]
+def own_nested(copy: Document) -> None:
+    """Replace the lists and dicts inside a shallow copy of a document by copies of their own."""
+    for key, value in copy.items():
+        if value.__class__ is dict:
+            copy[key] = own_copy(value)
+        elif value.__class__ is list:
+            copy[key] = _own_list(value)
+
+
+def _own_list(items: list[Any]) -> list[Any]:
+    copy = items.copy()
+    if not _NESTED.isdisjoint(map(type, copy)):
+        for index, item in enumerate(copy):
+            if item.__class__ is dict:
+                copy[index] = own_copy(item)
+            elif item.__class__ is list:
+                copy[index] = _own_list(item)
+    return copy
 
 
 _NESTED = frozenset({dict, list})

@@ -154,16 +154,23 @@ def _encode(value: Any, dollars: int) -> bytes | None:
         dollars: How many keys at its top begin with ``$`` and stay as they are.
     """
     tags = dates = 0
+    last = form = None  # a document's times are often one
 
     def tagged(item: Any) -> Any:
-        nonlocal tags, dates
+        nonlocal tags, dates, last, form
         kind = type(item)
         if kind is datetime:
             tags += 1
             dates += 1
-            if item.tzinfo is UTC:
-                return orjson.Fragment(b'{"$date":%b}' % orjson.dumps(item, None, _UTC_AS_Z))
-            return _tag_datetime(item)
+            if item is last:
+                return form
+            if item.tzinfo is not UTC:
+                return _tag_datetime(item)
+            last, form = (
+                item,
+                orjson.Fragment(b'{"$date":%b}' % orjson.dumps(item, None, _UTC_AS_Z)),
+            )
+            return form
         if kind in _TAGS:
             tags += 1
             return _TAGS[kind](item)

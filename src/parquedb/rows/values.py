@@ -74,6 +74,29 @@ def check_document(document: Document, where: str) -> int:
     return size_bytes
 
 
+def checked_copy(document: Document, where: str) -> tuple[Document, int]:
+    """Check every value of a document and copy it in its normal form, in one walk.
+
+    Args:
+        document: The document.
+        where: How messages name it, ``users/01J…``.
+
+    Returns:
+        What :func:`plain` makes of it, and what :func:`check_document` returns.
+
+    Raises:
+        InvalidInputError: Some values are not acceptable; the message lists them by path.
+    """
+    try:
+        copy, size_bytes = _copy_dict(document, 0)
+    except (_Unclean, UnicodeEncodeError, OverflowError):
+        size_bytes = check_document(document, where)
+        return plain(document), size_bytes
+    if size_bytes * _SWELLS > MAX_SIZE_BYTES:
+        size_bytes = check_size(copy, where)
+    return copy, size_bytes
+
+
 def require_dict(document: Any, where: str) -> None:
     """Refuse what is no dict as a document.
 
@@ -232,6 +255,63 @@ def _measure_dict(document: Document, depth: int) -> int:
     if size > MAX_SIZE_BYTES:
         raise _Unclean
     return size
+
+
+def _copy_dict(document: Document, depth: int) -> tuple[Document, int]:
+    """Return a copy of a clean dict and its approximate size; raise whatever otherwise."""
+    if type(document) is not dict or depth > MAX_DEPTH:
+        raise _Unclean
+    copy = document.copy()
+    size = 1
+    for key, value in copy.items():
+        if type(key) is not str:
+            raise _Unclean
+        if not key.isascii():
+            key.encode()
+        kind = type(value)
+        if kind is str:
+            size += len(key) + (len(value) if value.isascii() else len(value.encode())) + 6
+        elif kind is int:
+            size += len(key) + (value.bit_length() >> 2) + 5
+        elif kind is dict:
+            copy[key], inner = _copy_dict(value, depth + 1)
+            size += len(key) + 4 + inner
+        elif kind is list:
+            copy[key], inner = _copy_list(value, depth + 1)
+            size += len(key) + 4 + inner
+        elif kind is datetime:
+            if value.tzinfo is not UTC:
+                copy[key] = in_utc(value)
+            size += len(key) + 36
+        else:
+            size += len(key) + 4 + _measure_rest(value, kind)
+    if size > MAX_SIZE_BYTES:
+        raise _Unclean
+    return copy, size
+
+
+def _copy_list(items: list[Any], depth: int) -> tuple[list[Any], int]:
+    """Return a copy of a clean list and its approximate size; raise whatever otherwise."""
+    if depth > MAX_DEPTH:
+        raise _Unclean
+    copy = items.copy()
+    if _ATOMS.issuperset(map(type, copy)):
+        return copy, _measure_list(copy, depth)
+    size = 1
+    for index, item in enumerate(copy):
+        kind = type(item)
+        if kind is dict:
+            copy[index], inner = _copy_dict(item, depth + 1)
+        elif kind is list:
+            copy[index], inner = _copy_list(item, depth + 1)
+        elif kind is datetime:
+            copy[index], inner = in_utc(item), 32
+        else:
+            inner = _measure(item, depth + 1)
+        size += inner + 1
+        if size > MAX_SIZE_BYTES:
+            raise _Unclean
+    return copy, size
 
 
 def _measure_list(items: list[Any], depth: int) -> int:

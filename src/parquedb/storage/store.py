@@ -15,16 +15,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import BinaryIO, Protocol, TypeVar, runtime_checkable
+from typing import BinaryIO, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectInfo:
+class ObjectInfo(NamedTuple):
     """What a store knows of an object without reading it.
 
-    Args:
+    Attributes:
         key: The object's key.
         size_bytes: Exact length.
         modified_at_us: Time of last modification, microseconds since the epoch.

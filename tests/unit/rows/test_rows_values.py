@@ -22,9 +22,10 @@ from parquedb.rows.values import (
     MAX_DEPTH,
     MAX_SIZE_BYTES,
     STORED_BYTES,
-    check_document,
+    checked_copy,
     plain,
 )
+from parquedb.rows.values import check_document as check_only
 from tests.support.stored import Color, Level, same, values
 
 BERLIN = timezone(timedelta(hours=1))
@@ -41,6 +42,35 @@ class NoZone(tzinfo):
 
     def tzname(self, _: datetime | None) -> None:
         return None
+
+
+def check_document(document: Any, where: str) -> int:
+    """Check a document in both ways, which must agree."""
+    refused = None
+    try:
+        size_bytes = check_only(document, where)
+    except InvalidInputError as error:
+        refused = error
+    if refused is not None:
+        with pytest.raises(InvalidInputError) as raised:
+            checked_copy(document, where)
+        assert str(raised.value) == str(refused)
+        raise refused
+    before = copy.deepcopy(document)
+    copied, found_bytes = checked_copy(document, where)
+    assert found_bytes == size_bytes
+    assert same(copied, plain(document))
+    _spoil(copied)
+    assert same(document, before)
+    return size_bytes
+
+
+def _spoil(value: Any) -> None:
+    """Change every list and dict, which nobody else may have."""
+    if isinstance(value, dict | list):
+        for item in list(value.values() if isinstance(value, dict) else value):
+            _spoil(item)
+        value.clear()
 
 
 def nested(levels: int) -> Any:
