@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from parquedb.log.commit import Commit, Operation, Origin, Through
     from parquedb.log.snapshot import Snapshot
+    from parquedb.log.walk import Walk
     from parquedb.model.format import Format
     from parquedb.model.partition import PartitionSpec
     from parquedb.model.schema import Schema
@@ -92,6 +93,10 @@ class LogReader(Protocol):
         Raises:
             NotFoundError: There is no such version, or it can no longer be read.
         """
+        ...
+
+    def walk(self) -> Walk:
+        """Return what goes from one version to the next at the cost of what changed."""
         ...
 
     def version_at(self, at_ms: int) -> int:

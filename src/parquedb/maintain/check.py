@@ -12,6 +12,7 @@ from itertools import combinations
 
 from parquedb.ambient import SYSTEM, Ambient
 from parquedb.errors import ParqueDBError
+from parquedb.formats.contents import Digests
 from parquedb.formats.native.origin import read_origins
 from parquedb.formats.native.paths import beside_key, origin_key
 from parquedb.log.ports import LogReader
@@ -40,7 +41,6 @@ from parquedb.namespace.tables import (
     no_namespaces,
     root_is_table,
 )
-from parquedb.parquet.digest import Digester
 from parquedb.storage.store import ObjectInfo, Store
 
 _TABLES = (Format.ICEBERG, Format.DELTA)
@@ -257,8 +257,8 @@ class _Check:
 
     def _agreement(self) -> AgreementCheck:
         self._enter(CheckPhase.AGREEMENT)
-        with Digester() as digester:
-            check = AgreementCheck(self.space.store, self.findings, self.deep, digester)
+        with Digests(self.space.store) as digests:
+            check = AgreementCheck(self.space.store, self.findings, self.deep, digests)
             for one, other in combinations(sorted(self.readers), 2):
                 check.compare(self.readers[one], self.readers[other], self.space.name)
         if len(self.readers) > 1 and not check.compared:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from parquedb.errors import ParqueDBError
+from parquedb.formats.contents import Digests, WalkedContent
 from parquedb.log.change import AddFile, RemoveFile, SetDeletes
 from parquedb.log.commit import Commit
 from parquedb.log.pairs import common_versions
@@ -12,11 +13,9 @@ from parquedb.log.ports import LogReader, Version
 from parquedb.log.replay import TableState
 from parquedb.log.snapshot import Snapshot
 from parquedb.maintain.check_report import Findings
-from parquedb.model.files import DataFile, Deletes, VectorFile
-from parquedb.model.partition import PartitionSpec
-from parquedb.model.schema import Path, Schema, children, map_fields, walk
+from parquedb.model.files import DataFile, VectorFile
+from parquedb.model.schema import Path, children, map_fields, walk
 from parquedb.model.types import Field
-from parquedb.parquet.digest import ContentDigest, Digester, digest_file
 from parquedb.rows.typescript import is_typescript_layout
 from parquedb.storage.store import Store
 
@@ -100,18 +99,15 @@ class AgreementCheck:
         store: The store.
         findings: Where findings go.
         deep: Whether all rows are compared, and not their number alone.
-        digester: Digests rows.
+        digests: Digests rows.
         compared: At how many common versions tables were compared.
     """
 
     store: Store
     findings: Findings
     deep: bool
-    digester: Digester
+    digests: Digests
     compared: int = 0
-    _digests: dict[tuple[str, tuple[Deletes, ...], Schema, PartitionSpec], ContentDigest] = field(
-        default_factory=dict
-    )
     _exist: dict[str, bool] = field(default_factory=dict)
 
     def compare(self, left: LogReader, right: LogReader, folder: str) -> None:
@@ -124,18 +120,19 @@ class AgreementCheck:
         """
         with self.findings.reading(folder, again=True):
             pairs = common_versions(left, right)
+            sides = _Side(left, self), _Side(right, self)
             for place, (ours, theirs) in enumerate(pairs):
                 before = pairs[place - 1] if place else None
-                self._compare((left, ours), (right, theirs), before, folder)
+                self._compare(sides, (ours, theirs), before, folder)
 
     def _compare(
         self,
-        left: tuple[LogReader, Version],
-        right: tuple[LogReader, Version],
+        sides: tuple[_Side, _Side],
+        versions: tuple[Version, Version],
         before: tuple[Version, Version] | None,
         folder: str,
     ) -> None:
-        (one, ours), (other, theirs) = left, right
+        (one, other), (ours, theirs) = sides, versions
         self.compared += 1
         what = None
         if ours.rows is not None and theirs.rows is not None and ours.rows != theirs.rows:
@@ -148,39 +145,34 @@ class AgreementCheck:
         if what is not None:
             self.findings.add(
                 folder,
-                f"version {ours.version} of the {one.format.label} table is version "
-                f"{theirs.version} of the {other.format.label} table, and {what}",
+                f"version {ours.version} of the {one.label} table is version "
+                f"{theirs.version} of the {other.label} table, and {what}",
                 _AGAIN,
             )
 
-    def _content(
-        self, left: LogReader, one: int | None, right: LogReader, other: int | None
-    ) -> str | None:
+    def _content(self, left: _Side, one: int | None, right: _Side, other: int | None) -> str | None:
         try:
-            ours, theirs = left.snapshot(one), right.snapshot(other)
-            if self._lacks_files(ours) or self._lacks_files(theirs):
+            ours, theirs = left.to(one), right.to(other)
+            if left.lacking or right.lacking:
                 return None  # vacuumed, or a finding of the table's own check
             if is_typescript_layout(ours.schema) or is_typescript_layout(theirs.schema):
                 return None
-            same = self._digest(ours) == self._digest(theirs)
+            same = left.content.digest() == right.content.digest()
             if not same and (self._like(ours, theirs) or self._like(theirs, ours)):
                 self.findings.note(
-                    f"the {left.format.label} and the {right.format.label} table are equal but for "
-                    "what the types of one of them cannot hold"
+                    f"the {left.label} and the {right.label} table are equal but for what the "
+                    "types of one of them cannot hold"
                 )
                 same = True
         except ParqueDBError as error:
             return f"they cannot be compared: {error}"
         return None if same else "they hold different rows"
 
-    def _lacks_files(self, snapshot: Snapshot) -> bool:
-        """Whether files of a version do not exist any more."""
-        keys = set(snapshot.files)
-        for file in snapshot.files.values():
-            keys |= {one.path for one in file.deletes if isinstance(one, VectorFile)}
-        for key in keys - self._exist.keys():
+    def exists(self, key: str) -> bool:
+        """Whether a file exists."""
+        if key not in self._exist:
             self._exist[key] = self.store.head(key) is not None
-        return not all(self._exist[key] for key in keys)
+        return self._exist[key]
 
     def _like(self, one: Snapshot, other: Snapshot) -> bool:
         """Whether a table equals another one that has narrower types: an allowed loss."""
@@ -193,15 +185,35 @@ class AgreementCheck:
         fields = map_fields(one.schema.fields, narrowed)
         if fields == one.schema.fields:
             return False
-        return self._digest(one, replace(one.schema, fields=fields)) == self._digest(other)
+        narrow = replace(one.schema, fields=fields)
+        return self.digests.of(one, narrow) == self.digests.of(other)
 
-    def _digest(self, snapshot: Snapshot, schema: Schema | None = None) -> ContentDigest:
-        total, seen = ContentDigest(), snapshot.schema if schema is None else schema
-        for file in snapshot.files.values():
-            spec = snapshot.specs[file.spec_id]
-            key = file.path, file.deletes, seen, spec
-            if key not in self._digests:
-                plain = replace(file, stats=None)
-                self._digests[key] = digest_file(self.store, plain, seen, spec, self.digester)
-            total += self._digests[key]
-        return total
+
+class _Side:
+    """One of two tables that are compared, as it is walked.
+
+    Args:
+        reader: The table.
+        check: Knows which files exist, and digests them.
+    """
+
+    def __init__(self, reader: LogReader, check: AgreementCheck) -> None:
+        self.label = reader.format.label
+        self.content = WalkedContent(reader.walk(), check.digests)
+        self.lacking: set[str] = set()
+        self._check = check
+
+    def to(self, version: int | None) -> Snapshot:
+        """Go to a version, and find out which of its files do not exist any more."""
+        step = self.content.to(version)
+        files, touched = step.snapshot.files, step.touched
+        if touched is None:
+            self.lacking.clear()
+            touched = files.keys()
+        for key in touched:
+            self.lacking.discard(key)
+            if key in files:
+                vectors = [d.path for d in files[key].deletes if isinstance(d, VectorFile)]
+                if not all(map(self._check.exists, (key, *vectors))):
+                    self.lacking.add(key)
+        return step.snapshot

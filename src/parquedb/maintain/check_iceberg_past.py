@@ -111,12 +111,12 @@ class PastCheck:
         gone = [snapshot for id_, snapshot in then.items() if id_ not in now]
         if not gone or now.keys() <= then.keys():
             return  # expired
-        left = [snapshot for snapshot in gone if self._is_there(snapshot)]
+        oldest = min((s.at_ms for s in then.values() if s.snapshot_id in now), default=None)
+        left = [s for s in gone if oldest is not None and s.at_ms > oldest and self._is_there(s)]
         if left:
             self._wrong(
                 f"the snapshot {left[0].snapshot_id} of the metadata file before it is not there, "
-                "and was not expired: that would have been a change of its own, and would have "
-                "deleted its manifest list"
+                "and was not expired: older ones are there, and so is its manifest list"
             )
 
     def _is_there(self, snapshot: TableSnapshot) -> bool:

@@ -8,16 +8,18 @@ they become when they are flushed: the same rows, deleted ones included, in type
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
 
 import pyarrow as pa
 
+from parquedb.formats.contents import Read
 from parquedb.log.change import AddFile, Change, SetSchema
 from parquedb.log.commit import Commit, Through
 from parquedb.log.ports import Lineage, LogReader, Version
 from parquedb.log.snapshot import Snapshot
+from parquedb.log.walk import SnapshotWalk, Walk
 from parquedb.migrate.options import Files, MigrationOptions
 from parquedb.model.files import DataFile
 from parquedb.model.format import Format
@@ -35,8 +37,6 @@ from parquedb.storage.store import Store
 
 _RAW = Schema(tuple(Field(number, name, StringType()) for number, name in enumerate(COLUMNS, 1)))
 _CHUNK = 65_536
-
-Read = Callable[[Store, DataFile, Schema, PartitionSpec], Iterator[pa.RecordBatch]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +116,10 @@ class EntityReader:
         raw = self._reader.snapshot(version)
         files = {key: replace(file, stats=None) for key, file in raw.files.items()}
         return replace(raw, schema=self._schema, files=files)
+
+    def walk(self) -> Walk:
+        """Return what goes from version to version."""
+        return SnapshotWalk(self)
 
     def version_at(self, at_ms: int) -> int:
         """Return the version if it is old enough."""

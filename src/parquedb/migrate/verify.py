@@ -2,71 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-import pyarrow as pa
-
 from parquedb.errors import NotFoundError, VerificationError
+from parquedb.formats.contents import Digests, WalkedContent
 from parquedb.formats.dialects import DIALECTS
 from parquedb.log.pairs import common_versions
 from parquedb.log.ports import LogReader, Version
 from parquedb.log.snapshot import Snapshot
 from parquedb.migrate.carry import SourceVersion
 from parquedb.migrate.fit import fit_schema
-from parquedb.migrate.typescript import ENTITIES, STORED, Rows, is_entities, rows_of
-from parquedb.model.files import Deletes
+from parquedb.migrate.typescript import ENTITIES, STORED, is_entities, rows_of
 from parquedb.model.format import Format
-from parquedb.model.partition import PartitionSpec
 from parquedb.model.schema import Identity, Schema
-from parquedb.parquet.digest import ContentDigest, Digester
 from parquedb.storage.store import Store
-
-_Seen = tuple[str, tuple[Deletes, ...], Schema, PartitionSpec]
-
-
-class Digests:
-    """Content digests of snapshots, as a context.
-
-    Each file is read once for each schema it is seen under and each set of its deleted rows.
-
-    Args:
-        store: The store.
-    """
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._known: dict[_Seen, ContentDigest] = {}
-        self._digester = Digester()
-
-    def __enter__(self) -> Digests:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._digester.close()
-
-    def of(
-        self, snapshot: Snapshot, schema: Schema | None = None, rows: Rows = STORED
-    ) -> ContentDigest:
-        """Return the digest of all rows of a snapshot, in no order.
-
-        Args:
-            snapshot: The snapshot.
-            schema: Columns to see it with; its own by default.
-            rows: How the rows of its files are read.
-        """
-        total = ContentDigest()
-        seen_as = snapshot.schema if schema is None else schema
-        for file in snapshot.files.values():
-            spec = snapshot.specs[file.spec_id]
-            key = (file.path, file.deletes, seen_as, spec)
-            if key not in self._known:
-                self._known[key] = self._digest(rows.read(self._store, file, seen_as, spec))
-            total += self._known[key]
-        return total
-
-    def _digest(self, batches: Iterable[pa.RecordBatch]) -> ContentDigest:
-        return sum(map(self._digester.digest, batches), ContentDigest())
 
 
 def pair_versions(
@@ -161,18 +111,20 @@ def verify_content(
     else:
         pairs = pair_versions(source, versions, target)
     with Digests(store) as digests:
+        there, here = (WalkedContent(side.walk(), digests) for side in (source, target))
         for done, (wanted, found) in enumerate(pairs, 1):
-            theirs = source.snapshot(wanted.version)
+            theirs = there.to(wanted.version).snapshot
             last = done == len(pairs) and wanted.version == source.latest()
             repeated = done > 1 and pairs[done - 2][0].version == wanted.version
             if last and (repeated or theirs.at_ms != wanted.at_ms):
-                theirs = source.snapshot()  # a metadata change without a version of its own
-            ours = target.snapshot(found.version)
+                theirs = there.to(None).snapshot  # a metadata change without a version of its own
+            ours = here.to(found.version).snapshot
             fitted = fit_schema(theirs.schema, fit_type)
             schema = fitted.schema if fitted.lost else None
             if rows is not STORED:
                 schema = ours.schema  # what is decoded goes into whichever columns there are
-            if digests.of(theirs, schema, rows) != digests.of(ours, _as_others_read(target, ours)):
+            seen = _as_others_read(target, ours)
+            if there.digest(schema, rows.read) != here.digest(seen):
                 problems.append(
                     f"version {wanted.version} and its copy {found.version} differ in rows"
                 )
@@ -199,13 +151,14 @@ def compare_tables(
         )
     differences: list[str] = []
     with Digests(store) as digests:
+        sides = (_Side(left, digests), _Side(right, digests))
         for place, (ours, theirs) in enumerate(pairs):
             if content:
                 before = pairs[place - 1] if place else None
                 # a metadata change without a version of its own repeats one
                 one = None if before and before[0].version == ours.version else ours.version
                 two = None if before and before[1].version == theirs.version else theirs.version
-                equal = _same_rows(digests, (left, one), (right, two))
+                equal = _same_rows(sides, (one, two))
             else:
                 equal = ours.rows == theirs.rows
             if not equal:
@@ -222,17 +175,30 @@ def compare_tables(
     return {"equal": not differences, "versions": len(pairs), "differences": differences}
 
 
-def _same_rows(
-    digests: Digests, left: tuple[LogReader, int | None], right: tuple[LogReader, int | None]
-) -> bool:
+class _Side:
+    """One of two tables that are compared.
+
+    Args:
+        reader: The table.
+        digests: Digests files.
+    """
+
+    def __init__(self, reader: LogReader, digests: Digests) -> None:
+        self.reader = reader
+        self.content = WalkedContent(reader.walk(), digests)
+
+
+def _same_rows(sides: tuple[_Side, _Side], versions: tuple[int | None, int | None]) -> bool:
     """Whether two tables, each at a version, hold the same rows."""
-    if is_entities(right[0]):
-        left, right = right, left
-    ours, theirs = left[0].snapshot(left[1]), right[0].snapshot(right[1])
-    seen = _as_others_read(right[0], theirs)
-    if is_entities(left[0]):
-        return digests.of(ours, theirs.schema, ENTITIES) == digests.of(theirs, seen)
-    return digests.of(ours, _as_others_read(left[0], ours)) == digests.of(theirs, seen)
+    left, right = sides
+    ours, theirs = left.content.to(versions[0]).snapshot, right.content.to(versions[1]).snapshot
+    if is_entities(right.reader):
+        left, right, ours, theirs = right, left, theirs, ours
+    if is_entities(left.reader):
+        stored = left.content.digest(theirs.schema, ENTITIES.read)
+    else:
+        stored = left.content.digest(_as_others_read(left.reader, ours))
+    return stored == right.content.digest(_as_others_read(right.reader, theirs))
 
 
 def _as_others_read(reader: LogReader, snapshot: Snapshot) -> Schema:

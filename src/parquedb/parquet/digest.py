@@ -17,12 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from parquedb.errors import UnsupportedError
-from parquedb.model.files import DataFile
-from parquedb.model.partition import PartitionSpec
-from parquedb.model.schema import Schema
 from parquedb.parquet.dynamic import AnyArray
-from parquedb.parquet.scan import read_batches
-from parquedb.storage.store import Store
 
 _Hashes = npt.NDArray[np.uint64]
 _MODULUS = 1 << 128
@@ -52,27 +47,9 @@ class ContentDigest:
         """Return the digest of both multisets together."""
         return ContentDigest(self.rows + other.rows, (self.total + other.total) % _MODULUS)
 
-
-def digest_file(
-    store: Store, file: DataFile, schema: Schema, spec: PartitionSpec, digester: Digester
-) -> ContentDigest:
-    """Return the digest of a data file's rows as a schema sees them.
-
-    Args:
-        store: The store.
-        file: The file.
-        schema: The columns.
-        spec: The partition spec of the file.
-        digester: Digests the rows; one for many files, since its database takes time to open.
-
-    Raises:
-        FormatError: The file cannot be read with the schema.
-        UnsupportedError: It cannot be read right, see :func:`~parquedb.parquet.scan.read_batches`.
-    """
-    total = ContentDigest()
-    for batch in read_batches(store, file, schema, spec):
-        total += digester.digest(batch)
-    return total
+    def __sub__(self, other: ContentDigest) -> ContentDigest:
+        """Return the digest without the rows of another, which are among these."""
+        return ContentDigest(self.rows - other.rows, (self.total - other.total) % _MODULUS)
 
 
 class Digester:

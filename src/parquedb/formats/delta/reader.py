@@ -22,10 +22,11 @@ from parquedb.formats.delta.paths import (
     parse_data_path,
     parse_listing,
 )
+from parquedb.formats.delta.replay import Replay, added_beside, last_by_key, no_version
 from parquedb.formats.delta.state import read_commit, read_state
 from parquedb.formats.delta.timeline import Era, Moment, Timeline, build_file
 from parquedb.formats.delta.vectors import parse_deletes, vector_key
-from parquedb.formats.delta.wire import Actions, Add, Vector, identity_of
+from parquedb.formats.delta.wire import Actions, Add, identity_of
 from parquedb.log.change import (
     AddFile,
     Change,
@@ -38,6 +39,7 @@ from parquedb.log.change import (
 from parquedb.log.commit import Commit, Operation, Through
 from parquedb.log.ports import Lineage, Version, operation_of
 from parquedb.log.snapshot import Snapshot
+from parquedb.log.walk import Walk
 from parquedb.model.files import DataFile
 from parquedb.model.format import Format
 from parquedb.model.members import count, optional_count
@@ -116,7 +118,7 @@ class DeltaReader:
         versions = []
         for moment in self._timeline.all():
             actions = self._read(moment.version)
-            adds, removes = _last_by_key(self._store.root, self._folder, actions)
+            adds, removes = last_by_key(self._store.root, self._folder, actions)
             added = removed = 0
             for key in (*removes, *adds):
                 if key in live and (key in adds or live[key][0] in removes[key]):
@@ -138,19 +140,12 @@ class DeltaReader:
 
     def snapshot(self, version: int | None = None) -> Snapshot:
         """Return the table at a version; the newest by default."""
-        wanted = self.latest() if version is None else version
-        if not self._listing.start <= wanted <= self._listing.latest:
-            raise self._no_version(wanted)
-        moment = self._timeline.at(wanted)
-        era = moment.era
-        era.check_readable()
-        files: dict[str, DataFile] = {}
-        for key, (add, era_then) in self._replay(wanted).items():
-            files[key] = build_file(self._store.root, self._folder, era_then, add)
-        specs = {era.spec.spec_id: era.spec} | {
-            spec.spec_id: spec for spec, _ in era.specs.values()
-        }
-        return Snapshot(wanted, moment.at_ms, era.schema, era.spec, specs, files, era.properties)
+        snapshot = self.walk().to(version).snapshot
+        return replace(snapshot, files=dict(snapshot.files))
+
+    def walk(self) -> Walk:
+        """Return what goes from version to version and reads every commit once."""
+        return Replay(self._store, self._folder, self._listing, self._timeline, self._read)
 
     def version_at(self, at_ms: int) -> int:
         """Return the newest version whose timestamp is not after ``at_ms``."""
@@ -175,7 +170,7 @@ class DeltaReader:
         first = start
         if after is not None:
             if not start <= after <= latest:
-                raise self._no_version(after)
+                raise no_version(self._folder, self._listing, after)
             first = after + 1
             if first > latest:
                 return
@@ -214,7 +209,7 @@ class DeltaReader:
         """Return how much of the namespace's journal a version includes."""
         wanted = self.latest() if version is None else version
         if not self._listing.start <= wanted <= self._listing.latest:
-            raise self._no_version(wanted)
+            raise no_version(self._folder, self._listing, wanted)
         state = read_state(self._store, self._folder, self._listing, wanted)
         return parse_through(state.txns.values())
 
@@ -272,7 +267,7 @@ class DeltaReader:
     ) -> tuple[int, int]:
         """Append what happened to files to ``changes``; return how many came and went."""
         root, folder = self._store.root, self._folder
-        adds, removes = _last_by_key(root, folder, actions)
+        adds, removes = last_by_key(root, folder, actions)
         added = removed = 0
         for key, vectors in removes.items():
             gone = None if key in adds else live.get(key)
@@ -289,7 +284,7 @@ class DeltaReader:
             if known is not None and known.deletes != file.deletes:
                 gone_too = removes.get(key, {}).values()
                 if all(parse_deletes(root, folder, one) != known.deletes for one in gone_too):
-                    raise _added_beside(folder, add)
+                    raise added_beside(folder, add)
             if known is not None and known.deletes != file.deletes and _same_data(known, file):
                 live[key] = replace(known, deletes=file.deletes)
                 changes.append(SetDeletes(key, file.deletes))
@@ -313,29 +308,6 @@ class DeltaReader:
             return self._timeline.extend(actions)
         return self._timeline.at(version)
 
-    def _replay(self, version: int) -> dict[str, tuple[Add, Era]]:
-        checkpoint = self._listing.checkpoint_before(version)
-        live: dict[str, tuple[Add, Era]] = {}
-        first = self._listing.start
-        if checkpoint is not None:
-            actions = read_checkpoint(self._store, self._folder, checkpoint)
-            self._apply(live, actions, self._timeline.at(checkpoint.version).era)
-            first = checkpoint.version + 1
-        for number in range(first, version + 1):
-            self._apply(live, self._read(number), self._timeline.at(number).era)
-        return live
-
-    def _apply(self, live: dict[str, tuple[Add, Era]], actions: Actions, era: Era) -> None:
-        adds, removes = _last_by_key(self._store.root, self._folder, actions)
-        for key, vectors in removes.items():
-            if key in live and identity_of(live[key][0].vector) in vectors:
-                del live[key]
-        for key, add in adds.items():
-            known = live[key][0].vector if key in live else add.vector
-            if identity_of(known) != identity_of(add.vector):
-                raise _added_beside(self._folder, add)
-            live[key] = (add, era)
-
     def _read(self, version: int) -> Actions:
         """Read a commit, or the checkpoint that stands for it at the log's beginning."""
         if self._is_base(version):
@@ -357,12 +329,6 @@ class DeltaReader:
             self._base_actions = read_checkpoint(self._store, self._folder, checkpoint)
         return self._base_actions
 
-    def _no_version(self, version: int) -> NotFoundError:
-        return NotFoundError(
-            f"the Delta table {self._folder!r} has no readable version {version}; it can be read "
-            f"from version {self._listing.start} to {self._listing.latest}"
-        )
-
 
 def _metadata_changes(era: Era, before: Era | None, *, opening: bool) -> list[Change]:
     changes: list[Change] = []
@@ -380,15 +346,6 @@ def _metadata_changes(era: Era, before: Era | None, *, opening: bool) -> list[Ch
     return changes
 
 
-def _added_beside(folder: str, add: Add) -> FormatError:
-    return FormatError(
-        f"the Delta table {folder!r} adds {add.path!r} with other deleted rows than it has, and "
-        "does not remove it as it was: some readers show rows twice; restore an older version",
-        location=add.path,
-        section="Add File and Remove File",
-    )
-
-
 def _same_data(known: DataFile, file: DataFile) -> bool:
     return (known.size_bytes, known.partition, known.spec_id) == (
         file.size_bytes,
@@ -403,21 +360,6 @@ def _same_rows(known: DataFile, file: DataFile) -> bool:
 
 def _deleted(file: DataFile) -> int:
     return sum(deletes.rows for deletes in file.deletes)
-
-
-def _last_by_key(
-    root: str, folder: str, actions: Actions
-) -> tuple[dict[str, Add], dict[str, dict[str | None, Vector | None]]]:
-    """Return a commit's adds, and its removes with their vectors; a path in both counts as added.
-
-    A remove is of the file with that vector: with another one, the file stays.
-    """
-    adds = {parse_data_path(root, folder, add.path): add for add in actions.adds}
-    removes: dict[str, dict[str | None, Vector | None]] = {}
-    for gone in actions.removes:
-        vectors = removes.setdefault(parse_data_path(root, folder, gone.path), {})
-        vectors[identity_of(gone.vector)] = gone.vector
-    return adds, removes
 
 
 def _count_rows(add: Add, location: str) -> int | None:

@@ -126,9 +126,9 @@ class Chain:
                     listed += 1
                     rows += entry.file.rows or 0
         if listed != len(files):
-            raise self._broken(snapshot, f"{listed - len(files)} data files are listed twice")
+            raise self.broken(snapshot, f"{listed - len(files)} data files are listed twice")
         if (listed, rows) != (contents.files, contents.rows):
-            raise self._broken(
+            raise self.broken(
                 snapshot,
                 f"its manifests hold {listed} files with {rows} rows and its manifest list "
                 f"counts {contents.files} with {contents.rows}",
@@ -222,7 +222,8 @@ class Chain:
         live = [e for e in self.manifests.files(manifest) if e.status != Status.DELETED]
         return len(live), _rows(entry.file for entry in live)
 
-    def _broken(self, snapshot: TableSnapshot, what: str) -> FormatError:
+    def broken(self, snapshot: TableSnapshot, what: str) -> FormatError:
+        """Return the error for a snapshot that contradicts itself."""
         return FormatError(
             f"the snapshot {snapshot.snapshot_id} of the Iceberg table at {self.table.location} "
             f"is inconsistent: {what}; roll the table back to an older snapshot",

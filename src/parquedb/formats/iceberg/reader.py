@@ -26,6 +26,7 @@ from parquedb.formats.iceberg.origin import (
 )
 from parquedb.formats.iceberg.paths import Locations, hint_key
 from parquedb.formats.iceberg.rowdeletes import RowDeletes
+from parquedb.formats.iceberg.walk import ManifestWalk
 from parquedb.formats.iceberg.wire import MAIN, TableSnapshot, highest_column_id
 from parquedb.log.change import (
     AddFile,
@@ -39,6 +40,7 @@ from parquedb.log.change import (
 from parquedb.log.commit import Commit, Operation, Origin, Through
 from parquedb.log.ports import Lineage, Version, operation_of
 from parquedb.log.snapshot import Snapshot
+from parquedb.log.walk import Walk
 from parquedb.model.files import DataFile
 from parquedb.model.format import Format
 from parquedb.model.members import digits
@@ -121,31 +123,29 @@ class IcebergReader:
         Raises:
             NotFoundError: There is no such snapshot in the history.
         """
-        table = self._table
+        snapshot = self.walk().to(version).snapshot
+        return replace(snapshot, files=dict(snapshot.files))
+
+    def _look(self, version: int | None) -> tuple[Snapshot, tuple[TableSnapshot, Contents] | None]:
+        """Return the table at a version, without its files, and the snapshot that holds them."""
+        table, found = self._table, None
         specs = {spec_id: item.spec for spec_id, item in table.specs.items()}
-        files: dict[str, DataFile] = {}
         schema, spec, at_ms = table.schema, specs[table.default_spec_id], table.last_updated_ms
         if self._snapshots or version not in (None, EMPTY_VERSION):
-            found = self._find(self.latest() if version is None else version)
-            contents = self._chain.contents(found)
-            files, at_ms = self._files(found, contents), found.at_ms
+            one = self._find(self.latest() if version is None else version)
+            contents = self._chain.contents(one)
+            found, at_ms = (one, contents), one.at_ms
             if version is not None:
-                schema = self._chain.schema(found, contents)
+                schema = self._chain.schema(one, contents)
                 spec = self._chain.spec(contents.manifests) or self._first_spec()
         properties = user_properties(table.properties)
         newest = self.latest() if version is None else version
         schema = replace(with_names(schema, self._names), last_id=highest_column_id(table))
-        return Snapshot(newest, at_ms, schema, spec, specs, files, properties)
+        return Snapshot(newest, at_ms, schema, spec, specs, {}, properties), found
 
-    def _files(self, snapshot: TableSnapshot, contents: Contents) -> dict[str, DataFile]:
-        """Return all data files of a snapshot, with their deleted rows."""
-        entries = self._chain.live(snapshot, contents)
-        files = {path: entry.file for path, entry in entries.items()}
-        if contents.deletes:
-            deletes = RowDeletes(self._manifests).advance(contents.deletes, entries, entries)
-            for path, rows in deletes.items():
-                files[path] = replace(files[path], deletes=rows)
-        return files
+    def walk(self) -> Walk:
+        """Return what goes from version to version and reads every manifest once."""
+        return ManifestWalk(self._chain, self._look)
 
     def version_at(self, at_ms: int) -> int:
         """Return the newest snapshot of the history that is not after ``at_ms``."""

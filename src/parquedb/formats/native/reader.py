@@ -22,6 +22,7 @@ from parquedb.formats.native.untidy import (
 )
 from parquedb.log.ports import Lineage, Version
 from parquedb.log.snapshot import Snapshot
+from parquedb.log.walk import SnapshotWalk, Walk
 from parquedb.model.files import DataFile
 from parquedb.model.format import Format
 from parquedb.model.partition import UNPARTITIONED, PartitionField, PartitionSpec
@@ -174,6 +175,10 @@ class NativeReader:
             {file.path: file for file in table.files},
             {},
         )
+
+    def walk(self) -> Walk:
+        """Return what goes from version to version."""
+        return SnapshotWalk(self)
 
     def version_at(self, at_ms: int) -> int:
         """Return the version if no file was modified after ``at_ms``."""
