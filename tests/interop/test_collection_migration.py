@@ -14,7 +14,7 @@ from parquedb.backends import (
 )
 from parquedb.db import DB
 from parquedb.errors import ConflictError, ParqueDBError, StateError
-from parquedb.migrate import execute, run
+from parquedb.migrate import cutover, execute, run
 from parquedb.model.format import Format
 
 FORMATS = ("native", "iceberg", "delta")
@@ -192,6 +192,26 @@ def test_a_file_that_is_replaced_while_it_is_surveyed(tmp_path, monkeypatch, tim
     report = migrate_backend(storage=tmp_path, to="iceberg")
     assert report.namespaces["users"].action == "migrated"
     assert {each.id for each in flushes} <= contents(db).keys()
+    assert db.Users.space.format is Format.ICEBERG
+    db.close()
+
+
+def test_a_cutover_does_not_wait_for_a_writer_that_never_rests(monkeypatch, tmp_path):
+    """Whoever writes while the tables are looked at again and again would win every time."""
+    storage = f"memory://{tmp_path.name}-busy"
+    db = DB(storage)
+    fill(db)
+    look, late = cutover._check_target, []
+
+    def busy(*tables):
+        look(*tables)
+        late.append(db.Users.create({"name": "late"}).id)
+
+    monkeypatch.setattr(cutover, "_check_target", busy)
+    report = migrate_backend(storage=storage, to="iceberg")
+    assert report.namespaces["users"].action == "migrated"
+    assert len(late) == 1
+    assert late[0] in contents(db)
     assert db.Users.space.format is Format.ICEBERG
     db.close()
 

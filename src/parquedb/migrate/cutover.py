@@ -26,6 +26,8 @@ from parquedb.query.blocks import Blocks
 from parquedb.query.duck import Duck
 
 _ATTEMPTS = 100
+_LOOKED_AT_FOR = 10
+"""So many attempts are made with what the tables were seen to hold."""
 
 
 class SourceMovedError(ConflictError):
@@ -98,17 +100,23 @@ def cut_over(namespace: Namespace, source: Format, options: MigrationOptions) ->
 def _append(
     journal: Journal, namespace: Namespace, source: Format, options: MigrationOptions
 ) -> bool:
-    """Write the entry; False where the source is the base no more."""
-    for _ in range(_ATTEMPTS):
-        entries = journal.read(journal.first() - 1)
-        head = max((entry.number for entry in entries), default=0)
-        state = journal.state()
+    """Write the entry; False where the source is the base no more.
+
+    The tables are looked at anew only now and then: whoever writes meanwhile comes first, and one
+    that never rests would always. In between only the entries that are new are read.
+    """
+    after, last_us = journal.first() - 1, 0
+    body, through = None, 0
+    for attempt in range(_ATTEMPTS):
+        last_us = max((last_us, *(entry.at_us for entry in journal.read(after))))
+        after, state = journal.head(), journal.state()
         if state.base is not source:
             return False
-        body = _body(namespace, source, options.target, journal.id, state.through)
-        last_us = max((entry.at_us for entry in entries), default=0)
+        if body is None or state.through != through or attempt % _LOOKED_AT_FOR == 0:
+            through = state.through
+            body = _body(namespace, source, options.target, journal.id, through)
         at_us = max(options.ambient.now_us(), last_us + 1)
-        if isinstance(journal.append(body, expect=head, at_us=at_us), Committed):
+        if isinstance(journal.append(body, expect=after, at_us=at_us), Committed):
             return True
     raise ConflictError(
         f"namespace {namespace.name!r} is being written by others all the time; the target "
