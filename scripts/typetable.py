@@ -111,6 +111,8 @@ def _cell(type_: Type, target: Format, version: int | None) -> str:
 def _files(type_: Type, fit: TypeFit, target: Format) -> str:
     if fit.rewrite:
         return "rewritten"
+    if fit.footer is not None:
+        return f"file as it is, or footer copy {fit.footer}"
     if target is Format.ICEBERG and children(type_):
         return "file as it is, or footer copy where it has no field ids"
     return "file as it is"

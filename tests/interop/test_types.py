@@ -423,7 +423,7 @@ def retyped_delta(root, kind, metadata="{}"):
     ("kind", "words"),
     [
         ("void", "column 'v': void has no equivalent"),
-        ("variant", "variantType is used by a column"),
+        ("variant", "column 'v': variant has no equivalent.*--format-version 3"),
         ("interval day to second", "'v' has the type 'interval day to second'"),
         ("geometry(4326)", "'v' has the type 'geometry"),
     ],

@@ -126,7 +126,6 @@ def test_new_snapshots_are_carried_on(root):
 
 
 REFUSED = {
-    "variant": ("variant", {}, "variant has no equivalent"),
     "unknown": ("unknown", {}, "no equivalent"),
     "geometry": ("geometry(srid:3857)", {}, "the type 'geometry"),
     "geography": ("geography", {}, "the type 'geography"),

@@ -22,6 +22,7 @@ from pyiceberg.utils.schema_conversion import AvroSchemaConversion
 from pyroaring import BitMap64
 
 from tests.support.histories import Known
+from tests.support.variants import annotate
 
 T0 = 1_700_000_000_000
 _MAGIC = (1681511377).to_bytes(4, "little")
@@ -109,7 +110,7 @@ class Table3:
         return (self.folder / "data" / name).as_uri().replace("file:///", "file:/")
 
     def add(self, name: str, table: pa.Table) -> None:
-        """Add a data file; :meth:`commit` follows."""
+        """Add a data file; :meth:`commit` follows. Its variants are annotated as such."""
         path = self.folder / "data" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         ids = {item["name"]: item["id"] for item in self.schemas[-1]["fields"]}
@@ -117,6 +118,9 @@ class Table3:
             one.with_metadata({"PARQUET:field_id": str(ids[one.name])}) for one in table.schema
         ]
         pq.write_table(table.cast(pa.schema(named)), path)
+        kinds = {item["name"]: item["type"] for item in self.schemas[-1]["fields"]}
+        if variants := [name for name in table.column_names if kinds[name] == "variant"]:
+            annotate(path, variants)
         record = {
             "content": 0,
             "file_path": self.location(name),

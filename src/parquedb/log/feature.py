@@ -19,7 +19,7 @@ class Fate(StrEnum):
 
     CARRIED = "carried"
     FOOTER = "footer copy"
-    """Data files get copies with other names in their footers; no page is touched."""
+    """Data files get copies with another footer; no page is touched."""
     REWRITTEN = "rewritten"
     LOST = "lost"
     REFUSED = "refused"
@@ -59,8 +59,10 @@ class TypeFit:
             the table is refused.
         rewrite: Whether files that hold the original type must be decoded and encoded again.
         lost: What is lost in one phrase, where something is; allowed only by ``allow_lossy``.
+        footer: Which files get a copy with another footer, in words; None if none does.
     """
 
     becomes: Type | None
     rewrite: bool = False
     lost: str | None = None
+    footer: str | None = None

@@ -342,6 +342,7 @@ def _merge(run: _Run, source: LogReader, target: LogReader, plan: MigrationPlan)
         lambda: f"{folder}/merged-{run.options.ambient.new_uuid()}.parquet",
         source_rows=rows_of(source),
         target_rows=rows_of(target),
+        annotated=run.options.target is Format.ICEBERG,
     )
     run.merge = merged.counts
     origin = Origin(source.format, source.table_id + MERGED, theirs.version)

@@ -38,8 +38,9 @@ from parquedb.model.types import (
     MapType,
     TimestampType,
     Type,
+    VariantType,
 )
-from parquedb.parquet.footer import Footer, read_footers
+from parquedb.parquet.footer import Footer, read_footers, with_variants
 from parquedb.parquet.match import match_fields
 from parquedb.storage.store import Store
 
@@ -83,6 +84,7 @@ def find_unfit_files(
         return frozenset()  # nothing will be carried
 
     def is_unfit(footer: Footer) -> bool:
+        footer = with_variants(footer, wanted.variants)
         return (
             footer.unusual_arrow
             or _lacks(footer)
@@ -152,12 +154,14 @@ class _Wanted:
         by_id: The target's ids by the source's, for a source whose files are matched by ids.
         insides: For these, the target's ids inside lists and maps by the source's ids of them.
         strangers: Names in files that are no column's, and are known to the target as such.
+        variants: The paths in files of columns that are variants.
     """
 
     by_path: dict[Path, set[int]] = field(default_factory=dict)
     by_id: dict[int, int] = field(default_factory=dict)
     insides: dict[int, tuple[int, ...]] = field(default_factory=dict)
     strangers: set[str] = field(default_factory=set)
+    variants: set[Path] = field(default_factory=set)
 
     def add(self, source: Schema, adopted: Schema) -> None:
         """Add the columns of a version, as the source and as the target has them."""
@@ -167,6 +171,8 @@ class _Wanted:
             if not source.matches_ids:
                 self.by_path.pop(path, None)
             self.by_path.setdefault(path, set()).add(ours.id)
+            if isinstance(theirs.type, VariantType):
+                self.variants.add(path)
             if source.matches_ids and source.aliases:
                 self.by_id[theirs.id] = ours.id
                 self.insides[theirs.id] = tuple(inner.id for inner in children(ours.type))

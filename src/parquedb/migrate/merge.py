@@ -5,7 +5,7 @@ Of two rows with one key the higher ``version`` wins, then the later ``updatedAt
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
@@ -76,6 +76,7 @@ def merge_rows(
     *,
     source_rows: Rows = STORED,
     target_rows: Rows = STORED,
+    annotated: bool = False,
 ) -> Merged:
     """Write the combined rows as new files.
 
@@ -88,6 +89,7 @@ def merge_rows(
         new_key: Makes the key of a new file.
         source_rows: How the rows of the source's files are read.
         target_rows: How those of the target's are.
+        annotated: Whether variants are annotated in the files (see ``write_parquet``).
 
     Raises:
         InvalidInputError: A side lacks the key column, or it is null or not unique there.
@@ -103,7 +105,11 @@ def merge_rows(
             _load(connection, side, store, snapshot, rows, schema)
             _check_key(connection, side, schema, key)
         counts = _decide(connection, schema, key)
-        files = _write(connection, store, schema, target.spec, new_key)
+
+        def write(batches: Iterable[pa.RecordBatch]) -> DataFile:
+            return write_parquet(store, new_key(), batches, schema, annotated=annotated)
+
+        files = _write(connection, write, schema, target.spec)
     return Merged(schema, tuple(files), counts)
 
 
@@ -197,10 +203,9 @@ def _decide(connection: duckdb.DuckDBPyConnection, schema: Schema, key: str) -> 
 
 def _write(
     connection: duckdb.DuckDBPyConnection,
-    store: Store,
+    write: Callable[[Iterable[pa.RecordBatch]], DataFile],
     schema: Schema,
     spec: PartitionSpec,
-    new_key: Callable[[], str],
 ) -> list[DataFile]:
     """Write ``merged`` as one file a partition."""
     ids = [field.id for field in schema.fields]
@@ -212,8 +217,7 @@ def _write(
             65_536
         )
         batches = (cast_batch(batch.rename_columns(arrow.names), arrow) for batch in reader)
-        written = write_parquet(store, new_key(), batches, schema)
-        files.append(replace(written, partition=partition, spec_id=spec.spec_id))
+        files.append(replace(write(batches), partition=partition, spec_id=spec.spec_id))
     return files
 
 

@@ -21,7 +21,8 @@ from enum import Enum
 from functools import partial
 from typing import assert_never
 
-from parquedb.errors import FormatError
+from parquedb.errors import FormatError, UnsupportedError
+from parquedb.formats.dialects import DIALECTS
 from parquedb.formats.iceberg.reader import IcebergReader
 from parquedb.log.change import AddFile, RemoveFile, SetSchema
 from parquedb.log.commit import Commit
@@ -33,7 +34,8 @@ from parquedb.model.files import DataFile
 from parquedb.model.format import Format
 from parquedb.model.schema import Identity, Path, Schema, children, walk
 from parquedb.model.types import Field, StructType
-from parquedb.parquet.elements import Element, read_elements
+from parquedb.parquet.arrow import VARIANT_PARTS
+from parquedb.parquet.elements import Element, has_variants, read_elements, walk_elements
 from parquedb.parquet.footer import read_footer, stats_for
 from parquedb.parquet.labels import (
     columns_of,
@@ -56,7 +58,7 @@ class Need(Enum):
 
     NOTHING = "nothing"
     FOOTER = "footer"
-    """A copy with other names."""
+    """A copy with other names, or without the annotations of variants."""
     REWRITE = "rewrite"
     """Other fields in structs inside lists or maps."""
 
@@ -65,7 +67,9 @@ def need_of(root: Element, schema: Schema) -> Need:
     """Return what a file with certain columns needs for a schema."""
     if not has_insides_of(root, schema):
         return Need.REWRITE
-    return Need.NOTHING if has_names_of(root, schema) else Need.FOOTER
+    if not has_names_of(root, schema) or has_variants(root):
+        return Need.FOOTER
+    return Need.NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +81,16 @@ class NameCopies:
         copies: How many copies are made besides.
         rewritten: How many files are written again besides.
         size_bytes: The bytes of these.
+        renamed: Whether some are made because of names.
+        variants: Whether some are made because variants are annotated.
     """
 
     first: Mapping[str, Need] = field(default_factory=dict)
     copies: int = 0
     rewritten: int = 0
     size_bytes: int = 0
+    renamed: bool = field(default=True, compare=False)
+    variants: bool = False
 
     def __bool__(self) -> bool:
         """Whether anything is copied or written again."""
@@ -101,7 +109,7 @@ def read_names(
     They may not if the table's schemas have a rename or a name that was used twice, if a struct
     inside a list or map has other fields in one of them, if one has a name that Iceberg's writers
     escape in files, if a name mapping knows other names, or if a few files, spread over the
-    history, hold others (schemas that expired).
+    history, hold others (schemas that expired). Nor are files with variants as they must be.
 
     Args:
         store: The store.
@@ -128,6 +136,7 @@ def read_names(
 
 
 def _may_differ(schemas: Iterable[Schema]) -> bool:
+    fit_type = DIALECTS[Format.DELTA].fit_type
     path_of: dict[int, Path] = {}
     id_of: dict[Path, int] = {}
     insides: dict[int, frozenset[int]] = {}
@@ -143,6 +152,7 @@ def _may_differ(schemas: Iterable[Schema]) -> bool:
                 or id_of.setdefault(folded, item.id) != item.id
                 or not _PLAIN.fullmatch(item.name)
                 or aliases.get(item.id, (item.name,)) != (item.name,)
+                or fit_type(item.type).footer is not None
             ):
                 return True
     return False
@@ -166,7 +176,10 @@ def _differ_in_sample(store: Store, carry: Carry) -> bool:
     """Whether one of a few files holds other names than the newest columns, found by its ids."""
     keys = list(carry.added)
     chosen = keys[:: max(1, -(-len(keys) // _SAMPLED))]
-    return any(not has_names_of(root, carry.latest.schema) for _, root in _read_all(store, chosen))
+    newest = carry.latest.schema
+    return any(
+        not has_names_of(root, newest) or has_variants(root) for _, root in _read_all(store, chosen)
+    )
 
 
 def _read_all(store: Store, keys: Sequence[str]) -> Iterator[tuple[str, Element]]:
@@ -179,6 +192,25 @@ def _read_all(store: Store, keys: Sequence[str]) -> Iterator[tuple[str, Element]
             roots = list(pool.map(partial(read_elements, store), keys))
     for key, root in zip(keys, roots, strict=True):
         yield key, known.setdefault(root, root)
+
+
+def find_shredded(trees: Mapping[str, Element] | None) -> UnsupportedError | None:
+    """Return why a file's variants cannot be carried, None if all can.
+
+    Args:
+        trees: The columns of the files, None where none may be a variant.
+    """
+    for key, root in (trees or {}).items():
+        for element in walk_elements(root):
+            names = {child.name for child in element.children}
+            if element.is_variant and names != set(VARIANT_PARTS):
+                return UnsupportedError(
+                    f"{key!r}: the variant {element.name!r} is shredded, that is, some of its "
+                    "values are in columns of their own; write the table's files again without "
+                    "that, or drop the column",
+                    feature="shredded variants",
+                )
+    return None
 
 
 def plan_copies(
@@ -217,11 +249,19 @@ class _Forecast:
         self.first: dict[str, Need] = {}
         self.counts = {Need.FOOTER: 0, Need.REWRITE: 0}
         self.size_bytes = 0
+        self.renamed = self.variants = False
 
     def result(self) -> NameCopies:
         """Return what was counted."""
         counts = self.counts
-        return NameCopies(self.first, counts[Need.FOOTER], counts[Need.REWRITE], self.size_bytes)
+        return NameCopies(
+            self.first,
+            counts[Need.FOOTER],
+            counts[Need.REWRITE],
+            self.size_bytes,
+            self.renamed,
+            self.variants,
+        )
 
     def named(self, root: Element) -> tuple[Need, Element]:
         """Return what a file needs for the current schema, and its columns afterwards."""
@@ -229,8 +269,11 @@ class _Forecast:
             case Need.NOTHING:
                 return need, root
             case Need.FOOTER:
+                self.renamed = self.renamed or not has_names_of(root, self.schema)
+                self.variants = self.variants or has_variants(root)
                 return need, with_names_of(root, self.schema)
             case Need.REWRITE:
+                self.renamed = True
                 return need, columns_of(self.schema)
             case _:
                 assert_never(need)

@@ -382,7 +382,14 @@ class Placer:
             for batch in self.rows.read(self.store, whole, schema, specs[file.spec_id])
         )
         arrangement = self.rows.arrangement
-        written = write_parquet(self.store, key, batches, adopted, arrangement=arrangement)
+        written = write_parquet(
+            self.store,
+            key,
+            batches,
+            adopted,
+            arrangement=arrangement,
+            annotated=self.addresses.partitions is None,
+        )
         stats = None if written.stats is None else _renumbered(written.stats, schemas)
         return replace(
             written,

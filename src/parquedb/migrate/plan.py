@@ -260,6 +260,9 @@ def _find_unsupported(
     target = options.target
     where = f"{situation.namespace!r}: {situation.source.label} to {target.label}"
     refused = list(dict.fromkeys(line for fit in fits for line in fit.refused))
+    if situation.source is Format.NATIVE and not refused:
+        native = fit_schema(situation.carry.latest.schema, DIALECTS[Format.NATIVE].fit_type)
+        refused = list(native.refused)
     if refused:
         return UnsupportedError(
             f"{where} is not supported for {'; '.join(refused)}; cast or drop these columns first"
@@ -450,13 +453,19 @@ def _told_names(situation: Situation, names: NameCopies) -> Iterator[str]:
     size_bytes = names.size_bytes + sum(added[key].size_bytes for key in names.first)
     done = []
     if copies := names.copies + first.count(Need.FOOTER):
-        done.append(f"{counted(copies, 'live file')} will be copied with other names in the footer")
+        what = "with other names in the footer" if names.renamed else "with another footer"
+        done.append(f"{counted(copies, 'live file')} will be copied {what}")
     if rewritten := names.rewritten + first.count(Need.REWRITE):
         done.append(
             f"{counted(rewritten, 'live file')} with structs inside lists or maps will be written "
             "again"
         )
-    yield (
-        "columns were renamed, dropped or added again, and Delta's readers match columns by name: "
-        f"{' and '.join(done)}, {size_bytes:,} bytes"
-    )
+    why = []
+    if names.renamed:
+        why.append(
+            "columns were renamed, dropped or added again, and Delta's readers match columns by "
+            "name"
+        )
+    if names.variants:
+        why.append("variants are annotated as such, and not all of Delta's readers know that")
+    yield f"{'; '.join(why)}: {' and '.join(done)}, {size_bytes:,} bytes"

@@ -14,7 +14,7 @@ from parquedb.migrate.fieldids import (
     find_unfit_files,
 )
 from parquedb.migrate.layout import Layout
-from parquedb.migrate.names import read_names
+from parquedb.migrate.names import find_shredded, read_names
 from parquedb.migrate.oldstamps import find_far_files
 from parquedb.migrate.options import MigrationOptions
 from parquedb.migrate.plan import Situation
@@ -44,6 +44,7 @@ def survey_files(
     """
     store, carry, to = namespace.store, situation.carry, options.target
     narrow = find_narrow_files(store, source, carry, to)
+    trees = read_names(store, source, carry, to)
     return replace(
         situation,
         layout=layout,
@@ -58,6 +59,6 @@ def survey_files(
         narrow_files=narrow
         | find_far_files(store, source, carry, to)
         | find_files_to_fill(store, carry, target),
-        unadoptable=find_unadoptable(namespace, carry, target, options),
-        trees=read_names(store, source, carry, to),
+        unadoptable=find_unadoptable(namespace, carry, target, options) or find_shredded(trees),
+        trees=trees,
     )

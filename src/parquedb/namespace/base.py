@@ -16,7 +16,7 @@ from parquedb.model.types import describe_type
 from parquedb.namespace.tables import Namespace
 from parquedb.parquet.scan import read_batches
 from parquedb.query.view import Document, Source
-from parquedb.rows.columns import is_document_schema, unfit_column
+from parquedb.rows.columns import find_variant, is_document_schema, unfit_column
 from parquedb.rows.typescript import decode_batch, is_typescript_layout
 from parquedb.storage.store import Store
 
@@ -163,6 +163,13 @@ def check_documents(namespace: str, base: Base) -> None:
         raise UnsupportedError(
             f"{where} has a column {unfit.name!r} of the type {describe_type(unfit.type)}, which "
             "cannot hold what documents have there; rename it, then write documents"
+        )
+    if (variant := find_variant(base.schema)) is not None:
+        raise UnsupportedError(
+            f"{where} has a column {variant!r} of the type variant, which documents cannot hold: "
+            "it can be queried and migrated, not written by document; write it with the program "
+            "that made it",
+            feature="variant",
         )
     if (nameless := _rows_without_id(base)) > 0:
         raise UnsupportedError(

@@ -39,7 +39,7 @@ from parquedb.namespace.live import LiveNamespace
 from parquedb.namespace.runs import merge_rows
 from parquedb.parquet.write import Arrangement, write_parquet
 from parquedb.query.view import Source, StaleError, View
-from parquedb.rows.columns import evolve
+from parquedb.rows.columns import evolve, find_variant
 from parquedb.storage.store import Appends, Renames, Store, StoreLock
 
 GROUP_ROWS = 65_536
@@ -194,6 +194,13 @@ def find_obstacle(space: LiveNamespace, base: Base) -> ParqueDBError | None:
             f"the {base.format.label} table of namespace {space.name!r} is partitioned, and "
             "documents are kept in unpartitioned tables; its writes stay in the journal until it "
             "is rewritten without partitions"
+        )
+    if (variant := find_variant(base.schema)) is not None:
+        return UnsupportedError(
+            f"the {base.format.label} table of namespace {space.name!r} has a column {variant!r} "
+            "of the type variant, which documents cannot hold; its writes stay in the journal "
+            "until the column is dropped",
+            feature="variant",
         )
     target = written_key(space.name)
     odd = [path for path in base.paths if path != target]

@@ -23,9 +23,10 @@ from parquedb.model.types import (
     TimeType,
     Type,
     UuidType,
+    VariantType,
     describe_type,
 )
-from parquedb.parquet.arrow import FIELD_ID, arrow_type_of, constant, nulls
+from parquedb.parquet.arrow import FIELD_ID, arrow_type_of, check_unshredded, constant, nulls
 from parquedb.parquet.dynamic import AnyArray, AnyField, AnyType
 
 NO_ALIASES: Mapping[int, tuple[str, ...]] = MappingProxyType({})
@@ -67,8 +68,10 @@ class Adapter:
     def is_same(self, offered: AnyType, wanted: Type) -> bool:
         """Whether all fields inside a type are the wanted ones, in their order, by their names.
 
-        Only asked for types that are equal otherwise.
+        Only asked for types that are equal otherwise. What a variant is, its parts do not tell.
         """
+        if isinstance(wanted, VariantType):
+            return False
         if not isinstance(wanted, StructType | ListType | MapType):
             return True
         match wanted:
@@ -104,6 +107,8 @@ class Adapter:
         match type_:
             case StructType() | ListType() | MapType():
                 return self._nest(array, type_, path)
+            case VariantType():
+                return self._variant(array, path)
             case UuidType():
                 return _uuids(self._cast(array, FixedType(16), path))
             case _:
@@ -146,6 +151,15 @@ class Adapter:
             case _:
                 raise self._mismatch(array, type_, path, "the shapes differ")
 
+    def _variant(self, array: AnyArray, path: Path) -> AnyArray:
+        """Return a variant's two parts in our order; they have no field ids."""
+        check_unshredded(array.type, path)
+        arrow = arrow_type_of(VariantType(), path)
+        parts = [_filled(array.field(part.name).cast(part.type), array) for part in arrow]
+        if any(part.null_count for part in parts):
+            raise self._mismatch(array, VariantType(), path, "a part of it is null")
+        return _build(arrow, array, [], parts)
+
     def _struct(self, array: AnyArray, fields: tuple[Field, ...], path: Path) -> list[AnyArray]:
         offered = list(array.type.fields)
         children = []
@@ -157,7 +171,8 @@ class Adapter:
                 self.missing(field, present, inner)
                 children.append(constant(field.initial, field.type, len(array)))
             else:
-                children.append(self.adapt(array.field(index), field.type, inner))
+                child = self.adapt(array.field(index), field.type, inner)
+                children.append(_filled(child, array) if field.required else child)
         return children
 
     def _cast(self, array: AnyArray, type_: Type, path: Path) -> AnyArray:
@@ -270,6 +285,22 @@ def _build(
     valid = like.is_valid().buffers()[1] if like.null_count else None
     return pa.Array.from_buffers(
         arrow, len(like), [valid, *buffers], null_count=like.null_count, children=children
+    )
+
+
+def _filled(child: AnyArray, parent: AnyArray) -> AnyArray:
+    """Return a struct's child without nulls, where it has some in null structs only.
+
+    A child that must not be null has values there too, whatever they are.
+    """
+    if not child.null_count or child.type.num_fields:
+        return child
+    if _compute().any(_compute().and_(parent.is_valid(), child.is_null())).as_py():
+        return child
+    if isinstance(child, pa.ExtensionArray):
+        return pa.ExtensionArray.from_storage(child.type, _filled(child.storage, parent))
+    return pa.Array.from_buffers(
+        child.type, len(child), [None, *child.buffers()[1:]], null_count=0, offset=child.offset
     )
 
 

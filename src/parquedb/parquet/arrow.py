@@ -40,6 +40,8 @@ from parquedb.parquet.dynamic import AnyArray, AnyField, AnyType
 FIELD_ID = b"PARQUET:field_id"
 _DOC = b"comment"
 _MAX_DECIMAL = 76
+VARIANT_PARTS = ("metadata", "value")
+"""The parts that a variant is stored in, both bytes; a shredded one has more."""
 _NO_ID = 0
 """The id of a field that carries none, see :class:`~parquedb.model.types.Field`."""
 
@@ -76,6 +78,9 @@ _PLAIN: dict[Type, AnyType] = {
     StringType(): pa.string(),
     BinaryType(): pa.binary(),
     UuidType(): pa.uuid(),
+    VariantType(): pa.struct(
+        [pa.field(name, pa.binary(), nullable=False) for name in VARIANT_PARTS]
+    ),
     NullType(): pa.null(),
 }
 _INTS = {
@@ -110,9 +115,7 @@ def arrow_schema_of(schema: Schema, *, with_ids: bool = True) -> pa.Schema:
     return pa.schema([_arrow_field(field, (field.name,), with_ids) for field in schema.fields])
 
 
-def arrow_type_of(  # noqa: C901  (one case a type)
-    type_: Type, path: Path = (), *, with_ids: bool = True
-) -> AnyType:
+def arrow_type_of(type_: Type, path: Path = (), *, with_ids: bool = True) -> AnyType:
     """Return the Arrow type of a type; ``path`` is the column that messages name.
 
     Raises:
@@ -133,8 +136,6 @@ def arrow_type_of(  # noqa: C901  (one case a type)
             return pa.timestamp(unit, "UTC" if utc else None)
         case FixedType(length):
             return pa.binary(length)
-        case VariantType():
-            raise _unsupported(path, "Variant values cannot be read or written yet", "variant")
         case StructType(fields):
             return pa.struct([_arrow_field(f, (*path, f.name), with_ids) for f in fields])
         case ListType(element):
@@ -143,7 +144,13 @@ def arrow_type_of(  # noqa: C901  (one case a type)
             fields = (replace(key, required=True), value)
             return pa.map_(*(_arrow_field(f, (*path, f.name), with_ids) for f in fields))
         case (
-            BooleanType() | DateType() | StringType() | BinaryType() | UuidType() | NullType()
+            BooleanType()
+            | DateType()
+            | StringType()
+            | BinaryType()
+            | UuidType()
+            | VariantType()
+            | NullType()
         ):  # not reached: these are in _PLAIN
             return _PLAIN[type_]
         case _:
@@ -251,6 +258,7 @@ def leaves(fields: tuple[Field, ...]) -> Iterator[tuple[Field, bool]]:
     """Yield the primitive fields in the order of Parquet's columns.
 
     Each comes with whether it lies inside a list or map, where one row has any number of values.
+    A variant is two columns: both have its id, and the nulls are those of the first.
     """
     for field in fields:
         yield from _leaves(field, repeated=False)
@@ -266,6 +274,9 @@ def _leaves(field: Field, *, repeated: bool) -> Iterator[tuple[Field, bool]]:
         case MapType(key, value):
             yield from _leaves(key, repeated=True)
             yield from _leaves(value, repeated=True)
+        case VariantType():
+            yield field, repeated
+            yield field, True
         case _:
             yield field, repeated
 
@@ -345,9 +356,30 @@ def _extension(arrow: pa.BaseExtensionType, path: Path) -> Type:
         case "arrow.json":
             return StringType()
         case "arrow.parquet.variant":
-            raise _unsupported(path, "Variant values cannot be read or written yet", "variant")
+            check_unshredded(arrow.storage_type, path)
+            return VariantType()
         case name:
             raise _unsupported(path, f"the Arrow extension type {name!r} is not known", name)
+
+
+def check_unshredded(arrow: AnyType, path: Path) -> None:
+    """Check that a variant is stored in two parts, whatever their order is.
+
+    Raises:
+        UnsupportedError: Some of its values are in columns of their own, or it is no variant.
+    """
+    parts = {item.name: item.type for item in arrow} if pa.types.is_struct(arrow) else {}
+    if set(parts) != set(VARIANT_PARTS) or not all(map(_is_bytes, parts.values())):
+        raise _unsupported(
+            path, f"a variant that is stored as {arrow} (shredded) is not read", "shredded variants"
+        )
+
+
+def _is_bytes(arrow: AnyType) -> bool:
+    kinds = pa.types
+    return bool(
+        kinds.is_binary(arrow) or kinds.is_large_binary(arrow) or kinds.is_binary_view(arrow)
+    )
 
 
 def _unsupported(path: Path, reason: str, feature: str) -> UnsupportedError:

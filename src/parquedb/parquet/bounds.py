@@ -24,6 +24,7 @@ from parquedb.model.types import (
     NullType,
     StringType,
     Type,
+    VariantType,
 )
 
 _Convert = Callable[[Any], Any]
@@ -55,7 +56,8 @@ def gather_stats(
     sizes: dict[int, int] = {}
     for index, (field, repeated) in enumerate(fields):
         chunks = [group.column(index) for group in groups]
-        sizes[field.id] = sum([chunk.total_compressed_size for chunk in chunks])
+        taken = sum([chunk.total_compressed_size for chunk in chunks])
+        sizes[field.id] = sizes.get(field.id, 0) + taken
         if repeated:
             continue
         found: list[_Statistics] = [chunk.statistics for chunk in chunks]
@@ -81,6 +83,8 @@ def _bounds(
     nulls: Sequence[int | None],
     rows: Sequence[int],
 ) -> tuple[Value, Value] | None:
+    if isinstance(type_, VariantType):  # its bytes have no order
+        return None
     lower: Any = None
     upper: Any = None
     convert = _converter(type_)

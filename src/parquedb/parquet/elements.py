@@ -32,7 +32,15 @@ STRUCT, BINARY = 12, 8
 """Thrift's compact types of a struct, and of bytes and strings."""
 
 _SCHEMA = 2
-_REPETITION, _NAME, _CHILDREN, _FIELD_ID = 3, 4, 5, 9
+_REPETITION, _NAME, _CHILDREN, _FIELD_ID, _LOGICAL = 3, 4, 5, 9, 10
+_VARIANT = 16
+"""A logical type by the number of its member in the union of these."""
+_BYTE = 3
+_VERSION = RawField(1, _BYTE, bytes([1]))
+_ANNOTATION = RawField(
+    _LOGICAL, STRUCT, encode_struct([RawField(_VARIANT, STRUCT, encode_struct([_VERSION]))])
+)
+"""The logical type of a variant, which has the version of its encoding."""
 _REPEATED = 2
 _TRAILER_BYTES = 8
 _TAIL_BYTES = 65_536
@@ -61,6 +69,12 @@ class Element:
         found = find_field(self.shape, _REPETITION)
         return found is not None and unzigzag(read_varint(found.value, 0)[0]) == _REPEATED
 
+    @property
+    def is_variant(self) -> bool:
+        """Whether it is annotated as a variant."""
+        logical = find_field(self.shape, _LOGICAL)
+        return logical is not None and find_field(logical.value, _VARIANT) is not None
+
 
 def read_elements(store: Store, key: str) -> Element:
     """Read the columns of a file: the root of its schema.
@@ -81,12 +95,25 @@ def read_elements(store: Store, key: str) -> Element:
             file.seek(size_bytes - length - _TRAILER_BYTES)
             tail = file.read(length + _TRAILER_BYTES)
     try:
-        found = find_field(tail[-length - _TRAILER_BYTES : -_TRAILER_BYTES], _SCHEMA)
-        if found is None:
-            raise ThriftError("it has no schema")
-        return parse_elements(found.value)
+        return parse_footer(tail[-length - _TRAILER_BYTES :])
     except (ThriftError, IndexError) as error:
         raise damaged(key, error) from error
+
+
+def parse_footer(tail: bytes) -> Element:
+    """Parse the columns of a file: the root of its schema.
+
+    Args:
+        tail: The end of the file, with the whole footer.
+
+    Raises:
+        ThriftError: The footer is damaged.
+    """
+    length = int.from_bytes(tail[-_TRAILER_BYTES:][:4], "little")
+    found = find_field(tail[-length - _TRAILER_BYTES : -_TRAILER_BYTES], _SCHEMA)
+    if found is None:
+        raise ThriftError("it has no schema")
+    return parse_elements(found.value)
 
 
 def damaged(key: str, error: Exception) -> FormatError:
@@ -135,6 +162,37 @@ def leaf_paths(root: Element, above: tuple[str, ...] = ()) -> Iterator[tuple[str
             yield from leaf_paths(child, path)
         else:
             yield path
+
+
+def variant_spans(root: Element) -> Iterator[tuple[int, int]]:
+    """Yield the first and last column of each element that is annotated as a variant."""
+    first = 0
+    for element in walk_elements(root):
+        if element.is_variant and element.children:
+            yield first, first + sum(1 for _ in leaf_paths(element)) - 1
+        first += not element.children
+
+
+def has_variants(root: Element) -> bool:
+    """Whether anything below an element is annotated as a variant."""
+    return any(element.is_variant for element in walk_elements(root))
+
+
+def as_variant(element: Element) -> Element:
+    """Return a group with the annotation of a variant."""
+    if element.is_variant:
+        return element
+    fields = [*read_struct(element.shape, 0)[0], _ANNOTATION]
+    return replace(element, shape=encode_struct(fields))
+
+
+def without_variants(root: Element) -> Element:
+    """Return a tree in which no element is annotated as a variant."""
+    children = tuple(map(without_variants, root.children))
+    if not root.is_variant:
+        return root if children == root.children else replace(root, children=children)
+    kept = [item for item in read_struct(root.shape, 0)[0] if item.id != _LOGICAL]
+    return replace(root, shape=encode_struct(kept), children=children)
 
 
 def without_ids(root: Element) -> Element:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from parquedb.errors import FormatError, UnsupportedError
 from parquedb.model.files import Stats
-from parquedb.model.schema import Identity, Path, Schema, children, walk
+from parquedb.model.schema import Identity, Path, Schema, children, map_fields, walk
 from parquedb.model.types import (
     Field,
     StructType,
@@ -61,6 +61,8 @@ class Footer:
             dictionaries, zones other than UTC.
         fixed_lists: Whether it asks for fixed-size lists.
         created_by: Which program wrote it, or "".
+        leaves: The primitive fields in the order of its columns, with the ids that its statistics
+            go by, and whether they lie inside a list or map.
     """
 
     key: str
@@ -76,6 +78,7 @@ class Footer:
     unusual_arrow: bool
     fixed_lists: bool
     created_by: str
+    leaves: tuple[tuple[Field, bool], ...]
 
 
 def read_footer(store: Store, key: str) -> Footer:
@@ -209,14 +212,11 @@ def footer_of(key: str, size_bytes: int, metadata: pq.FileMetaData) -> Footer:
         raise not_parquet(key, f"its schema cannot be read ({error})") from error
     if columns.problem is not None:
         raise not_parquet(key, columns.problem)
-    schema = columns.schema
-    if columns.may_have_variants:
-        schema = _with_variants(schema, metadata.schema)
-    return Footer(
+    footer = Footer(
         key,
         size_bytes,
         metadata.num_rows,
-        schema,
+        columns.schema,
         columns.schema.identity is Identity.BY_ID,
         columns.carried_ids,
         metadata.num_row_groups,
@@ -226,6 +226,50 @@ def footer_of(key: str, size_bytes: int, metadata: pq.FileMetaData) -> Footer:
         columns.unusual_arrow,
         columns.fixed_lists,
         _created_by(metadata),
+        columns.leaves,
+    )
+    if columns.may_have_variants:
+        footer = with_variants(footer, _annotated_variants(metadata, columns))
+    return footer
+
+
+def with_variants(footer: Footer, variants: Collection[Path]) -> Footer:
+    """Return what a footer says of a file in which some columns are variants.
+
+    A file may show a variant as the struct that it is stored as: only the table knows then.
+
+    Args:
+        footer: The footer.
+        variants: Paths of columns that are variants where they are such structs.
+    """
+    if not variants:
+        return footer
+
+    def change(path: Path, item: Field) -> Field:
+        is_one = path in variants and _is_like_a_variant(item.type)
+        return replace(item, type=VariantType()) if is_one else item
+
+    schema = replace(footer.schema, fields=map_fields(footer.schema.fields, change))
+    if schema.fields == footer.schema.fields:
+        return footer
+    own = {path: item.id for path, item in walk(schema.fields)}
+    carried = {path: id_ for path, id_ in footer.carried_ids.items() if path in own}
+    footer = replace(footer, schema=schema, carried_ids=MappingProxyType(carried))
+    if len(set(carried.values())) < len(own):
+        return footer
+    fields = map_fields(schema.fields, lambda path, item: replace(item, id=carried[path]))
+    ids, stats = {id_: carried[path] for path, id_ in own.items()}, footer.stats
+    return replace(
+        footer,
+        schema=replace(schema, fields=fields, identity=Identity.BY_ID),
+        has_field_ids=True,
+        stats=Stats(
+            {ids[key]: count for key, count in stats.nulls.items() if key in ids},
+            {ids[key]: value for key, value in stats.lower.items() if key in ids},
+            {ids[key]: value for key, value in stats.upper.items() if key in ids},
+            {ids[key]: size for key, size in stats.sizes.items() if key in ids},
+        ),
+        leaves=tuple((replace(item, id=ids.get(item.id, _NO_ID)), r) for item, r in footer.leaves),
     )
 
 
@@ -307,8 +351,7 @@ _PHYSICAL = (
     "BOOLEAN", "INT32", "INT64", "INT96", "FLOAT", "DOUBLE", "BYTE_ARRAY", "FIXED_LEN_BYTE_ARRAY",
 )  # fmt: skip
 """Names of physical types by their numbers."""
-_COLUMN_LINES = ("  optional ", "  required ", "  repeated ")
-_VARIANT = " (Variant("
+_NO_ID = 0
 
 
 def _storages(parquet: pq.ParquetSchema) -> tuple[_Storage, ...]:
@@ -362,26 +405,28 @@ def _columns(serialized: bytes, storages: tuple[_Storage, ...]) -> _Columns:
 
 def _is_like_a_variant(type_: Type) -> bool:
     names = {item.name for item in children(type_)}
-    return isinstance(type_, StructType) and names >= {"metadata", "value"}
+    parts = "metadata" in names and not names.isdisjoint(("value", "typed_value"))
+    return isinstance(type_, StructType) and parts
 
 
-def _with_variants(schema: Schema, parquet: pq.ParquetSchema) -> Schema:
-    """Return a file's columns with those as variants that are, or hold some.
+def _annotated_variants(metadata: pq.FileMetaData, columns: _Columns) -> set[Path]:
+    """Return the columns that a file itself says are variants.
 
-    Arrow shows a variant as the struct that it is stored as; only the annotation tells, which it
-    prints and does not hand out. A column's own line is indented by two blanks.
+    Arrow shows a variant as the struct that it is stored as, and does not hand out annotations.
     """
-    found, column = set[int](), -1
-    for line in str(parquet).splitlines():
-        if line.startswith(_COLUMN_LINES):
-            column += 1
-        if _VARIANT in line:
-            found.add(column)
-    fields = (
-        replace(item, type=VariantType()) if place in found else item
-        for place, item in enumerate(schema.fields)
-    )
-    return replace(schema, fields=tuple(fields))
+    from parquedb.parquet.elements import parse_footer, variant_spans  # noqa: PLC0415  (a cycle)
+
+    buffer = pa.BufferOutputStream()
+    metadata.write_metadata_file(buffer)
+    spans = set(variant_spans(parse_footer(buffer.getvalue().to_pybytes())))
+    place = {item.id: index for index, (item, _) in enumerate(columns.leaves)}
+    found = set()
+    for path, item in walk(columns.schema.fields):
+        if _is_like_a_variant(item.type):
+            inside = [place[leaf.id] for leaf, _ in leaves((item,))]
+            if (inside[0], inside[-1]) in spans:
+                found.add(path)
+    return found
 
 
 def _with_insides(type_: pa.DataType) -> Iterator[pa.DataType]:

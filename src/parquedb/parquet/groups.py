@@ -17,7 +17,7 @@ from parquedb.model.files import DataFile, Stats
 from parquedb.model.partition import PartitionSpec
 from parquedb.model.schema import Schema
 from parquedb.model.types import Field
-from parquedb.parquet.arrow import arrow_schema_of, leaves
+from parquedb.parquet.arrow import arrow_schema_of
 from parquedb.parquet.bounds import gather_stats
 from parquedb.parquet.dynamic import AnyArray, AnyType
 from parquedb.parquet.footer import Footer, footer_of, not_parquet
@@ -146,7 +146,7 @@ class GroupFile:
         Only columns that can be read as they are have some.
         """
         footer = self.footer()
-        own = gather_stats(self._parquet.metadata, list(leaves(footer.schema.fields)), [index])
+        own = gather_stats(self._parquet.metadata, footer.leaves, [index])
         if index in self._kept:  # some of the nulls may be gone
             own = replace(own, nulls={})
         plain = self._plain_columns() or {}

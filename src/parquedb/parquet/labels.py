@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from parquedb.errors import FormatError
-from parquedb.model.schema import Schema
-from parquedb.model.types import Field, ListType, MapType, StructType
-from parquedb.parquet.elements import Element, without_ids
+from parquedb.model.schema import Schema, children
+from parquedb.model.types import Field, ListType, MapType, StructType, VariantType
+from parquedb.parquet.elements import Element, as_variant, without_ids, without_variants
 from parquedb.parquet.match import stranger_id
 
 DROPPED = "__dropped_"
@@ -73,6 +73,9 @@ def _element_of(field: Field) -> Element:
 def with_names_of(root: Element, schema: Schema, ids: Mapping[int, int] | None = None) -> Element:
     """Return a file's columns with the names and field ids of a schema.
 
+    None is annotated as a variant any more: Spark 4.0 reads no row of a Delta table's file in which
+    one is.
+
     Args:
         root: The file's columns.
         schema: The table's columns, matched as a scan does it.
@@ -82,7 +85,7 @@ def with_names_of(root: Element, schema: Schema, ids: Mapping[int, int] | None =
         FormatError: Two columns of the file are the same one of the schema.
     """
     labels = _Labels.of(root, schema, ids or {}, renaming=True)
-    return replace(root, children=labels.apply(root.children, schema.fields))
+    return without_variants(replace(root, children=labels.apply(root.children, schema.fields)))
 
 
 def with_ids_like(root: Element, like: Element) -> Element:
@@ -97,7 +100,8 @@ def with_ids_of(root: Element, schema: Schema, ids: Mapping[int, int] | None = N
     """Return a file's columns under their names with the field ids that a schema has for these.
 
     Columns that the schema does not have get ids that nothing asks for: some readers do not
-    believe the ids of a file in which not every column has one.
+    believe the ids of a file in which not every column has one. Variants are annotated as such, and
+    their two parts have no ids.
 
     Args:
         root: The file's columns.
@@ -109,6 +113,27 @@ def with_ids_of(root: Element, schema: Schema, ids: Mapping[int, int] | None = N
     """
     labels = _Labels.of(root, schema, ids or {}, renaming=False)
     return replace(root, id=None, children=labels.apply(root.children, schema.fields))
+
+
+def with_variants_of(root: Element, schema: Schema) -> Element:
+    """Return the columns of a file that was written with a schema, with its variants annotated."""
+    pairs = zip(root.children, schema.fields, strict=True)
+    return replace(root, children=tuple(_with_variants(*pair) for pair in pairs))
+
+
+def _with_variants(element: Element, field: Field) -> Element:
+    if isinstance(field.type, VariantType):
+        return as_variant(element)
+    inside = element.children
+    if inside and not isinstance(field.type, StructType):  # the repeated level of a list or map
+        inside = inside[0].children
+    pairs = zip(inside, children(field.type), strict=True)
+    done = tuple(_with_variants(*pair) for pair in pairs)
+    if done == inside:
+        return element
+    if isinstance(field.type, StructType):
+        return replace(element, children=done)
+    return replace(element, children=(replace(element.children[0], children=done),))
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +250,8 @@ class _Labels:
                     self._labelled(two, value, two.name),
                 )
                 return replace(own, children=(replace(entries, children=labelled),))
+            case VariantType() if not self.renaming and own.children:
+                return as_variant(own)
             case _:
                 return own
 

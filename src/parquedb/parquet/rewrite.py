@@ -142,7 +142,7 @@ def copy_relabelled(store: Store, copies: Sequence[FooterCopy]) -> list[int]:
         length = _footer_length(copy.source, len(data), data[-_TRAILER_BYTES:])
         start = len(data) - _TRAILER_BYTES - length
         footer = relabel_footer(copy.source, data[start : start + length], copy.relabel)
-        waiting.append(NewObject(copy.target, data[:start] + _ending(footer)))
+        waiting.append(NewObject(copy.target, data[:start] + ending(footer)))
         sizes.append(len(waiting[-1].data))
         if sum(len(item.data) for item in waiting) > _BATCH_BYTES:
             store.put_many(waiting)
@@ -338,7 +338,7 @@ def _stream(store: Store, copy: FooterCopy) -> int:
         length = _footer_length(source, size_bytes, file.read(_TRAILER_BYTES))
         start = size_bytes - _TRAILER_BYTES - length
         file.seek(start)
-        ending = _ending(relabel_footer(source, file.read(length), copy.relabel))
+        end = ending(relabel_footer(source, file.read(length), copy.relabel))
         file.seek(0)
         if store.head(target) is not None:  # left by a run that was cut short: replaced
             store.delete(target)
@@ -348,8 +348,8 @@ def _stream(store: Store, copy: FooterCopy) -> int:
                     f"{source!r} became shorter while it was copied; run the same command again",
                     location=source,
                 )
-            out.write(ending)
-    return start + len(ending)
+            out.write(end)
+    return start + len(end)
 
 
 def _footer_length(key: str, size_bytes: int, trailer: bytes) -> int:
@@ -363,5 +363,6 @@ def _footer_length(key: str, size_bytes: int, trailer: bytes) -> int:
     return length
 
 
-def _ending(footer: bytes) -> bytes:
+def ending(footer: bytes) -> bytes:
+    """Return a footer with what follows it: its length and the magic."""
     return footer + len(footer).to_bytes(4, "little") + b"PAR1"

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from io import BytesIO
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from parquedb.errors import FormatError
 from parquedb.model.files import DataFile
-from parquedb.model.schema import Identity, Schema
+from parquedb.model.schema import Identity, Schema, walk
+from parquedb.model.types import VariantType
 from parquedb.parquet.arrow import arrow_schema_of, leaves
 from parquedb.parquet.bounds import gather_stats
 from parquedb.storage.store import Store
@@ -19,6 +22,7 @@ from parquedb.storage.store import Store
 GROUP_ROWS = 131_072
 GROUP_BYTES = 128 << 20
 _FALSE_POSITIVES = 0.05
+_TRAILER_BYTES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,7 @@ def write_parquet(
     *,
     metadata: Mapping[str, str] | None = None,
     arrangement: Arrangement = PLAIN,
+    annotated: bool = False,
 ) -> DataFile:
     """Write rows as a new Parquet file, in the memory of one row group.
 
@@ -61,6 +66,7 @@ def write_parquet(
         schema: The columns.
         metadata: Key-value metadata for the footer.
         arrangement: How the rows lie in the file. That they are sorted is the caller's promise.
+        annotated: Whether variants are annotated as such, as Iceberg has them and Delta has not.
 
     Returns:
         The file with its row count, exact size and statistics by the ids of ``schema``.
@@ -73,8 +79,10 @@ def write_parquet(
     arrow = arrow_schema_of(schema, with_ids=schema.identity is Identity.BY_ID)
     collected: list[pq.FileMetaData] = []
     with store.open_create(key) as file:
+        marked = annotated and any(isinstance(f.type, VariantType) for _, f in walk(schema.fields))
+        sink: Any = _Held(file) if marked else file
         with pq.ParquetWriter(
-            file,
+            sink,
             arrow,
             compression="zstd",
             store_schema=False,
@@ -85,11 +93,59 @@ def write_parquet(
                 writer.write_table(table, row_group_size=max(1, table.num_rows))
             if metadata:
                 writer.add_key_value_metadata(dict(metadata))
+            if marked:
+                sink.hold()
+        if marked:
+            file.write(_with_annotations(key, sink.held(), schema))
         file.flush()
         size_bytes = file.tell()
     footer = collected[0]
     stats = gather_stats(footer, list(leaves(schema.fields)))
     return DataFile(key, size_bytes, footer.num_rows, stats=stats)
+
+
+class _Held:
+    """Passes a file's pages on and holds its end back."""
+
+    closed = False
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._end: BytesIO | None = None
+
+    def hold(self) -> None:
+        """Pass on nothing that follows."""
+        self._end = BytesIO()
+
+    def held(self) -> bytes:
+        """Return what followed."""
+        return b"" if self._end is None else self._end.getvalue()
+
+    def write(self, data: Any) -> int:
+        """Take some bytes."""
+        return (self._file if self._end is None else self._end).write(data)
+
+    def tell(self) -> int:
+        """Return how many came."""
+        return self._file.tell() + len(self.held())
+
+    def flush(self) -> None:
+        """Do nothing: that is for the end."""
+
+    def close(self) -> None:
+        """Do nothing, likewise."""
+
+
+def _with_annotations(key: str, end: bytes, schema: Schema) -> bytes:
+    """Return the end of a file with a footer that says which columns are variants."""
+    from parquedb.parquet.labels import with_variants_of  # noqa: PLC0415  (rarely needed)
+    from parquedb.parquet.rewrite import ending, relabel_footer  # noqa: PLC0415
+
+    start = len(end) - _TRAILER_BYTES - int.from_bytes(end[-_TRAILER_BYTES:][:4], "little")
+    footer = end[start:-_TRAILER_BYTES]
+    return end[:start] + ending(
+        relabel_footer(key, footer, partial(with_variants_of, schema=schema))
+    )
 
 
 def _row_groups(

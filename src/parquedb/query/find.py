@@ -213,15 +213,18 @@ class Executor:
 
 
 def order_key(sort: tuple[SortKey, ...]) -> Callable[[Document], Any]:
-    """Return the key of an order; documents that are equal in it are ordered by ``$id``."""
+    """Return the key of an order; documents that are equal in it are ordered by ``$id``.
+
+    Rows of a table that holds no documents have none, and stay as they come.
+    """
     if not sort:
         return _id_of
     inner = sort_key(sort)
-    return lambda document: (inner(document), document["$id"])
+    return lambda document: (inner(document), _id_of(document))
 
 
 def _id_of(document: Document) -> Any:
-    return document["$id"]
+    return document.get("$id", "")
 
 
 def direct_ids(filter_: Filter) -> list[str] | None:

@@ -8,7 +8,15 @@ from dataclasses import replace
 from itertools import chain
 from typing import Any
 
-from parquedb.model.schema import Identity, Schema, assign_ids, ids_by_path, map_fields, max_id
+from parquedb.model.schema import (
+    Identity,
+    Schema,
+    assign_ids,
+    ids_by_path,
+    map_fields,
+    max_id,
+    walk,
+)
 from parquedb.model.types import (
     Field,
     IntType,
@@ -17,6 +25,7 @@ from parquedb.model.types import (
     StructType,
     TimestampType,
     Type,
+    VariantType,
 )
 from parquedb.rows.infer import Infer, is_column_name, values_of
 from parquedb.rows.values import Document
@@ -73,6 +82,12 @@ def unfit_column(schema: Schema) -> Field | None:
         if type(field.type) is not type(wanted) or not zoned:
             return field
     return None
+
+
+def find_variant(schema: Schema) -> str | None:
+    """Return a column that is a variant, which no document can hold."""
+    found = (path for path, item in walk(schema.fields) if isinstance(item.type, VariantType))
+    return next(map(".".join, found), None)
 
 
 def evolve(

@@ -24,6 +24,7 @@ from parquedb.model.types import (
     Field,
     IntType,
     ListType,
+    NullType,
     StringType,
     StructType,
     TimestampType,
@@ -125,10 +126,26 @@ def test_types_that_fit_only_by_rewriting_and_losing_are_refused_unless_allowed(
 
 
 def test_types_without_an_equivalent_are_refused_by_name():
-    schema = Schema((Field(1, "blob", VariantType()),))
+    schema = Schema((Field(1, "blob", NullType()),))
     refused = plan(at=situation(schemas=(schema,)))
     assert isinstance(refused.error, UnsupportedError)
-    assert "'blob': variant" in refused.reason
+    assert "'blob': void" in refused.reason
+
+
+def test_variants_ask_for_version_3_and_not_for_native_files():
+    schema = Schema((Field(1, "blob", VariantType()),))
+    at = situation(source=Format.DELTA, schemas=(schema,))
+    refused = plan(Format.ICEBERG, at=at)
+    assert isinstance(refused.error, UnsupportedError)
+    assert "'blob': variant has no equivalent" in refused.reason
+    assert "--format-version 3 (format_version=3) keeps column 'blob' as it is" in refused.reason
+    carried = plan(
+        Format.ICEBERG, at=situation(source=Format.DELTA, schemas=(schema,)), format_version=3
+    )
+    assert carried.action is Action.MIGRATED
+    for source, target in ((Format.NATIVE, Format.DELTA), (Format.DELTA, Format.NATIVE)):
+        lone = plan(target, at=situation(source=source, schemas=(schema,)), allow_lossy=True)
+        assert "'blob': variant has no equivalent" in lone.reason
 
 
 def test_native_targets_lose_history():

@@ -171,10 +171,12 @@ def test_null_columns():
     assert schema_of_arrow(arrow_schema_of(schema)).fields == (Field(1, "n", NullType()),)
 
 
-def test_variant_is_refused():
-    with pytest.raises(UnsupportedError, match="column 'v'") as caught:
-        arrow_schema_of(Schema((Field(1, "v", VariantType()),)))
-    assert caught.value.feature == "variant"
+def test_a_variant_is_two_parts_without_field_ids():
+    arrow = arrow_schema_of(Schema((Field(1, "v", VariantType()),)))
+    parts = [pa.field(name, pa.binary(), nullable=False) for name in ("metadata", "value")]
+    assert arrow.field("v").type.equals(pa.struct(parts), check_metadata=True)
+    assert arrow.field("v").metadata == {b"PARQUET:field_id": b"1"}
+    assert isinstance(schema_of_arrow(arrow).fields[0].type, StructType)  # only a table knows
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from parquedb.formats.delta.protocol import (
     supports,
     with_feature,
 )
-from parquedb.formats.delta.schema import encode_schema, has_timestamp_ntz
+from parquedb.formats.delta.schema import encode_schema, has_timestamp_ntz, has_variants
 from parquedb.formats.delta.table import Columns, Table, check_types, same_columns
 from parquedb.formats.delta.vectors import (
     VectorWriter,
@@ -282,6 +282,8 @@ def _next_protocol(table: Table, folded: _Folded) -> Protocol | None:
     after = BASIC if before is None else before
     if has_timestamp_ntz(folded.schema):
         after = with_feature(after, "timestampNtz")
+    if has_variants(folded.schema) and not supports(after, "variantType-preview"):
+        after = with_feature(after, "variantType")
     if folded.has_vectors:
         after = with_feature(after, "deletionVectors")
     return None if after == before else after

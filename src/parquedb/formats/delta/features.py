@@ -52,7 +52,7 @@ def fit_type(type_: Type) -> TypeFit:  # noqa: C901  (one case a type)
             return TypeFit(IntType(64), rewrite=True, lost=lost)
         case FixedType() | UuidType():
             return TypeFit(BinaryType())
-        case NullType() | VariantType() | StructType(()):
+        case NullType() | StructType(()):
             return TypeFit(None)
         case DecimalType(precision, scale) if not (0 <= scale <= precision <= 38):
             return TypeFit(None)
@@ -60,6 +60,10 @@ def fit_type(type_: Type) -> TypeFit:  # noqa: C901  (one case a type)
             return _fit_nested(fields, StructType)
         case ListType(element):
             return _fit_nested((element,), lambda fitted: ListType(*fitted))
+        case VariantType():  # Spark 4.0 reads no row of a file in which one is annotated
+            return TypeFit(type_, footer="where it is annotated")
+        case MapType(Field(type=VariantType())):
+            return TypeFit(None)
         case MapType(key, value):
             return _fit_nested((key, value), lambda fitted: MapType(*fitted))
         case _:
@@ -68,17 +72,17 @@ def fit_type(type_: Type) -> TypeFit:  # noqa: C901  (one case a type)
 
 def _fit_nested(fields: tuple[Field, ...], build: Callable[[tuple[Field, ...]], Type]) -> TypeFit:
     fitted: list[Field] = []
-    rewrite = False
+    rewrite, footer = False, None
     lost: list[str] = []
     for field in fields:
         fit = fit_type(field.type)
         if fit.becomes is None:
             return TypeFit(None)
         fitted.append(replace(field, type=fit.becomes))
-        rewrite = rewrite or fit.rewrite
+        rewrite, footer = rewrite or fit.rewrite, footer or fit.footer
         if fit.lost is not None and fit.lost not in lost:
             lost.append(fit.lost)
-    return TypeFit(build(tuple(fitted)), rewrite, ", ".join(lost) or None)
+    return TypeFit(build(tuple(fitted)), rewrite, ", ".join(lost) or None, footer)
 
 
 _CARRIED = {Format.ICEBERG: Fate.CARRIED, Format.NATIVE: Fate.CARRIED}
@@ -278,16 +282,18 @@ FEATURES: tuple[Feature, ...] = (
         "variantType",
         "Variant Data Type",
         "a column has the type variant",
-        _REFUSED,
-        "A table that supports the feature and has no such column is read as any other.",
-        read=False,
+        {Format.ICEBERG: Fate.CARRIED, Format.NATIVE: Fate.REFUSED},
+        "Into Iceberg tables of format version 3, by `--format-version 3`; older ones have no such "
+        "type, and refuse it. Added to the protocol at the version in which such a column first "
+        "occurs.",
+        write=True,
     ),
     _feature(
         "variantShredding",
         "Variant Shredding",
         "the protocol lists it",
         _REFUSED,
-        "",
+        "Values of variants in columns of their own are not read.",
         read=False,
     ),
     _feature(
@@ -361,6 +367,8 @@ WRITER_FEATURES = frozenset(
         "typeWidening-preview",
         "v2Checkpoint",
         "vacuumProtocolCheck",
+        "variantType",
+        "variantType-preview",
     }
 )
 """Writer features that are honoured, or of which it depends on the metadata."""

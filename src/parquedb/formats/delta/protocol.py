@@ -14,8 +14,6 @@ from parquedb.formats.delta.mapping import Mode, mode_of
 from parquedb.formats.delta.schema import ParsedSchema
 from parquedb.formats.delta.wire import Metadata, Protocol
 from parquedb.model.members import digits
-from parquedb.model.schema import walk
-from parquedb.model.types import VariantType
 
 BASIC = Protocol(1, 2)
 """The protocol of a new table that needs no feature."""
@@ -85,8 +83,6 @@ def find_read_refusal(
     for name in protocol.reader_features or ():
         if name not in READER_FEATURES:
             return _refusal(folder, name, "is not supported")
-    if any(isinstance(field.type, VariantType) for _, field in walk(parsed.schema.fields)):
-        return _refusal(folder, "variantType", "is used by a column; migrate without the column")
     for path, own in parsed.metadata.items():
         for change in _type_changes(own):
             if not is_plain_widening(str(change[0]), str(change[1])):

@@ -159,6 +159,11 @@ def has_timestamp_ntz(schema: Schema) -> bool:
     return any(isinstance(f.type, TimestampType) and not f.type.utc for _, f in walk(schema.fields))
 
 
+def has_variants(schema: Schema) -> bool:
+    """Whether any field is a variant."""
+    return any(isinstance(field.type, VariantType) for _, field in walk(schema.fields))
+
+
 def fit_schema(schema: Schema, fit: Callable[[Type], Type | None]) -> Schema:
     """Return a schema with every leaf's type as Delta stores it.
 
@@ -337,13 +342,14 @@ def _encode_primitive(type_: Type, path: Path) -> str:
             return "string"
         case BinaryType():
             return "binary"
+        case VariantType():
+            return "variant"
         case (
             IntType()
             | FloatType()
             | TimeType()
             | FixedType()
             | UuidType()
-            | VariantType()
             | NullType()
             | StructType()
             | ListType()

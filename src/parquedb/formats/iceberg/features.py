@@ -37,7 +37,7 @@ def fit_type(type_: Type, version: int = 2) -> TypeFit:  # noqa: C901  (one case
             return TypeFit(IntType(64 if bits == 32 else 32), rewrite=True)
         case FloatType(bits=16):
             return TypeFit(FloatType(32), rewrite=True)
-        case TimestampType("ns") | NullType() if version > 2:
+        case TimestampType("ns") | NullType() | VariantType() if version > 2:
             return TypeFit(type_)
         case TimestampType(unit, utc):
             return _fit_time(TimestampType("us", utc), unit)
@@ -51,6 +51,8 @@ def fit_type(type_: Type, version: int = 2) -> TypeFit:  # noqa: C901  (one case
             return _fit_nested(fields, StructType, version)
         case ListType(element):
             return _fit_nested((element,), lambda fitted: ListType(*fitted), version)
+        case MapType(Field(type=VariantType())):
+            return TypeFit(None)
         case MapType(key, value):
             return _fit_nested((key, value), lambda fitted: MapType(*fitted), version)
         case _:
@@ -213,6 +215,17 @@ FEATURES: tuple[Feature, ...] = (
         "write-default", "Default Values", "a column has a write-default",
         read=True, write=False, delta=_LOST, native=_LOST,
         note="Values are kept; the default is not carried.",
+    ),
+    _feature(
+        "variant", "Semi-structured Types", "a column has this type",
+        read=True, write=True, delta=Fate.FOOTER, native=_NO,
+        note="In version 3. Copies for Delta are without the annotation, with which Spark 4.0 does "
+        "not read them there.",
+    ),
+    _feature(
+        "shredded variants", "Semi-structured Types",
+        "a data file has values of a variant in columns of their own",
+        read=False, write=False, delta=_NO, native=_NO,
     ),
     _feature(
         "multi-argument transforms", "Partition Transforms",

@@ -273,7 +273,9 @@ REFUSED: dict[str, tuple[Json, Json, list[Json]]] = {
         _metadata(configuration=MAPPING),
         [],
     ),
-    "variantType": (_protocol("variantType"), _metadata(("v", "variant")), []),
+    "variantShredding": (
+        _protocol("variantType", "variantShredding"), _metadata(("v", "variant")), []
+    ),
     "typeWidening": (_protocol("typeWidening"), _metadata(("d", "double", WIDENED)), []),
     "interval": (PROTOCOL, _metadata(("i", "interval")), []),
 }  # fmt: skip

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from parquedb.formats.iceberg.features import FEATURES, fit_type
@@ -48,6 +50,14 @@ from parquedb.model.types import (
 )
 def test_types(type_, fit):
     assert fit_type(type_) == fit
+
+
+def test_version_3_has_variants_and_no_maps_by_them():
+    variant = Field(2, "value", VariantType())
+    assert fit_type(VariantType(), 3) == TypeFit(VariantType())
+    map_ = MapType(Field(1, "key", StringType(), required=True), variant)
+    assert fit_type(map_, 3) == TypeFit(map_)
+    assert fit_type(MapType(replace(variant, name="key"), variant), 3) == TypeFit(None)
 
 
 def test_nested_types_fit_as_their_parts_do():
