@@ -150,7 +150,7 @@ class DB:
             StateError: Its table is of another format than ``backend`` asks for.
         """
         self._check_open()
-        known = self._collections.get(name)
+        known = self._collections.get(name) if isinstance(name, str) else None
         if known is not None:
             return known
         with self._lock:

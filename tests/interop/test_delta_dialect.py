@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from parquedb.formats.delta.checkpoint_write import write_checkpoint
-from parquedb.formats.delta.reader import DeltaReader, exists
+from parquedb.formats.delta.paths import exists
+from parquedb.formats.delta.reader import DeltaReader
 from parquedb.formats.delta.writer import DeltaWriter
 from parquedb.log.change import (
     AddFile,

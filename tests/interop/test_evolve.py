@@ -289,7 +289,7 @@ def test_deleted_rows_stay_deleted(format_: str, tmp_path: Path) -> None:
         Commit(0, 1, Operation.APPEND, (SetSchema(footer.schema), AddFile(file))),
         Commit(1, 2, Operation.DELETE, (SetDeletes(file.path, deletes),)),
     ]
-    writer = DIALECTS[Format(format_)].open_writer(store, "users", SYSTEM, None)
+    writer = DIALECTS[Format(format_)].open_writer(store, "users", SYSTEM, None, None)
     writer.append(commits, expect=None)
     backend = create_backend(type=format_, storage=tmp_path)
     backend.rename_column("users", "n", "number")

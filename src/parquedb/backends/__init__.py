@@ -33,7 +33,7 @@ from parquedb.migrate.run import run_migration
 from parquedb.migrate.status import NamespaceStatus, StorageStatus, read_status
 from parquedb.migrate.verify import compare_tables
 from parquedb.model.format import Format
-from parquedb.namespace.places import Places
+from parquedb.namespace.places import Places, check_namespace
 from parquedb.namespace.tables import Detection, Namespace
 from parquedb.namespace.tables import discover_namespaces as _discover
 from parquedb.storage.open import open_store
@@ -410,9 +410,14 @@ def create_backend_with_migration(
 
 
 def _namespaces(namespaces: Iterable[str] | str) -> tuple[str, ...] | None:
-    if namespaces == "*":
-        return None
-    return (namespaces,) if isinstance(namespaces, str) else tuple(namespaces)
+    if isinstance(namespaces, str):
+        return None if namespaces == "*" else (namespaces,)
+    given: object = namespaces
+    if not isinstance(given, Iterable) or isinstance(given, bytes):
+        raise InvalidInputError(
+            f"namespaces is {given!r}; it is a list of names, such as ['users'], or '*' for all"
+        )
+    return tuple(check_namespace(name) for name in namespaces)
 
 
 def _choice(kind: type[_Choice], argument: str, value: str) -> _Choice:

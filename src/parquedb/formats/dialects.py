@@ -47,14 +47,15 @@ class Dialect:
         open_reader: Open the table in a folder: ``(store, folder, owned, before)``. ``before`` is a
             reader of the same table from earlier, or None; what did not change since is not read
             again.
-        open_writer: Make a writer for a folder: ``(store, folder, ambient, version)``, the last
-            being the format version of a new table, None for the usual one.
+        open_writer: Make a writer for a folder: ``(store, folder, ambient, version, before)``.
+            ``version`` is the format version of a new table, None for the usual one; ``before`` is
+            a reader of the table from earlier, or None, as for readers.
         read_features: Return what it can hold.
     """
 
     exists: Callable[[Store, str, Owned], bool]
     open_reader: Callable[[Store, str, Owned, LogReader | None], LogReader]
-    open_writer: Callable[[Store, str, Ambient, int | None], LogWriter]
+    open_writer: Callable[[Store, str, Ambient, int | None, LogReader | None], LogWriter]
     read_features: Callable[[], Features]
 
     @property
@@ -91,7 +92,9 @@ def _native() -> Dialect:
         known = before if isinstance(before, NativeReader) else None
         return NativeReader(store, folder, owned=owned, before=known)
 
-    def open_writer(store: Store, folder: str, ambient: Ambient, _: int | None) -> LogWriter:
+    def open_writer(
+        store: Store, folder: str, ambient: Ambient, _: int | None, __: LogReader | None
+    ) -> LogWriter:
         from parquedb.formats.native.writer import NativeWriter  # noqa: PLC0415
 
         return NativeWriter(store, folder, ambient=ambient)
@@ -117,7 +120,9 @@ def _iceberg() -> Dialect:
 
         return IcebergReader(store, folder)
 
-    def open_writer(store: Store, folder: str, ambient: Ambient, version: int | None) -> LogWriter:
+    def open_writer(
+        store: Store, folder: str, ambient: Ambient, version: int | None, _: LogReader | None
+    ) -> LogWriter:
         from parquedb.formats.iceberg.writer import IcebergWriter  # noqa: PLC0415
 
         return IcebergWriter(store, folder, ambient=ambient, format_version=version or 2)
@@ -136,32 +141,36 @@ def _iceberg() -> Dialect:
 
 
 def _delta() -> Dialect:
-    from parquedb.formats.delta.paths import is_log, log_folder  # noqa: PLC0415
+    from parquedb.formats.delta.paths import exists  # noqa: PLC0415
 
     def open_reader(
         store: Store,
         folder: str,
         _: Owned,
-        __: LogReader | None,
+        before: LogReader | None,
     ) -> LogReader:
         from parquedb.formats.delta.reader import DeltaReader  # noqa: PLC0415
 
-        return DeltaReader(store, folder)
+        known = before if isinstance(before, DeltaReader) else None
+        return DeltaReader(store, folder, before=known)
 
-    def open_writer(store: Store, folder: str, ambient: Ambient, _: int | None) -> LogWriter:
+    def open_writer(
+        store: Store, folder: str, ambient: Ambient, _: int | None, before: LogReader | None
+    ) -> LogWriter:
+        from parquedb.formats.delta.reader import DeltaReader  # noqa: PLC0415
         from parquedb.formats.delta.writer import DeltaWriter  # noqa: PLC0415
 
-        return DeltaWriter(store, folder, ambient=ambient)
-
-    def exists(store: Store, folder: str, _: Owned) -> bool:
-        return is_log(store.list_dir(log_folder(folder))[0])
+        known = before if isinstance(before, DeltaReader) else None
+        return DeltaWriter(store, folder, ambient=ambient, before=known)
 
     def features() -> Features:
         from parquedb.formats.delta.features import FEATURES, fit_type  # noqa: PLC0415
 
         return Features(fit_type, FEATURES)
 
-    return Dialect(exists, open_reader, open_writer, features)
+    return Dialect(
+        lambda store, folder, _: exists(store, folder), open_reader, open_writer, features
+    )
 
 
 class _Dialects(Mapping[Format, Dialect]):

@@ -120,7 +120,9 @@ def _try(
     if isinstance(reader, NativeReader):
         return _evolve_native(space, reader, snapshot, after, ambient)
     at_ms = _moment(space, reader, ambient) if journaled else ambient.now_ms()
-    writer = DIALECTS[format_].open_writer(space.store, space.folder(format_), ambient, None)
+    writer = DIALECTS[format_].open_writer(
+        space.store, space.folder(format_), ambient, None, reader
+    )
     changes: tuple[Change, ...] = (_set_schema(format_, before, after),)
     if format_ is Format.DELTA:
         try:

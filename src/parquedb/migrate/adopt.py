@@ -18,7 +18,7 @@ def open_target(namespace: Namespace, options: MigrationOptions) -> LogWriter:
     """Return the writer of a migration's target."""
     folder = namespace.folder(options.target)
     return DIALECTS[options.target].open_writer(
-        namespace.store, folder, options.ambient, options.format_version
+        namespace.store, folder, options.ambient, options.format_version, None
     )
 
 

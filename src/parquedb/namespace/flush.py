@@ -251,8 +251,9 @@ def _write_native(space: LiveNamespace, task: _Task) -> Flushed | None:
 def _write_table(space: LiveNamespace, task: _Task, *, rewrite: bool) -> Flushed | None:
     base = task.base
     folder = space.tables.folder(base.format)
+    before = None if base.version is None else space.tables.reader(base.format)
     writer = DIALECTS[base.format].open_writer(
-        space.store, folder, space.ambient, space.options.format_version
+        space.store, folder, space.ambient, space.options.format_version, before
     )
     schema = writer.adopt(task.schema, UNPARTITIONED, expect=base.version)
     pieces, kept = plan_pieces(space.blocks, base.sources, task.staged, task.view.overlay, rewrite)

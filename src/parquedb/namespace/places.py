@@ -19,9 +19,14 @@ def check_namespace(name: str) -> str:
     """Return a namespace's name if it can be one.
 
     Raises:
-        InvalidInputError: It is empty, absolute, leaves the storage root, begins a part with
-            ``_`` or ``.``, holds ``=`` or control characters, or is reserved.
+        InvalidInputError: It is no text, empty, absolute, leaves the storage root, begins a part
+            with ``_`` or ``.``, holds ``=`` or control characters, or is reserved.
     """
+    given: object = name
+    if not isinstance(given, str):
+        raise InvalidInputError(
+            f"{given!r} is not a namespace name: it is no text; name a namespace, such as 'users'"
+        )
     parts = name.split("/")
     reason = None
     if any(part in ("", ".", "..") for part in parts):

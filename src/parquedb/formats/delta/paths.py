@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 from parquedb.errors import FormatError, InvalidInputError, UnsupportedError
 from parquedb.storage.keys import check_key, encode_path, has_scheme, join, key_of
-from parquedb.storage.store import ObjectInfo
+from parquedb.storage.store import ObjectInfo, Store
 
 LOG_FOLDER = "_delta_log"
 
@@ -107,6 +107,16 @@ def is_log(infos: Iterable[ObjectInfo]) -> bool:
         parse_commit_name(name) is not None or parse_checkpoint_name(name) is not None
         for name in names
     )
+
+
+def exists(store: Store, folder: str) -> bool:
+    """Whether a folder holds a Delta table: commits or checkpoints in its ``_delta_log``.
+
+    A long log is not listed where it has its first commit.
+    """
+    if store.head(commit_key(folder, 0)) is not None:
+        return True
+    return is_log(store.list_dir(log_folder(folder))[0])
 
 
 def parse_listing(folder: str, infos: Iterable[ObjectInfo]) -> Listing | None:

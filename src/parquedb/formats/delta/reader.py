@@ -17,7 +17,6 @@ from parquedb.formats.delta.operations import parse_operation
 from parquedb.formats.delta.paths import (
     Listing,
     commit_key,
-    is_log,
     log_folder,
     parse_data_path,
     parse_listing,
@@ -47,11 +46,6 @@ from parquedb.model.schema import Schema
 from parquedb.storage.store import Store
 
 
-def exists(store: Store, folder: str) -> bool:
-    """Whether a folder holds a Delta table: commits or checkpoints in its ``_delta_log``."""
-    return is_log(store.list_dir(log_folder(folder))[0])
-
-
 class DeltaReader:
     """Reads a Delta table (see :class:`~parquedb.log.ports.LogReader`).
 
@@ -59,13 +53,22 @@ class DeltaReader:
         store: The storage.
         folder: Key of the table's folder.
         ambient: Not used; all readers are made alike.
+        before: A reader of the table from earlier. The heads of commits that it has read, and that
+            are the same files, are not read again.
 
     Raises:
         NotFoundError: There is no Delta table.
         FormatError: A version is missing in the log.
     """
 
-    def __init__(self, store: Store, folder: str, *, ambient: Ambient = SYSTEM) -> None:
+    def __init__(
+        self,
+        store: Store,
+        folder: str,
+        *,
+        ambient: Ambient = SYSTEM,
+        before: DeltaReader | None = None,
+    ) -> None:
         listing = parse_listing(folder, store.list_dir(log_folder(folder))[0])
         if listing is None:
             raise NotFoundError(
@@ -77,7 +80,8 @@ class DeltaReader:
         self._ambient = ambient
         self._listing: Listing = listing
         self._base_actions: Actions | None = None
-        self._timeline = Timeline(store, folder, listing, self._base)
+        known = None if before is None else before.timeline
+        self._timeline = Timeline(store, folder, listing, self._base, known)
 
     @property
     def format(self) -> Format:

@@ -143,9 +143,11 @@ def read_table(store: Store, folder: str, reader: DeltaReader) -> tuple[Table, P
     log = read_state(store, folder, listing, listing.latest)
     table = Table(log, newest.at_ms, keep=newest.era.field_metadata)
     table.checkpoint = max(listing.checkpoints, default=-1)
+    era = None
     for moment in moments:
-        if moment.era.refusal is None:
+        if moment.era is not era and moment.era.refusal is None:
             table.note_ids(moment.era.schema)
+        era = moment.era
     table.columns = Columns.of(newest.era.schema, newest.era.spec)
     table.specs = {spec.spec_id: spec for spec, _ in newest.era.specs.values()}
     return table, ParsedSchema(newest.era.schema, newest.era.field_metadata)

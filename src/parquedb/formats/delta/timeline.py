@@ -207,10 +207,16 @@ class Timeline:
         folder: The table's folder.
         listing: What the log folder holds.
         read_base: Reads the checkpoint with which the log begins, where it begins with one.
+        before: What was read of the log earlier: what did not change since is not read again.
     """
 
     def __init__(
-        self, store: Store, folder: str, listing: Listing, read_base: Callable[[], Actions]
+        self,
+        store: Store,
+        folder: str,
+        listing: Listing,
+        read_base: Callable[[], Actions],
+        before: Timeline | None = None,
     ) -> None:
         self._store = store
         self._folder = folder
@@ -219,6 +225,32 @@ class Timeline:
         self._eras = _Eras(store.root, folder, self._read_ahead)
         self._moments: list[Moment] = []
         self._heads: dict[int, Actions] = {}
+        if before is not None:
+            self._take_over(before)
+
+    def _take_over(self, before: Timeline) -> None:
+        """Take over what is still so.
+
+        Versions are, if nothing after them changes the metadata: what columns are called later may
+        say which ids they had from the beginning on. Heads of commits are in any case.
+        """
+        known, listed = before._listing, self._listing.commits
+        stays = known.start == self._listing.start and (
+            not known.has_base
+            or known.checkpoints[known.start] == self._listing.checkpoints.get(known.start)
+        )
+        for version, info in known.commits.items():
+            if listed.get(version) != info:
+                stays = False
+            elif version in before._heads:
+                self._heads[version] = before._heads[version]
+        if not stays or before.next_version <= known.latest:
+            return
+        for version in range(known.latest + 1, self._listing.latest + 1):
+            head = self._read_head(version)
+            if head.protocol is not None or head.metadata is not None:
+                return
+        self._eras, self._moments = before._eras, before._moments.copy()
 
     @property
     def next_version(self) -> int:
@@ -260,7 +292,6 @@ class Timeline:
         version = self.next_version
         key = commit_key(self._folder, version)
         head = self._read_head(version) if version in self._listing.commits else Actions()
-        self._heads.pop(version, None)
         if self._moments or not self._listing.has_base:
             self.extend(head)
             return

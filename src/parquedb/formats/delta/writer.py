@@ -9,9 +9,15 @@ from parquedb.errors import ConflictError
 from parquedb.formats.delta.checkpoint_write import can_checkpoint, write_state_checkpoint
 from parquedb.formats.delta.encode import Marks, encode_commit
 from parquedb.formats.delta.lineage import COMPLETED_APP
-from parquedb.formats.delta.paths import commit_key, is_log, log_folder, parse_commit_name
+from parquedb.formats.delta.paths import (
+    commit_key,
+    exists,
+    is_log,
+    log_folder,
+    parse_commit_name,
+)
 from parquedb.formats.delta.protocol import check_writable
-from parquedb.formats.delta.reader import DeltaReader, exists
+from parquedb.formats.delta.reader import DeltaReader
 from parquedb.formats.delta.state import LogState
 from parquedb.formats.delta.table import Table, read_table
 from parquedb.formats.delta.vectors import VectorWriter
@@ -36,6 +42,7 @@ class DeltaWriter:
         store: The storage.
         folder: Key of the table's folder.
         ambient: Where a new table's id and the time of :meth:`set_completed` come from.
+        before: A reader of the table from earlier; what did not change since is not read again.
 
     Raises:
         FormatError: There is a table and its log does not follow the specification.
@@ -43,12 +50,22 @@ class DeltaWriter:
             cannot be honoured.
     """
 
-    def __init__(self, store: Store, folder: str, *, ambient: Ambient = SYSTEM) -> None:
+    def __init__(
+        self,
+        store: Store,
+        folder: str,
+        *,
+        ambient: Ambient = SYSTEM,
+        before: DeltaReader | None = None,
+    ) -> None:
         self._store = store
         self._folder = folder
         self._ambient = ambient
+        self._before = before
         self._table: Table | None = None
-        if exists(store, folder):
+        if before is not None and self._is_there(before):
+            self._table = self._take(before)
+        elif exists(store, folder):
             self._table = self._read()
 
     @property
@@ -167,7 +184,15 @@ class DeltaWriter:
         return Table(LogState(self._store.root, self._folder))
 
     def _read(self) -> Table:
-        reader = DeltaReader(self._store, self._folder)
+        self._before = DeltaReader(self._store, self._folder, before=self._before)
+        return self._take(self._before)
+
+    def _is_there(self, reader: DeltaReader) -> bool:
+        """Whether the newest commit that a reader has seen is there; newer ones are a conflict."""
+        info = reader.listing.commits.get(reader.latest())
+        return info is not None and self._store.head(info.key) == info
+
+    def _take(self, reader: DeltaReader) -> Table:
         table, parsed = read_table(self._store, self._folder, reader)
         protocol, metadata = table.log.protocol, table.log.metadata
         if protocol is not None and metadata is not None:

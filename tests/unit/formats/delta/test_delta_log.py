@@ -9,15 +9,18 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
+from unittest.mock import ANY
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from parquedb import DB
 from parquedb.ambient import Ambient
 from parquedb.errors import FormatError, NotFoundError, ParqueDBError, UnsupportedError
 from parquedb.formats.delta.checkpoint_write import encode_checkpoint, write_checkpoint
-from parquedb.formats.delta.reader import DeltaReader, exists
+from parquedb.formats.delta.paths import exists
+from parquedb.formats.delta.reader import DeltaReader
 from parquedb.formats.delta.state import read_state
 from parquedb.formats.delta.writer import DeltaWriter
 from parquedb.log.change import (
@@ -36,6 +39,7 @@ from parquedb.model.format import Format
 from parquedb.model.partition import BucketTransform, PartitionField, PartitionSpec
 from parquedb.model.schema import Identity, Schema
 from parquedb.model.types import Field, IntType, NullType, StringType, TimestampType, Type
+from parquedb.storage.counting import count
 from parquedb.storage.memory import MemoryStore
 from parquedb.storage.store import NewObject
 
@@ -950,3 +954,88 @@ def test_the_cursor_survives_the_clean_up_of_the_log() -> None:
     assert lineage.completed_at_ms == T0 + 7
     assert lineage.version == 3
     assert lineage.foreign == (4,)
+
+
+def _committed(n: int, path: str = "t/a.parquet") -> list[Commit]:
+    file = DataFile(path, 10, 3)
+    first = Commit(0, T0, Operation.CREATE, (SetSchema(Schema((_ID,))), AddFile(file)))
+    return [first, *(Commit(v, T0 + v, Operation.METADATA, ()) for v in range(1, n))]
+
+
+_ID = Field(1, "id", IntType(64))
+
+
+def _moments(reader: DeltaReader) -> list[tuple[object, ...]]:
+    return [
+        (m.version, m.at_ms, m.info, m.era.metadata, m.era.protocol, m.era.schema, m.era.spec)
+        for m in reader.timeline.all()
+    ]
+
+
+def test_what_was_read_of_a_log_is_not_read_again() -> None:
+    store = count(MemoryStore("again"))
+    writer = DeltaWriter(store, "t")
+    writer.append(_committed(60), expect=None)
+    reader = DeltaReader(store, "t")
+    assert [one.version for one in reader.history()] == list(range(60))
+    reader.snapshot()
+    store.counts.calls.clear()
+    DeltaWriter(store, "t", before=reader).append(
+        [Commit(60, T0 + 100, Operation.METADATA, (SetProperties({"a": "1"}),))], expect=59
+    )
+    assert store.counts.calls["list_dir"] == 0
+    after = DeltaReader(store, "t", before=reader)
+    store.counts.calls.clear()
+    moment = after.timeline.at(60)
+    assert store.counts.calls["get"] == 0  # it was looked whether it changes the metadata
+    assert moment.era.properties == {"a": "1"}
+    assert _moments(after) == _moments(DeltaReader(store, "t"))
+    assert _moments(reader) == _moments(DeltaReader(store, "t"))[:60]
+    again = DeltaReader(store, "t", before=after)
+    store.counts.calls.clear()
+    assert again.snapshot() == DeltaReader(store, "t").snapshot()
+
+
+def test_a_log_that_was_made_anew_is_not_taken_for_the_old_one() -> None:
+    store = MemoryStore("anew")
+    DeltaWriter(store, "t").append(_committed(5), expect=None)
+    before = DeltaReader(store, "t")
+    before.timeline.all()
+    for version in range(5):
+        store.delete(f"t/_delta_log/{version:020d}.json")
+    DeltaWriter(store, "t").append(_committed(5, "t/b.parquet"), expect=None)
+    assert _moments(DeltaReader(store, "t", before=before)) == _moments(DeltaReader(store, "t"))
+    writer = DeltaWriter(store, "t", before=before)
+    assert writer.append(
+        [Commit(5, T0 + 100, Operation.DELETE, (RemoveFile(DataFile("t/b.parquet", 10, 3)),))],
+        expect=4,
+    ) == Committed(5, ANY)
+    assert not DeltaReader(store, "t").snapshot().files
+
+
+def test_a_writer_that_others_were_faster_than_is_told() -> None:
+    store = MemoryStore("faster")
+    DeltaWriter(store, "t").append(_committed(5), expect=None)
+    before = DeltaReader(store, "t")
+    news = [Commit(5, T0 + 100, Operation.METADATA, (SetProperties({"a": "1"}),))]
+    late = DeltaWriter(store, "t", before=before)
+    assert isinstance(DeltaWriter(store, "t").append(news, expect=4), Committed)
+    assert late.append(news, expect=4) == Conflict(5)
+
+
+def test_flushes_do_not_read_the_log_again() -> None:
+    store = count(MemoryStore("flushes"))
+    with DB(store, backend="delta") as db:
+        db.users.create({"name": "a"})
+        db.flush()
+        version = DeltaReader(store, "users").latest()
+        at_ms = DeltaReader(store, "users").current_since_ms()
+        many = [Commit(v, at_ms + v, Operation.METADATA, ()) for v in range(1, 250)]
+        DeltaWriter(store, "users").append(many, expect=version)
+        calls = []
+        for _ in range(3):
+            db.users.create({"name": "b"})
+            store.counts.calls.clear()
+            db.flush()
+            calls.append(store.counts.calls["get"])
+    assert max(calls) < 25
