@@ -325,6 +325,16 @@ class TestState:
         other = open_journal(store, "users", base=Format.DELTA)
         assert other.state() == State(Format.ICEBERG)
 
+    def test_of_which_version_a_table_is_to_be_made(self, store: Store) -> None:
+        journal = open_journal(store, "users", base=Format.ICEBERG, format_version=3)
+        fill(journal, 2)
+        other = open_journal(store, "users", base=None)
+        assert other.state() == State(Format.ICEBERG, format_version=3)
+        journal.append(Flush(2, Format.ICEBERG, 1), expect=2, at_us=0)
+        assert open_(store).state() == State(Format.ICEBERG, format_version=3)
+        journal.append(Cutover(Format.DELTA, 1, 1, 2), expect=3, at_us=0)
+        assert open_(store).state() == State(Format.DELTA, None, 2)
+
     def test_a_namespace_without_a_table(self, store: Store) -> None:
         journal = open_journal(store, "users", base=None)
         fill(journal, 1)
@@ -438,7 +448,7 @@ def test_each_reads_what_the_other_wrote(tmp_path: Path) -> None:
 
 def test_an_object_journal_on_a_disk(tmp_path: Path) -> None:
     store = LocalStore(tmp_path)
-    journal = ObjectJournal(store, "users", base=Format.NATIVE, ambient=SYSTEM)
+    journal = ObjectJournal(store, "users", State(Format.NATIVE), ambient=SYSTEM)
     fill(journal, 12)
     assert len(open_(store).read(0)) == 12
 

@@ -1,6 +1,7 @@
 """Iceberg tables of format version 3 that we write, by the rules and in others' readers."""
 
 import json
+import shutil
 
 import polars as pl
 import pyarrow as pa
@@ -241,6 +242,22 @@ def test_settings_change_no_row_ids(root):
     assert after["next-row-id"] == before["next-row-id"]
     assert after["snapshots"] == before["snapshots"]
     assert after["schemas"] == before["schemas"]
+
+
+@pytest.mark.parametrize("how", ["flush", "migrate"])
+def test_whoever_flushes_first_makes_a_table_of_the_version_that_was_asked_for(root, how):
+    """The process that was told so is gone before its first flush."""
+    died = root.parent / "died"
+    with DB(root, backend={"type": "iceberg", "format_version": 3}) as db:
+        db.users.create({"name": "a"})
+        shutil.copytree(root, died)
+    if how == "flush":
+        with DB(died) as db:
+            db.flush("users")
+    else:
+        migrate_backend(storage=died, to="delta")
+    assert json.loads(metadata_file(died / "users").read_bytes())["format-version"] == 3
+    assert open_iceberg(died / "users").scan().to_arrow()["name"].to_pylist() == ["a"]
 
 
 def test_documents_are_flushed_into_a_table_of_version_3(root):

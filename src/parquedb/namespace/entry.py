@@ -133,11 +133,14 @@ class State:
         migration: The migration in progress, if there is one.
         through: Number of the last entry that the base includes by the newest cutover; the base
             itself may say a higher one.
+        format_version: Of which version of its format the base is to be made, None for the usual
+            one; a table that is there has its own.
     """
 
     base: Format | None = None
     migration: Migrate | None = None
     through: int = 0
+    format_version: int | None = None
 
     def after(self, body: Body) -> State:
         """Return the state after one more entry."""

@@ -22,7 +22,7 @@ from parquedb.errors import (
     StorageError,
     UnsupportedError,
 )
-from parquedb.formats.dialects import DIALECTS
+from parquedb.formats.dialects import DIALECTS, check_format_version
 from parquedb.formats.native.marks import encode_through
 from parquedb.formats.native.paths import staged_key, written_key
 from parquedb.log.change import AddFile, Change, RemoveFile, SetPartitioning, SetSchema
@@ -253,7 +253,7 @@ def _write_table(space: LiveNamespace, task: _Task, *, rewrite: bool) -> Flushed
     folder = space.tables.folder(base.format)
     before = None if base.version is None else space.tables.reader(base.format)
     writer = DIALECTS[base.format].open_writer(
-        space.store, folder, space.ambient, space.options.format_version, before
+        space.store, folder, space.ambient, _version_of_new(space, base), before
     )
     schema = writer.adopt(task.schema, UNPARTITIONED, expect=base.version)
     pieces, kept = plan_pieces(space.blocks, base.sources, task.staged, task.view.overlay, rewrite)
@@ -281,6 +281,18 @@ def _write_table(space: LiveNamespace, task: _Task, *, rewrite: bool) -> Flushed
         _discard(space, written)
         return None
     return _flushed(task, result.version, written)
+
+
+def _version_of_new(space: LiveNamespace, base: Base) -> int | None:
+    """Return of which version of its format a table is made: as asked now, else as recorded.
+
+    Raises:
+        InvalidInputError: This program does not know what was recorded.
+    """
+    version = space.options.format_version or space.journal.state().format_version
+    if base.version is None and version is not None and DIALECTS[base.format].versions:
+        check_format_version(base.format, version)
+    return version
 
 
 def _changes(

@@ -148,7 +148,12 @@ class Journal(Protocol):
 
 
 def open_journal(
-    store: Store, namespace: str, *, base: Format | None, ambient: Ambient = SYSTEM
+    store: Store,
+    namespace: str,
+    *,
+    base: Format | None,
+    format_version: int | None = None,
+    ambient: Ambient = SYSTEM,
 ) -> Journal:
     """Open the journal of a namespace, which need not exist yet.
 
@@ -156,19 +161,22 @@ def open_journal(
         store: The store; one whose objects can grow gets a journal that appends.
         namespace: The namespace's name, checked.
         base: The format of the namespace's table, which a journal begun by this object records.
+        format_version: Of which version a base that does not exist yet is to be made, which it
+            records too.
         ambient: Where ids come from.
 
     Raises:
         FormatError: The newest segment is damaged.
         UnsupportedError: It was written by a newer program.
     """
+    state = State(base, format_version=format_version)
     if isinstance(store, Appends):
         from parquedb.namespace.local_journal import LocalJournal  # noqa: PLC0415
 
-        return LocalJournal(store, namespace, base=base, ambient=ambient)
+        return LocalJournal(store, namespace, state, ambient=ambient)
     from parquedb.namespace.object_journal import ObjectJournal  # noqa: PLC0415
 
-    return ObjectJournal(store, namespace, base=base, ambient=ambient)
+    return ObjectJournal(store, namespace, state, ambient=ambient)
 
 
 def collected(namespace: str, after: int, first: int) -> CollectedError:

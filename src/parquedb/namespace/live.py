@@ -110,7 +110,11 @@ class LiveNamespace:
         self.lock = threading.RLock()
         self._first_format = self.tables.base_format() or options.format
         self.journal: Journal = open_journal(
-            store, self.name, base=self._first_format, ambient=ambient
+            store,
+            self.name,
+            base=self._first_format,
+            format_version=options.format_version,
+            ambient=ambient,
         )
         self._base: Base | None = None
         self._fit: Base | None = None  # the base that is known to hold documents

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from threading import get_ident
 from typing import Protocol, TypeVar
@@ -81,7 +82,7 @@ class LocalJournal:
     Args:
         store: The store.
         namespace: The namespace's name, checked.
-        base: The format that a journal begun here records.
+        state: What a journal begun here records.
         ambient: Where ids come from.
 
     Raises:
@@ -92,13 +93,13 @@ class LocalJournal:
     """
 
     def __init__(
-        self, store: AppendingStore, namespace: str, *, base: Format | None, ambient: Ambient
+        self, store: AppendingStore, namespace: str, state: State, *, ambient: Ambient
     ) -> None:
         self._store = store
         self._namespace = namespace
         self._segments = Segments(store, namespace)
         self._ambient = ambient
-        self._base = State(base)
+        self._base = state
         self._session = f"{ambient.random_bits(48):012x}"
         self._attempts = itertools.count(1)
         self._rotate = False
@@ -121,7 +122,7 @@ class LocalJournal:
 
     def expect_base(self, base: Format | None) -> None:
         """Record another format in a journal that is begun here."""
-        self._base = State(base)
+        self._base = replace(self._base, base=base)
 
     def state(self) -> State:
         """Return the state at the last entry known."""

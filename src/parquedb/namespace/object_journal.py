@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TypeVar
 
@@ -59,21 +59,19 @@ class ObjectJournal:
     Args:
         store: The store.
         namespace: The namespace's name, checked.
-        base: The format that a journal begun here records.
+        state: What a journal begun here records.
         ambient: Where ids come from.
 
     Raises:
         FormatError: The newest segment is damaged.
     """
 
-    def __init__(
-        self, store: Store, namespace: str, *, base: Format | None, ambient: Ambient
-    ) -> None:
+    def __init__(self, store: Store, namespace: str, state: State, *, ambient: Ambient) -> None:
         self._store = store
         self._namespace = namespace
         self._segments = Segments(store, namespace)
         self._ambient = ambient
-        self._base = State(base)
+        self._base = state
         self._lock = threading.RLock()
         self._size_bytes: int | None = None
         self._tail = self._load()
@@ -85,7 +83,7 @@ class ObjectJournal:
 
     def expect_base(self, base: Format | None) -> None:
         """Record another format in a journal that is begun here."""
-        self._base = State(base)
+        self._base = replace(self._base, base=base)
 
     def state(self) -> State:
         """Return the state at the last entry known."""

@@ -79,6 +79,8 @@ def encode_header(header: Header) -> bytes:
         "migration": None if migration is None else _migration(migration),
         "through": header.state.through,
     }
+    if header.state.format_version is not None:
+        state["format_version"] = header.state.format_version
     raw = {"format": VERSION, "journal": header.journal, "first": header.first, "state": state}
     return encode_line(orjson.dumps(raw))
 
@@ -159,6 +161,7 @@ def parse_header(payload: bytes, location: str) -> Header:
                 None if base is None else Format(base),
                 None if migration is None else _parse_migrate(migration),
                 _count(state, "through"),
+                None if state.get("format_version") is None else _count(state, "format_version"),
             ),
         )
     except (KeyError, TypeError, ValueError) as error:

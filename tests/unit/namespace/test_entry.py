@@ -121,6 +121,7 @@ class TestRoundTrip:
             st.none() | FORMATS,
             st.none() | st.builds(Migrate, IDS, FORMATS, FORMATS),
             NUMBERS,
+            st.none() | st.integers(1, 9),
         ),
     )
     def test_headers(self, journal: str, first: int, state: State) -> None:
