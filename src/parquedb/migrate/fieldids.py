@@ -11,7 +11,7 @@ fixed-size lists. Such files get a copy with another footer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from parquedb.errors import UnsupportedError
@@ -40,6 +40,7 @@ from parquedb.model.types import (
     Type,
     VariantType,
 )
+from parquedb.parquet.arrow import VARIANT_PARTS, shredded
 from parquedb.parquet.footer import Footer, read_footers, with_variants
 from parquedb.parquet.match import match_fields
 from parquedb.storage.store import Store
@@ -69,6 +70,9 @@ def find_unfit_files(
         open_adopter: Makes what gives the source's columns the target's ids.
         used_twice: Names that were different columns in the course of time: a file without ids that
             has one would be matched by it at every version.
+
+    Raises:
+        UnsupportedError: A variant is shredded.
     """
     if target is Format.DELTA and isinstance(source, NativeReader) and carry.versions:
         return frozenset(footer.key for footer in source.footers if footer.fixed_lists)
@@ -84,6 +88,7 @@ def find_unfit_files(
         return frozenset()  # nothing will be carried
 
     def is_unfit(footer: Footer) -> bool:
+        _check_variants(footer, wanted.variants)
         footer = with_variants(footer, wanted.variants)
         return (
             footer.unusual_arrow
@@ -108,6 +113,18 @@ def find_unfit_files(
     if len(sample) < len(keys) and (unfit or nested):
         unfit = unfit_of(keys)
     return frozenset(unfit)
+
+
+def _check_variants(footer: Footer, variants: Collection[Path]) -> None:
+    """Check that the variants in a Delta table's file are not shredded.
+
+    Raises:
+        UnsupportedError: One is, and no table feature says so.
+    """
+    for path, item in walk(footer.schema.fields) if variants else ():
+        parts = {part.name for part in children(item.type)}
+        if path in variants and parts and parts != set(VARIANT_PARTS):
+            raise shredded(footer.key, ".".join(path))
 
 
 def _has_one_of(footer: Footer, paths: frozenset[Path]) -> bool:

@@ -34,7 +34,7 @@ from parquedb.model.files import DataFile
 from parquedb.model.format import Format
 from parquedb.model.schema import Identity, Path, Schema, children, walk
 from parquedb.model.types import Field, StructType
-from parquedb.parquet.arrow import VARIANT_PARTS
+from parquedb.parquet.arrow import VARIANT_PARTS, shredded
 from parquedb.parquet.elements import Element, has_variants, read_elements, walk_elements
 from parquedb.parquet.footer import read_footer, stats_for
 from parquedb.parquet.labels import (
@@ -204,12 +204,7 @@ def find_shredded(trees: Mapping[str, Element] | None) -> UnsupportedError | Non
         for element in walk_elements(root):
             names = {child.name for child in element.children}
             if element.is_variant and names != set(VARIANT_PARTS):
-                return UnsupportedError(
-                    f"{key!r}: the variant {element.name!r} is shredded, that is, some of its "
-                    "values are in columns of their own; write the table's files again without "
-                    "that, or drop the column",
-                    feature="shredded variants",
-                )
+                return shredded(key, element.name)
     return None
 
 

@@ -375,6 +375,15 @@ def check_unshredded(arrow: AnyType, path: Path) -> None:
         )
 
 
+def shredded(key: str, column: str) -> UnsupportedError:
+    """Return the error for a file with a variant that is not stored in two parts alone."""
+    return UnsupportedError(
+        f"{key!r}: the variant {column!r} is shredded, that is, some of its values are in columns "
+        "of their own; write the table's files again without that, or drop the column",
+        feature="shredded variants",
+    )
+
+
 def _is_bytes(arrow: AnyType) -> bool:
     kinds = pa.types
     return bool(

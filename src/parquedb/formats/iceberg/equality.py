@@ -20,7 +20,7 @@ from parquedb.formats.iceberg.wire import TableMetadata
 from parquedb.model.files import DataFile
 from parquedb.model.partition import UNPARTITIONED, PartitionSpec
 from parquedb.model.schema import Identity, Schema
-from parquedb.model.types import Field, FloatType, ListType, MapType, StructType
+from parquedb.model.types import Field, FloatType, ListType, MapType, StructType, VariantType
 from parquedb.parquet.scan import read_batches
 from parquedb.storage.store import Store
 
@@ -29,7 +29,7 @@ def equality_schema(table: TableMetadata, ids: tuple[int, ...], location: str) -
     """Return the columns by which a delete file deletes.
 
     Raises:
-        UnsupportedError: They cannot be compared right: nested columns, floats.
+        UnsupportedError: They cannot be compared right: nested columns, variants, floats.
     """
     known: dict[int, Field] = {}
     schemas = sorted(table.schemas.items())
@@ -39,13 +39,16 @@ def equality_schema(table: TableMetadata, ids: tuple[int, ...], location: str) -
     fields = []
     for id_ in ids:
         field = known.get(id_)
-        nested = field is None or isinstance(field.type, StructType | ListType | MapType)
+        nested = field is None or isinstance(
+            field.type, StructType | ListType | MapType | VariantType
+        )
         if field is None or nested or isinstance(field.type, FloatType):
             name = f"field {id_}" if field is None else repr(field.name)
             raise UnsupportedError(
-                f"{location} deletes rows by {name}, a nested column or one of floating-point "
-                "numbers, which cannot be compared as every reader does; rewrite the table's data "
-                "files (compaction) and expire the snapshots that have such deletes",
+                f"{location} deletes rows by {name}, a nested column, a variant or one of "
+                "floating-point numbers, which cannot be compared as every reader does; rewrite "
+                "the table's data files (compaction) and expire the snapshots that have such "
+                "deletes",
                 feature="equality-deletes",
             )
         fields.append(replace(field, required=False))
