@@ -414,6 +414,11 @@ def test_rows_are_searched_by_the_two_parts_of_variants(root):
         ordered = [row["id"] for row in db.Users.find({}, sort={"v": 1})]
         assert sorted(ordered) == [1, 2, 3, 4, 5, 6]
         assert ordered[0] == 6
+        rows = db.Users.find({}, sort={"v": 1}).to_arrow().to_pylist()  # through documents
+        assert {row["id"]: row["v"] for row in rows} == {
+            i: row.get("v") for i, row in found.items()
+        }
+        assert [row["many"] for row in rows] == [found[i]["many"] for i in ordered]
 
 
 @pytest.mark.parametrize("build", [annotated_table, DeltaTable])

@@ -32,7 +32,9 @@ from parquedb.model.types import (
     TimestampType,
     Type,
     UuidType,
+    VariantType,
 )
+from parquedb.parquet.arrow import VARIANT_PARTS
 from parquedb.parquet.dynamic import AnyArray, AnyType
 from parquedb.rows.infer import digits_of
 
@@ -83,6 +85,8 @@ def build(values: list[Any], type_: Type, arrow: AnyType) -> AnyArray:
             return _structs(values, type_, arrow, nulls=nulls)
         case ListType():
             return _lists(values, type_, arrow, nulls=nulls)
+        case VariantType():
+            return _variants(values, arrow, nulls=nulls)
         case UuidType():
             stored = pa.array([None if v is None else v.bytes for v in values], pa.binary(16))
             return pa.ExtensionArray.from_storage(arrow, stored)
@@ -115,6 +119,8 @@ def fits(value: Any, type_: Type) -> bool:
             return len(value) == length
         case StructType(fields):
             return _fits_struct(value, fields)
+        case VariantType():
+            return _is_variant(value)
         case ListType(element):
             return all(
                 (item is None and not element.required) or fits(item, element.type)
@@ -137,6 +143,7 @@ _KINDS: dict[type, type] = {
     UuidType: UUID,
     StructType: dict,
     ListType: list,
+    VariantType: dict,
 }
 """The kind of values that a column of a type holds; columns of other types hold null."""
 
@@ -207,6 +214,21 @@ def _structs(values: list[Any], type_: StructType, arrow: AnyType, *, nulls: boo
         children.append(build(column, field.type, arrow.field(index).type))
     mask = pa.array([value is None for value in values]) if nulls else None
     return pa.StructArray.from_arrays(children, fields=list(arrow.fields), mask=mask)
+
+
+def _variants(values: list[Any], arrow: AnyType, *, nulls: bool) -> AnyArray:
+    """Return variants as they are read: in their two parts."""
+    none = dict.fromkeys(VARIANT_PARTS, b"")
+    present = [none if value is None else value for value in values] if nulls else values
+    if not all(map(_is_variant, present)):
+        raise Misfit
+    parts = [pa.array([one[name] for one in present], pa.binary()) for name in VARIANT_PARTS]
+    mask = pa.array([value is None for value in values]) if nulls else None
+    return pa.StructArray.from_arrays(parts, fields=list(arrow.fields), mask=mask)
+
+
+def _is_variant(value: dict[str, Any]) -> bool:
+    return set(value) == set(VARIANT_PARTS) and all(type(part) is bytes for part in value.values())
 
 
 def _lists(values: list[Any], type_: ListType, arrow: AnyType, *, nulls: bool) -> AnyArray:
