@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pyarrow as pa
 import pytest
 from pyroaring import BitMap64
 
-from parquedb.errors import FormatError
+from parquedb.errors import FormatError, UnsupportedError
 from parquedb.model.files import DataFile, InlineVector
 from parquedb.model.partition import UNPARTITIONED
+from parquedb.model.schema import Identity, Schema
+from parquedb.model.types import Field, IntType, VariantType
 from parquedb.parquet.arrow import arrow_schema_of
 from parquedb.parquet.deletes import deleted_positions, frame, inline_vector, parse_bitmap, unframe
 from parquedb.parquet.footer import read_footers
 from parquedb.parquet.rewrite import copy_with_ids
 from parquedb.parquet.scan import read_batches
+from parquedb.parquet.write import write_parquet
 from parquedb.storage.store import NewObject
 from tests.support import corpus
 from tests.support.mutate import damaged, fuzz, within_bounds
@@ -61,6 +66,37 @@ def test_trailers():
 
 def test_copies_with_other_footers():
     fuzz(copy, damaged([FOOTER]).map(with_footer), 60)
+
+
+def with_variants():
+    """Return a file with an annotated variant beside an integer."""
+    store = corpus.store()
+    schema = Schema((Field(1, "i", IntType(64)), Field(2, "v", VariantType())), Identity.BY_ID)
+    rows = [{"i": i, "v": {"metadata": b"\1\0\0", "value": b"\0"}} for i in range(10)]
+    batch = pa.RecordBatch.from_pylist(rows, arrow_schema_of(schema))
+    write_parquet(store, "v.parquet", [batch], schema, annotated=True)
+    return store.get("v.parquet"), schema
+
+
+VARIANTS, WITH_VARIANTS = with_variants()
+
+
+def with_variants_footer(footer):
+    length = len(footer).to_bytes(4, "little")
+    return VARIANTS[: -8 - len(footer_of(VARIANTS))] + footer + length + b"PAR1"
+
+
+def copy_of_variants(data):
+    store = stored(data)
+    read_footers(store, ["x.parquet"])
+    copy_with_ids(store, [("x.parquet", "y.parquet")], WITH_VARIANTS)
+    file = DataFile("y.parquet", store.head("y.parquet").size_bytes, 10)
+    with contextlib.suppress(UnsupportedError):  # it is of another type then, or shredded
+        list(read_batches(store, file, WITH_VARIANTS, UNPARTITIONED))
+
+
+def test_files_with_variants():
+    fuzz(copy_of_variants, damaged([footer_of(VARIANTS)]).map(with_variants_footer), 60)
 
 
 def rows_of(data):

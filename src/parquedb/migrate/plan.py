@@ -311,7 +311,8 @@ def _find_changed_type(
 def _kept_by_newer(situation: Situation, options: MigrationOptions, fits: list[SchemaFit]) -> str:
     """Say which columns a new table of the newest format version would have as they are."""
     newest = max(DIALECTS[options.target].versions, default=None)
-    if newest is None or situation.target_version is not None:
+    held = situation.target_version
+    if newest is None or (held is not None and held >= newest):
         return ""
     fit_type = DIALECTS[options.target].fit_type_of(newest)
     better = [fit_schema(schema, fit_type) for schema in situation.carry.schemas]
@@ -320,7 +321,10 @@ def _kept_by_newer(situation: Situation, options: MigrationOptions, fits: list[S
     kept = dict.fromkeys(line.partition(":")[0] for line in lines if line not in still)
     if not kept:
         return ""
-    return f"; --format-version {newest} (format_version={newest}) keeps {', '.join(kept)} as it is"
+    what = f"--format-version {newest} (format_version={newest}) keeps {', '.join(kept)} as it is"
+    if held is None:
+        return f"; {what}"
+    return f"; {what}, but for new tables only, and there is one of version {held} already"
 
 
 def _find_twins(schema: Schema) -> Iterator[str]:

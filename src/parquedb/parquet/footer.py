@@ -89,7 +89,15 @@ def read_footer(store: Store, key: str) -> Footer:
         FormatError: It is no Parquet file, is cut short or damaged.
         UnsupportedError: It is encrypted, or has a column of a type that is not carried.
     """
-    return footer_of(key, *read_metadata(store, key))
+    size_bytes, tail, length = _read_tail(store, key)
+    footer = footer_of(key, size_bytes, _parse_metadata(key, tail, length))
+    fields = walk(footer.schema.fields) if _METADATA in tail else ()
+    if any(_is_like_a_variant(item.type) for _, item in fields):
+        try:
+            footer = with_variants(footer, _annotated_variants(tail, footer))
+        except (ThriftError, IndexError) as error:
+            raise not_parquet(key, f"its footer is damaged ({error})") from error
+    return footer
 
 
 def read_metadata(store: Store, key: str) -> tuple[int, pq.FileMetaData]:
@@ -100,6 +108,12 @@ def read_metadata(store: Store, key: str) -> tuple[int, pq.FileMetaData]:
         FormatError: It is no Parquet file, is cut short or damaged.
         UnsupportedError: It is encrypted.
     """
+    size_bytes, tail, length = _read_tail(store, key)
+    return size_bytes, _parse_metadata(key, tail, length)
+
+
+def _read_tail(store: Store, key: str) -> tuple[int, bytes, int]:
+    """Return a file's length, its footer with the trailer, and the footer's length."""
     with store.open_read(key) as file:
         size_bytes = file.seek(0, os.SEEK_END)
         file.seek(max(0, size_bytes - _TAIL_BYTES))
@@ -108,7 +122,7 @@ def read_metadata(store: Store, key: str) -> tuple[int, pq.FileMetaData]:
         if length + _TRAILER_BYTES > len(tail):
             file.seek(size_bytes - length - _TRAILER_BYTES)
             tail = file.read(length + _TRAILER_BYTES)
-    return size_bytes, _parse_metadata(key, tail[-length - _TRAILER_BYTES :], length)
+    return size_bytes, tail[-length - _TRAILER_BYTES :], length
 
 
 def read_footers(store: Store, keys: Sequence[str], *, threads: int = 8) -> list[Footer]:
@@ -197,7 +211,7 @@ def stats_for(footer: Footer, schema: Schema) -> Stats:
 
 
 def footer_of(key: str, size_bytes: int, metadata: pq.FileMetaData) -> Footer:
-    """Return what a parsed footer says.
+    """Return what a parsed footer says; variants are structs in it.
 
     Raises:
         FormatError: Its columns do not agree with its schema.
@@ -212,7 +226,7 @@ def footer_of(key: str, size_bytes: int, metadata: pq.FileMetaData) -> Footer:
         raise not_parquet(key, f"its schema cannot be read ({error})") from error
     if columns.problem is not None:
         raise not_parquet(key, columns.problem)
-    footer = Footer(
+    return Footer(
         key,
         size_bytes,
         metadata.num_rows,
@@ -228,9 +242,6 @@ def footer_of(key: str, size_bytes: int, metadata: pq.FileMetaData) -> Footer:
         _created_by(metadata),
         columns.leaves,
     )
-    if columns.may_have_variants:
-        footer = with_variants(footer, _annotated_variants(metadata, columns))
-    return footer
 
 
 def with_variants(footer: Footer, variants: Collection[Path]) -> Footer:
@@ -341,7 +352,6 @@ class _Columns:
     unusual_arrow: bool
     fixed_lists: bool
     problem: str | None
-    may_have_variants: bool
 
 
 _UTC = (None, "UTC", "+00:00", "Etc/UTC", "Z")
@@ -352,6 +362,7 @@ _PHYSICAL = (
 )  # fmt: skip
 """Names of physical types by their numbers."""
 _NO_ID = 0
+_METADATA = b"metadata"
 
 
 def _storages(parquet: pq.ParquetSchema) -> tuple[_Storage, ...]:
@@ -399,7 +410,6 @@ def _columns(serialized: bytes, storages: tuple[_Storage, ...]) -> _Columns:
         any(_is_unusual(each) for item in arrow for each in _with_insides(item.type)),
         any(pa.types.is_fixed_size_list(e) for item in arrow for e in _with_insides(item.type)),
         problem,
-        any(_is_like_a_variant(item.type) for _, item in walk(schema.fields)),
     )
 
 
@@ -409,22 +419,20 @@ def _is_like_a_variant(type_: Type) -> bool:
     return isinstance(type_, StructType) and parts
 
 
-def _annotated_variants(metadata: pq.FileMetaData, columns: _Columns) -> set[Path]:
+def _annotated_variants(tail: bytes, footer: Footer) -> set[Path]:
     """Return the columns that a file itself says are variants.
 
     Arrow shows a variant as the struct that it is stored as, and does not hand out annotations.
     """
     from parquedb.parquet.elements import parse_footer, variant_spans  # noqa: PLC0415  (a cycle)
 
-    buffer = pa.BufferOutputStream()
-    metadata.write_metadata_file(buffer)
-    spans = set(variant_spans(parse_footer(buffer.getvalue().to_pybytes())))
-    place = {item.id: index for index, (item, _) in enumerate(columns.leaves)}
+    spans = set(variant_spans(parse_footer(tail)))
+    place = {item.id: index for index, (item, _) in enumerate(footer.leaves)}
     found = set()
-    for path, item in walk(columns.schema.fields):
+    for path, item in walk(footer.schema.fields):
         if _is_like_a_variant(item.type):
             inside = [place[leaf.id] for leaf, _ in leaves((item,))]
-            if (inside[0], inside[-1]) in spans:
+            if inside and (inside[0], inside[-1]) in spans:
                 found.add(path)
     return found
 
