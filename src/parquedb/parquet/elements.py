@@ -143,8 +143,17 @@ def parse_elements(value: bytes) -> Element:
 
 def encode_elements(root: Element) -> bytes:
     """Encode a schema as the footer's member."""
-    encoded = [_encode(one) for one in (root, *walk_elements(root))]
+    encoded = [encode_element(one) for one in (root, *walk_elements(root))]
     return encode_list_header(len(encoded), STRUCT) + b"".join(encoded)
+
+
+def encode_element(element: Element) -> bytes:
+    """Encode an element without what is below it."""
+    fields, _ = read_struct(element.shape, 0)
+    fields.append(RawField(_NAME, BINARY, encode_text(element.name)))
+    if element.id is not None:
+        fields.append(RawField(_FIELD_ID, I32, encode_varint(zigzag(element.id))))
+    return encode_struct(fields)
 
 
 def walk_elements(root: Element) -> Iterator[Element]:
@@ -231,11 +240,3 @@ def _build(fields: list[RawField], rest: Iterator[list[RawField]], depth: int) -
         children.append(_build(child, rest, depth + 1))
     others = [item for item in fields if item.id not in (_NAME, _FIELD_ID)]
     return Element(name, field_id, encode_struct(others), tuple(children))
-
-
-def _encode(element: Element) -> bytes:
-    fields, _ = read_struct(element.shape, 0)
-    fields.append(RawField(_NAME, BINARY, encode_text(element.name)))
-    if element.id is not None:
-        fields.append(RawField(_FIELD_ID, I32, encode_varint(zigzag(element.id))))
-    return encode_struct(fields)

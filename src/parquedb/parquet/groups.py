@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import threading
 from collections.abc import Mapping, Sequence
@@ -22,15 +23,19 @@ from parquedb.parquet.bounds import gather_stats
 from parquedb.parquet.dynamic import AnyArray, AnyType
 from parquedb.parquet.footer import Footer, footer_of, not_parquet
 from parquedb.parquet.match import match_fields
+from parquedb.parquet.page_index import Rows
+from parquedb.parquet.pages import PagedFile
 from parquedb.parquet.scan import (
     ABSENT,
+    HOW_TO_READ,
     FileLayout,
     adapt_column,
     open_parquet,
+    parquet_of,
     partition_constants,
     translate,
 )
-from parquedb.storage.store import Store
+from parquedb.storage.store import LocalPaths, Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +86,19 @@ class GroupFile:
         self.file = file
         self.schema = schema
         self._lock = threading.Lock()
-        self._parquet = open_parquet(store, file.path)
+        self._source = _open_local(store, file.path) if isinstance(store, LocalPaths) else None
+        self._parquet = (
+            open_parquet(store, file.path)
+            if self._source is None
+            else parquet_of(store, file.path, self._source)
+        )
         self._layout = FileLayout.of(file.path, self._parquet, schema)
         self._constants = partition_constants(file, spec)
         self._arrow = arrow_schema_of(schema)
         self._kept = self._find_kept(store)
-        own_key = self._own_name(key)
+        self._own = sorted(self._layout.found.values())
+        self._key = self._own_number(key)
+        own_key = None if self._key is None else self._layout.offered[self._key].name
         self.groups = self._read_groups(own_key)
         self.rows = sum(group.rows for group in self.groups)
         self.is_sorted = self._says_sorted(own_key)
@@ -105,6 +117,8 @@ class GroupFile:
     def close(self) -> None:
         """Close the file."""
         self._parquet.close()
+        if self._source is not None:
+            self._source.close()
 
     @property
     def arrow_schema(self) -> pa.Schema:
@@ -115,11 +129,10 @@ class GroupFile:
         """Return what the file's footer says."""
         return footer_of(self.file.path, self.file.size_bytes, self._parquet.metadata)
 
-    def _own_name(self, name: str) -> str | None:
-        """Return what a column of the schema is called in the file, None if it is not there."""
+    def _own_number(self, name: str) -> int | None:
+        """Return the number that a column of the schema has in the file, None if it has none."""
         field = self.schema.find(name)
-        index = None if field is None else self._layout.found.get(field.id)
-        return None if index is None else self._layout.offered[index].name
+        return None if field is None else self._layout.found.get(field.id)
 
     def _says_sorted(self, key: str | None) -> bool:
         """Whether the footer says that the rows are sorted by the key column, ascending.
@@ -206,13 +219,78 @@ class GroupFile:
         kept = self._kept.get(index)
         rows = self.groups[index].rows if kept is None else len(kept)
         batch = self._read_raw(index, names) if names else None
+        whole = self._as_schema_has_it(fields, rows, batch)
+        return whole if kept is None else whole.filter(pa.array(kept))
+
+    def page_share(self, index: int, rows: Rows) -> float:
+        """Return which part of a row group's pages :meth:`read_rows` would read, 1 if it cannot.
+
+        Args:
+            index: Its number.
+            rows: Positions in it, ascending.
+        """
+        pages = self._pages
+        return 1.0 if pages is None else pages.share(index, self._stored(index, rows), self._own)
+
+    def read_rows(self, wanted: Sequence[tuple[int, Rows]]) -> pa.RecordBatch | None:
+        """Read some rows of row groups by the pages that hold them.
+
+        Args:
+            wanted: Numbers of row groups, and positions in each, ascending.
+
+        Returns:
+            The rows in that order; None where only whole row groups can be read, or tell what is
+            wrong with the file.
+
+        Raises:
+            FormatError: The file's columns do not fit the schema.
+        """
+        if self._pages is None or not wanted:
+            return None
+        stored = [(index, self._stored(index, rows)) for index, rows in wanted]
+        arrays = self._pages.read(stored, self._own)
+        offered = self._layout.offered
+        if arrays is None or any(arrays[n].type != offered[n].type for n in self._own):
+            return None
+        batch = pa.RecordBatch.from_arrays(
+            [arrays[number] for number in self._own], names=[offered[n].name for n in self._own]
+        )
+        return self._as_schema_has_it(self.schema.fields, batch.num_rows, batch)
+
+    def rows_about(self, index: int, key: str) -> Rows | None:
+        """Return the positions in a row group among which a key is, if it is there at all.
+
+        Returns:
+            Positions, ascending; None where the file does not say.
+        """
+        if self._pages is None or self._key is None:
+            return None
+        rows = self._pages.rows_about(index, self._key, key)
+        kept = self._kept.get(index)
+        if rows is None or kept is None:
+            return rows
+        return (np.cumsum(kept) - 1)[rows[kept[rows]]]
+
+    @functools.cached_property
+    def _pages(self) -> PagedFile | None:
+        if self._source is None or not self._own:
+            return None  # elsewhere a whole row group is one request, and its pages are many
+        return PagedFile.of(self._source, self._parquet.metadata, HOW_TO_READ)
+
+    def _stored(self, index: int, rows: Rows) -> Rows:
+        """Return where rows lie among those that are deleted."""
+        kept = self._kept.get(index)
+        return rows if kept is None else np.flatnonzero(kept)[rows]
+
+    def _as_schema_has_it(
+        self, fields: Sequence[Field], rows: int, batch: pa.RecordBatch | None
+    ) -> pa.RecordBatch:
         arrays = [self._column(f, rows, batch) for f in fields]
         arrow = pa.schema([self._arrow.field(f.name) for f in fields])
         try:
-            whole = pa.RecordBatch.from_arrays(arrays, schema=arrow)
+            return pa.RecordBatch.from_arrays(arrays, schema=arrow)
         except pa.ArrowException as error:
             raise not_parquet(self.file.path, f"its columns are inconsistent ({error})") from error
-        return whole if kept is None else whole.filter(pa.array(kept))
 
     def _column(self, field: Field, rows: int, batch: pa.RecordBatch | None) -> AnyArray:
         index = self._layout.found.get(field.id)
@@ -283,3 +361,11 @@ def _reads_as(offered: AnyType, wanted: AnyType) -> bool:
     if any(is_text(offered) for is_text in texts):
         return any(is_text(wanted) for is_text in texts)
     return bool(offered.equals(wanted))
+
+
+def _open_local(store: LocalPaths, key: str) -> pa.NativeFile | None:
+    """Open a file on the local disk; None where that fails, which is told by whoever tries next."""
+    try:
+        return pa.OSFile(store.local_path(key), "rb")
+    except OSError:
+        return None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,6 +23,12 @@ from parquedb.storage.store import LocalPaths, Store
 __all__ = ["read_batches"]
 
 BATCH_ROWS = 65_536
+HOW_TO_READ: Mapping[str, Any] = {
+    "pre_buffer": False,
+    "coerce_int96_timestamp_unit": "us",
+    "page_checksum_verification": True,
+}
+"""Settings of pyarrow's reader."""
 _BUFFER_BYTES = 1 << 20
 
 
@@ -185,14 +192,13 @@ def partition_constants(file: DataFile, spec: PartitionSpec) -> dict[int, Value 
 def open_parquet(store: Store, key: str) -> pq.ParquetFile:
     """Open a file so that its pages are read as they are needed."""
     source = store.local_path(key) if isinstance(store, LocalPaths) else store.open_read(key)
+    return parquet_of(store, key, source)
+
+
+def parquet_of(store: Store, key: str, source: Any) -> pq.ParquetFile:
+    """Open a file that is given by its path or as an open one."""
     try:
-        return pq.ParquetFile(
-            source,
-            buffer_size=_BUFFER_BYTES,
-            pre_buffer=False,
-            coerce_int96_timestamp_unit="us",
-            page_checksum_verification=True,
-        )
+        return pq.ParquetFile(source, buffer_size=_BUFFER_BYTES, **HOW_TO_READ)
     except FileNotFoundError:
         store.open_read(key).close()  # says what is wrong in the store's own words
         raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +18,7 @@ from parquedb.model.schema import Identity, Schema, walk
 from parquedb.model.types import VariantType
 from parquedb.parquet.arrow import arrow_schema_of, leaves
 from parquedb.parquet.bounds import gather_stats
+from parquedb.parquet.storing import storing
 from parquedb.storage.store import Store
 
 GROUP_ROWS = 131_072
@@ -81,15 +83,19 @@ def write_parquet(
     with store.open_create(key) as file:
         marked = annotated and any(isinstance(f.type, VariantType) for _, f in walk(schema.fields))
         sink: Any = _Held(file) if marked else file
+        groups = _row_groups(key, batches, arrow, arrangement.group_rows)
+        first = next(groups, None)
+        settings = storing(first) | _arrange(arrow, arrangement)
+        groups = itertools.chain([] if first is None else [first], groups)
+        del first  # one row group is in memory at a time
         with pq.ParquetWriter(
             sink,
             arrow,
-            compression="zstd",
             store_schema=False,
             metadata_collector=collected,
-            **_arrange(arrow, arrangement),
+            **settings,
         ) as writer:
-            for table in _row_groups(key, batches, arrow, arrangement.group_rows):
+            for table in groups:
                 writer.write_table(table, row_group_size=max(1, table.num_rows))
             if metadata:
                 writer.add_key_value_metadata(dict(metadata))

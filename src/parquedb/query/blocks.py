@@ -2,7 +2,8 @@
 
 A get needs the one row group that can hold the id; a find fetches only the rows that a search for
 positions found. Both are fast because row groups stay decoded, least recently used ones going
-first once they take more than the budget.
+first once they take more than the budget. A row group of which little is wanted is not decoded: the
+pages that hold the rows are read each time, until that has cost a good part of decoding it all.
 """
 
 from __future__ import annotations
@@ -31,6 +32,12 @@ Positions = npt.NDArray[np.int64]
 DEFAULT_BUDGET_BYTES = 512 << 20
 _OPEN_FILES = 128
 _REPLACED = 3
+_FEW_ROWS = 256
+"""Who wants more rows of a row group will soon want others."""
+_AT_ONCE = 1 / 8
+"""The part of a row group's pages, at most, that is read for a few rows."""
+_IN_ALL = 3 / 4
+"""The part that is read so, again and again, before the row group is decoded to be kept."""
 
 
 class Blocks:
@@ -54,6 +61,7 @@ class Blocks:
         self._in_use: WeakValueDictionary[str, GroupFile] = WeakValueDictionary()
         self._readers: dict[tuple[str, int], RowReader] = {}
         self._groups: OrderedDict[tuple[str, int], pa.RecordBatch] = OrderedDict()
+        self._read_so_far: dict[tuple[str, int], float] = {}
 
     def close(self) -> None:
         """Forget everything."""
@@ -64,6 +72,7 @@ class Blocks:
             self._in_use.clear()
             self._groups.clear()
             self._readers.clear()
+            self._read_so_far.clear()
             self._size_bytes = 0
 
     def open(self, source: Source) -> GroupFile:
@@ -89,7 +98,7 @@ class Blocks:
             self._files[source.token] = self._in_use[source.token] = opened
             self._forget_replaced(source)
             while len(self._files) > _OPEN_FILES:
-                self._files.popitem(last=False)
+                self._forget_file(next(iter(self._files)))
         return opened
 
     def hold(self, sources: Sequence[Source]) -> Sequence[GroupFile]:
@@ -113,9 +122,14 @@ class Blocks:
             and file.file.fingerprint != source.file.fingerprint
         ]
         for token in same[:-_REPLACED]:
-            self._files.pop(token)
+            self._forget_file(token)
             for key in [key for key in self._groups if key[0] == token]:
                 self._forget(key)
+
+    def _forget_file(self, token: str) -> None:
+        del self._files[token]
+        for key in [key for key in self._read_so_far if key[0] == token]:
+            del self._read_so_far[key]
 
     def check(self, source: Source) -> None:
         """Make sure that a file that can be overwritten has not been.
@@ -157,15 +171,53 @@ class Blocks:
         if not is_document_schema(source.schema):
             return None
         file = self.open(source)
-        ordered = file.is_sorted
         for index, group in enumerate(file.groups):
-            if not group.may_hold(id_):
-                continue
-            batch = self.group(source, index)
-            row = find_row(batch.column("$id"), id_, ordered=ordered)
-            if row is not None:
-                return self._reader(source, index, batch).read(row)
+            found = self._get_from(source, file, index, id_) if group.may_hold(id_) else None
+            if found is not None:
+                return found
         return None
+
+    def _get_from(self, source: Source, file: GroupFile, index: int, id_: str) -> Document | None:
+        few = self._few_about(source, file, index, id_)
+        batch = self.group(source, index) if few is None else few
+        row = find_row(batch.column("$id"), id_, ordered=file.is_sorted)
+        if row is None:
+            return None
+        if few is not None:
+            return RowReader(few, source.schema).read(row)
+        return self._reader(source, index, batch).read(row)
+
+    def _few_about(
+        self, source: Source, file: GroupFile, index: int, id_: str
+    ) -> pa.RecordBatch | None:
+        """Return some rows among which an id is, if it is in a row group; None to read all of it.
+
+        A row group that is decoded is not asked for its pages.
+        """
+        if (source.token, index) in self._groups:
+            return None
+        rows = file.rows_about(index, id_)
+        if rows is None or not self._by_pages(source, file, index, rows, keep=True):
+            return None
+        return file.read_rows([(index, rows)])
+
+    def _by_pages(
+        self, source: Source, file: GroupFile, index: int, rows: Positions, *, keep: bool
+    ) -> bool:
+        """Whether rows of a row group are to be read by their pages; those are counted."""
+        key = (source.token, index)
+        with self._lock:
+            if key in self._groups:
+                return False
+        share = file.page_share(index, rows)
+        if share > _AT_ONCE:
+            return False
+        with self._lock:
+            so_far = self._read_so_far.get(key, 0.0) + share
+            if keep and so_far > _IN_ALL:
+                return False
+            self._read_so_far[key] = so_far
+        return True
 
     def _reader(self, source: Source, index: int, batch: pa.RecordBatch) -> RowReader:
         """Return what reads rows of a row group; it is kept for as long as the row group."""
@@ -188,16 +240,25 @@ class Blocks:
         file = self.open(source)
         starts = np.array([group.start for group in file.groups], dtype=np.int64)
         order = np.argsort(rows, kind="stable")
-        ordered = rows[order]
-        numbers = np.searchsorted(starts, ordered, side="right") - 1
-        pieces = []
-        for number in np.unique(numbers):
-            local = ordered[numbers == number] - starts[number]
-            pieces.append(self.group(source, int(number), keep=keep).take(indices(local)))
+        numbers = np.searchsorted(starts, rows[order], side="right") - 1
+        places = {number: order[numbers == number] for number in np.unique(numbers).tolist()}
+        local = {number: rows[where] - starts[number] for number, where in places.items()}
+        few = [
+            number
+            for number, some in local.items()
+            if len(some) <= _FEW_ROWS and self._by_pages(source, file, number, some, keep=keep)
+        ]
+        batch = file.read_rows([(number, local[number]) for number in few])
+        if batch is None:
+            few = []
+        rest = [number for number in places if number not in few]
+        pieces = [] if batch is None else [batch]
+        pieces += [self.group(source, n, keep=keep).take(indices(local[n])) for n in rest]
         table = pa.Table.from_batches(pieces, file.arrow_schema)
-        if len(rows) > 1 and bool((order[1:] < order[:-1]).any()):
+        taken = np.concatenate([order[:0], *(places[number] for number in (*few, *rest))])
+        if (taken[1:] < taken[:-1]).any():
             back = np.empty(len(rows), dtype=np.int64)
-            back[order] = np.arange(len(rows))
+            back[taken] = np.arange(len(rows))
             return table.take(indices(back))
         return table
 

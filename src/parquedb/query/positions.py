@@ -148,7 +148,20 @@ class Finder:
             unsure = np.asarray(found["u"], dtype=np.bool_)
         for source in view.sources:
             self._blocks.check(source)
-        return Hits(sources, rows, unsure, ordered)
+        return Hits(*self._places(view, sources, rows), unsure, ordered)
+
+    def _places(
+        self, view: View, sources: npt.NDArray[np.int32], rows: Positions
+    ) -> tuple[npt.NDArray[np.int32], Positions]:
+        """Return the file of each row and its position there, however they were counted."""
+        if len(view.sources) == 1 or not len(rows):
+            return sources, rows
+        counts = [self._blocks.open(source).rows for source in view.sources]
+        ends = np.cumsum(counts, dtype=np.int64)
+        starts = ends - counts
+        numbers = starts[sources] + rows
+        found = np.searchsorted(ends, numbers, side="right")
+        return found.astype(np.int32), numbers - starts[found]
 
     def group(
         self, view: View, filter_: Filter, compile_: Callable[[Schema], SqlGroup | None]
@@ -299,12 +312,14 @@ class Finder:
         """Group the sources that can hold a match, so that each group can be read by one SELECT."""
         found: list[tuple[int, dict[str, str] | None, bool, list[Source]]] = []
         local = isinstance(self._blocks.store, LocalPaths)
+        void = view.void_columns()
         for index, source in enumerate(view.sources):
             if not _may_match(source, filter_):
                 continue
             columns = self._blocks.open(source).plain_columns() if local else None
-            if columns is not None and (_clash(columns.values()) or self._is_glob(source)):
-                columns = None
+            if columns is not None:
+                clashes = _clash(columns.values()) or self._is_glob(source)
+                columns = None if clashes else {n: columns[n] for n in columns if n not in void}
             if found:
                 first, known, overflow, sources = found[-1]
                 follows = first + len(sources) == index

@@ -3,6 +3,9 @@
 A plain column is kept from its second search on; to unpack nested ones costs more than it saves.
 Files never change under their token, so what is kept is right for as long as a view refers to them.
 The least recently used go first.
+
+Where a row lies is not kept with it: DuckDB numbers the rows of a table in the order in which they
+came, which is that of the files. To write two columns of positions took longer than the others.
 """
 
 from __future__ import annotations
@@ -22,12 +25,14 @@ from parquedb.query.view import Source
 from parquedb.storage.store import LocalPaths
 
 SOURCE, ROW = "_parquedb_source", "_parquedb_row"
-"""The columns with which every relation says where a row lies: file and position."""
+"""The columns with which every relation says where a row lies: file and position.
+
+The position can count on from one file to the next, without a gap.
+"""
 _SCHEMA = "_parquedb_resident"
 _SEARCHES = 2
 _SHARE = 4
 _KNOWN = 256
-_PLACE_BYTES = 12
 _NUMBER_BYTES = 8
 _TEXT_BYTES = 16
 _EXPANSION = 5
@@ -51,7 +56,7 @@ class _Table:
 
 
 def file_relation(
-    blocks: Blocks, sources: Sequence[Source], columns: Mapping[str, str], first: int
+    blocks: Blocks, sources: Sequence[Source], columns: Mapping[str, str], first: int | None
 ) -> str:
     """Return what follows FROM to read columns of files on the local disk.
 
@@ -59,7 +64,7 @@ def file_relation(
         blocks: The files' store.
         sources: The files.
         columns: Their own names of columns by those of the view.
-        first: Index of the first of the files in the view.
+        first: Index of the first of the files in the view, None to leave out where rows lie.
     """
     store = blocks.store
     assert isinstance(store, LocalPaths)
@@ -68,7 +73,9 @@ def file_relation(
         quote(own) if own == name else f"{quote(own)} AS {quote(name)}"
         for name, own in columns.items()
     ]
-    select = ", ".join([*names, f"file_index + {first} AS {SOURCE}", f"file_row_number AS {ROW}"])
+    if first is not None:
+        names += [f"file_index + {first} AS {SOURCE}", f"file_row_number AS {ROW}"]
+    select = ", ".join(names)
     # a folder named "env=prod" above the data is no column of it
     return f"(SELECT {select} FROM read_parquet([{paths}], hive_partitioning = false))"
 
@@ -137,8 +144,8 @@ class Residents:
         self._condemned: set[str] = set()
 
     def hold(self, sources: Sequence[Source], columns: Mapping[str, str]) -> _Table | None:
-        """Return the table that has these columns; it stays until it is released."""
-        if not all(_is_plain(sources[0], name) for name in columns):
+        """Return the table that has these columns, if any; it stays until it is released."""
+        if not columns or not all(_is_plain(sources[0], name) for name in columns):
             return None
         key = tuple(source.token for source in sources)
         wanted = frozenset(columns)
@@ -190,7 +197,7 @@ class Residents:
         table = _Table(f"{_SCHEMA}.t{next(self._numbers)}", frozenset(every), size_bytes)
         with self._duck.cursor() as cursor:
             cursor.execute(f"CREATE SCHEMA IF NOT EXISTS {_SCHEMA}")
-            relation = file_relation(self._blocks, sources, every, 0)
+            relation = file_relation(self._blocks, sources, every, None)
             try:
                 cursor.execute(f"CREATE TABLE {table.name} AS SELECT * FROM {relation}")
             except duckdb.Error:
@@ -236,7 +243,7 @@ class Residents:
 
 def _from(table: _Table, columns: Mapping[str, str], first: int) -> str:
     names = ", ".join(quote(name) for name in columns)
-    places = f"{SOURCE} + {first} AS {SOURCE}, {ROW}"
+    places = f"{first} AS {SOURCE}, rowid AS {ROW}"
     return f"(SELECT {names + ', ' if names else ''}{places} FROM {table.name})"
 
 
@@ -245,7 +252,6 @@ def _size_of(sources: Sequence[Source], columns: Mapping[str, str]) -> int:
     total = 0
     for source in sources:
         rows = source.file.rows or source.file.size_bytes
-        total += rows * _PLACE_BYTES
         for name in columns:
             field = source.schema.find(name)
             if field is not None:

@@ -39,12 +39,12 @@ class Source:
     def overflows(self) -> bool:
         """Whether a row may keep values in ``$data``; False only where the metadata excludes it."""
         column = self.schema.find(DATA)
-        if column is None:
-            return False
-        stats = self.file.stats
-        return (
-            stats is None or self.file.rows is None or stats.nulls.get(column.id) != self.file.rows
-        )
+        return column is not None and not self.has_only_nulls(column.id)
+
+    def has_only_nulls(self, column: int) -> bool:
+        """Whether the metadata says that a column, by its id, is null in every row."""
+        stats, rows = self.file.stats, self.file.rows
+        return stats is not None and rows is not None and stats.nulls.get(column) == rows
 
     def id_bounds(self) -> tuple[str | None, str | None]:
         """Return bounds of ``$id`` by the metadata, None where it does not say."""
@@ -73,6 +73,14 @@ class View:
     schema: Schema = EMPTY
     sources: tuple[Source, ...] = ()
     overlay: Mapping[str, Document | None] = field(default_factory=dict)
+
+    def void_columns(self) -> frozenset[str]:
+        """Return the columns that are null in every row of the files, by the metadata."""
+        return frozenset(
+            column.name
+            for column in self.schema.fields
+            if all(source.has_only_nulls(column.id) for source in self.sources)
+        )
 
 
 def own_copy(document: Document) -> Document:

@@ -1,12 +1,17 @@
-"""Rows found by id in a sorted column."""
+"""Rows found by id in a sorted column, and fetched from files by their pages or whole."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from parquedb import DB
+from parquedb.errors import FormatError
 from parquedb.query.blocks import find_row
 
 IDS = st.lists(st.text(st.sampled_from("aä\0🙂\uffff/~b"), max_size=4), unique=True)
@@ -27,3 +32,82 @@ def test_an_id_is_found_where_it_is(kind: pa.DataType, ids: list[str], wanted: s
 
 def test_half_of_a_surrogate_pair_is_nowhere() -> None:
     assert find_row(pa.array(["a", "é", "\uffff"]), "\ud800", ordered=True) is None
+
+
+ROWS = 20_000
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("blocks")
+    with DB(path) as db:
+        db.users.create_many(
+            {"$id": f"users/{n:05}", "n": n, "tags": [f"t{n}"] * (n % 3), "name": f"name {n % 5}"}
+            for n in range(ROWS)
+        )
+        db.users.delete(f"users/{ROWS - 1:05}", hard=True)
+    return path
+
+
+def decoded(db: DB) -> int:
+    return len(db.users.space.blocks._groups)
+
+
+def test_a_get_reads_pages_until_that_costs_as_much(folder: Path) -> None:
+    with DB(folder) as db:
+        assert db.users.get("users/00004")["tags"] == ["t4"]
+        assert db.users.get("users/07000")["n"] == 7000
+        assert db.users.get("users/07000x") is None
+        assert db.users.get("users/19999") is None
+        assert decoded(db) == 0
+        for number in range(0, ROWS - 1, 1997):
+            found = db.users[f"users/{number:05}"]
+            assert (found["n"], found["name"]) == (number, f"name {number % 5}")
+        assert decoded(db) == 1
+        assert db.users.get("users/19999") is None
+
+
+@pytest.mark.parametrize("chosen", [[7], [11_000, 3], [5, 2_500, 4]])
+def test_a_find_of_few_reads_their_pages(folder: Path, chosen: list[int]) -> None:
+    with DB(folder) as db:
+        wanted = {"n": {"$in": chosen}}
+        found = [each["n"] for each in db.users.find(wanted, sort="-n")]
+        assert found == sorted(chosen, reverse=True)
+        assert decoded(db) == (len(chosen) > 1)
+        for _ in range(10):
+            assert [each["n"] for each in db.users.find(wanted)] == sorted(chosen)
+        assert decoded(db) == 1
+
+
+def test_many_rows_are_taken_from_the_whole(folder: Path) -> None:
+    with DB(folder) as db:
+        assert [each["n"] for each in db.users.find({}, sort="-n", limit=ROWS)] == list(
+            range(ROWS - 2, -1, -1)
+        )
+        assert decoded(db) == 1
+
+
+def test_rows_come_in_the_order_asked_for_wherever_they_are_from(tmp_path: Path) -> None:
+    with DB(tmp_path) as db:
+        documents = [{"$id": f"users/{n:06}", "n": n * 7919 % 140_000} for n in range(140_000)]
+        db.users.create_many(documents)
+        db.flush()
+        by_n = sorted((each["n"], each["$id"]) for each in documents)
+        list(db.users.find({"$id": {"$gte": "users/070000", "$lt": "users/070900"}}))
+        assert decoded(db) == 1
+        for first in range(0, 60_000, 6000):
+            found = db.users.find({"n": {"$gte": first}}, sort="n", limit=20)
+            assert [(each["n"], each["$id"]) for each in found] == by_n[first : first + 20]
+
+
+def test_a_damaged_page_is_told(tmp_path: Path) -> None:
+    with DB(tmp_path) as db:
+        db.users.create_many({"$id": f"users/{n:05}", "n": n} for n in range(20_000))
+    path = tmp_path / "data" / "users" / "data.parquet"
+    column = pq.read_metadata(path).row_group(0).column(0)
+    data = bytearray(path.read_bytes())
+    middle = column.data_page_offset + column.total_compressed_size // 2
+    data[middle : middle + 40] = bytes(40)
+    path.write_bytes(data)
+    with DB(tmp_path) as db, pytest.raises(FormatError, match=r"data\.parquet"):
+        list(map(db.users.get, (f"users/{number:05}" for number in range(0, 20_000, 500))))
