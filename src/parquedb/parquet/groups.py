@@ -250,8 +250,12 @@ class GroupFile:
         stored = [(index, self._stored(index, rows)) for index, rows in wanted]
         arrays = self._pages.read(stored, self._own)
         offered = self._layout.offered
-        if arrays is None or any(arrays[n].type != offered[n].type for n in self._own):
+        if arrays is None or any(arrays[n].type != offered[n].type for n in arrays):
             return None
+        count = sum(len(rows) for _, rows in wanted)
+        for number in self._own:
+            if number not in arrays:
+                arrays[number] = pa.nulls(count, offered[number].type)
         batch = pa.RecordBatch.from_arrays(
             [arrays[number] for number in self._own], names=[offered[n].name for n in self._own]
         )

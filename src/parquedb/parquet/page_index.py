@@ -37,7 +37,8 @@ _FILE_PATH, _META, _OFFSETS, _OFFSETS_SIZE, _BOUNDS, _BOUNDS_SIZE, _CRYPTO, _ENC
 )  # fmt: skip
 _LEAD = range(1, 5)
 """Type, encodings, path and codec of a column chunk."""
-_VALUES, _UNCOMPRESSED, _COMPRESSED, _DATA, _DICTIONARY = 5, 6, 7, 9, 11
+_VALUES, _UNCOMPRESSED, _COMPRESSED, _DATA, _DICTIONARY, _STATISTICS = 5, 6, 7, 9, 11, 12
+_NULLS = 3
 _NULL_PAGES, _LOWEST, _HIGHEST = 1, 2, 3
 _AROUND = np.array([0x16, 0x15, 0x16, 0x00])
 """The bytes before, between and after the three numbers of a page's location."""
@@ -63,6 +64,7 @@ class ChunkPages:
         firsts: The first row of each data page, and the row count at the end. Pages of the same
             first row belong together: writers may leave some without a row.
         bounds: Where the column index lies and how long it is, None where there is none.
+        is_void: Whether all its values are null.
     """
 
     lead: bytes
@@ -73,6 +75,7 @@ class ChunkPages:
     ends: Rows
     firsts: Rows
     bounds: tuple[int, int] | None
+    is_void: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,15 +170,16 @@ def parse_locations(data: bytes) -> tuple[Rows, Rows, Rows]:
         raise ThriftError("an offset index has no locations")
     # every location is seven variable-length numbers: three in bytes that are numbers themselves
     raw = np.frombuffer(data, np.uint8, offset=at)
-    ends = np.flatnonzero(raw < 0x80)[: 7 * count]
+    ends = (raw < 0x80).nonzero()[0][: 7 * count]
     if len(ends) < 7 * count:
         raise ThriftError("an offset index does not end")
-    starts = np.concatenate(([0], ends[:-1] + 1))
+    starts = np.empty_like(ends)
+    starts[0], starts[1:] = 0, ends[:-1] + 1
     lengths = ends - starts + 1
     if lengths.max() > _LONGEST:
         raise ThriftError("a number in an offset index is too long")
     raw = raw[: ends[-1] + 1]
-    shifts = 7 * (np.arange(len(raw)) - np.repeat(starts, lengths))
+    shifts = 7 * (np.arange(len(raw)) - starts.repeat(lengths))
     values = np.add.reduceat((raw & 0x7F).astype(np.int64) << shifts, starts).reshape(count, 7)
     numbers = values[:, _NUMBERS]
     if not (values[:, ::2] == _AROUND).all() or (numbers & 1).any():
@@ -236,8 +240,14 @@ def _parse_chunk(footer: bytes, raw: _Members, rows: int, read: Read) -> ChunkPa
     if _BOUNDS in raw and _BOUNDS_SIZE in raw:
         bounds = _number(footer, raw[_BOUNDS]), _number(footer, raw[_BOUNDS_SIZE])
     values, uncompressed = _number(footer, meta[_VALUES]), _number(footer, meta[_UNCOMPRESSED])
+    nulls = None
+    if _STATISTICS in meta:
+        statistics, _ = _members(footer, meta[_STATISTICS][1])
+        nulls = _number(footer, statistics[_NULLS]) if _NULLS in statistics else None
     encoded = encode_struct(lead)[:-1]
-    return ChunkPages(encoded, values, uncompressed, start, offsets, ends, firsts, bounds)
+    return ChunkPages(
+        encoded, values, uncompressed, start, offsets, ends, firsts, bounds, nulls == values
+    )
 
 
 def _leaf_count(element: Element) -> int:

@@ -77,6 +77,11 @@ class PagedFile:
         root = _root_of(self._footer)
         self._schema = _Schema(root)
         self._leaves = leaves_of(root)
+        self._flat = {
+            number
+            for number, child in enumerate(root.children)
+            if not child.children and not child.is_repeated
+        }
         self._places = group_places(self._footer)
         self._groups: dict[int, GroupPages | None] = {}
 
@@ -150,22 +155,22 @@ class PagedFile:
             columns: Numbers of the top-level columns.
 
         Returns:
-            The columns by their numbers; None where pages are missing or damaged, or do not hold
-            the rows that the page index says.
+            The columns by their numbers, without those that have only nulls in the row groups; None
+            where pages are missing or damaged, or do not hold the rows that the page index says.
         """
-        groups = [self._group(index) for index, _ in wanted]
+        groups = [group for index, _ in wanted if (group := self._group(index)) is not None]
+        if len(groups) < len(wanted):
+            return None
         by_bands: dict[tuple[int, ...], list[int]] = {}
         for column in columns:
-            bands = tuple(group.band_of[column] for group in groups if group is not None)
-            if len(bands) < len(groups):
-                return None
-            by_bands.setdefault(bands, []).append(column)
+            if not (column in self._flat and all(self._is_void(group, column) for group in groups)):
+                bands = tuple(group.band_of[column] for group in groups)
+                by_bands.setdefault(bands, []).append(column)
         found: dict[int, AnyArray] = {}
         for bands, alike in by_bands.items():
             parts = [
                 (group, group.bands[band], rows)
                 for group, band, (_, rows) in zip(groups, bands, wanted, strict=True)
-                if group is not None
             ]
             try:
                 arrays = self._read_alike(alike, parts)
@@ -199,6 +204,9 @@ class PagedFile:
         if len(batches) != 1:
             return None
         return _taken(batches[0], np.concatenate(places)).columns
+
+    def _is_void(self, group: GroupPages, column: int) -> bool:
+        return group.chunks[self._leaves[column][0]].is_void
 
     def _group(self, index: int) -> GroupPages | None:
         if index not in self._groups:

@@ -200,23 +200,38 @@ def _skip_other(data: bytes, position: int, type_: int, depth: int) -> int:
 
 
 def _skip_struct(data: bytes, position: int, depth: int) -> int:
-    while True:
-        if position >= len(data):
-            raise ThriftError("a struct does not end")
+    size = len(data)
+    while position < size:
         header = data[position]
         position += 1
         if header == _STOP:
             return position
         if header >> 4 == 0:
             _, position = read_varint(data, position)
-        position = _skip(data, position, header & 0x0F, depth + 1)
+        type_ = header & 0x0F
+        if 4 <= type_ <= 6:  # most members, so without a call
+            while position < size and data[position] >= 0x80:
+                position += 1
+            position += 1
+        elif type_ == _BINARY and position < size and data[position] < 0x80:
+            position += 1 + data[position]
+        else:
+            position = _skip(data, position, type_, depth + 1)
+    raise ThriftError("a struct does not end")
 
 
 def _skip_list(data: bytes, position: int, depth: int) -> int:
-    size, type_, position = read_list_header(data, position)
+    count, type_, position = read_list_header(data, position)
     if type_ in (_TRUE, _FALSE):
-        return position + size
-    for _ in range(size):
+        return position + count
+    if 4 <= type_ <= 6:
+        size = len(data)
+        for _ in range(count):
+            while position < size and data[position] >= 0x80:
+                position += 1
+            position += 1
+        return position
+    for _ in range(count):
         position = _skip(data, position, type_, depth + 1)
     return position
 

@@ -1,8 +1,9 @@
 """Columns that are searched again and again, kept in DuckDB's memory instead of read from files.
 
-A plain column is kept from its second search on; to unpack nested ones costs more than it saves.
-Files never change under their token, so what is kept is right for as long as a view refers to them.
-The least recently used go first.
+A plain column is kept from its second search on, one of numbers in a table that is not large from
+its first, which costs little more than to search it. To unpack nested columns costs more than it
+saves. Files never change under their token, so what is kept is right for as long as a view refers
+to them. The least recently used go first.
 
 Where a row lies is not kept with it: DuckDB numbers the rows of a table in the order in which they
 came, which is that of the files. To write two columns of positions took longer than the others.
@@ -31,6 +32,8 @@ The position can count on from one file to the next, without a gap.
 """
 _SCHEMA = "_parquedb_resident"
 _SEARCHES = 2
+_SOON_ROWS = 2_000_000
+"""In tables of no more rows, columns of numbers are kept from the first search on."""
 _SHARE = 4
 _KNOWN = 256
 _NUMBER_BYTES = 8
@@ -155,7 +158,7 @@ class Residents:
             if len(self._searches) > _KNOWN:
                 self._searches.popitem(last=False)
             searches.update(wanted)
-            often = all(searches[name] >= _SEARCHES for name in wanted)
+            often = all(searches[name] >= least for name, least in _least(sources, columns).items())
             known = self._tables.get(key)
             if known is not None and wanted <= known.columns:
                 self._tables.move_to_end(key)
@@ -257,6 +260,20 @@ def _size_of(sources: Sequence[Source], columns: Mapping[str, str]) -> int:
             if field is not None:
                 total += _column_bytes(source, field, rows)
     return total
+
+
+def _least(sources: Sequence[Source], columns: Mapping[str, str]) -> dict[str, int]:
+    """Return after how many searches of it each column is worth to be kept."""
+    rows = sum(source.file.rows or source.file.size_bytes for source in sources)
+    return {
+        name: 1 if rows <= _SOON_ROWS and _is_number(sources[0], name) else _SEARCHES
+        for name in columns
+    }
+
+
+def _is_number(source: Source, name: str) -> bool:
+    field = source.schema.find(name)
+    return field is not None and not isinstance(field.type, StringType | BinaryType)
 
 
 def _is_plain(source: Source, name: str) -> bool:

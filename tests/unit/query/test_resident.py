@@ -6,6 +6,7 @@ import threading
 import pytest
 
 from parquedb import DB
+from parquedb.query import resident
 from parquedb.query.resident import Lease
 
 ROWS = 5_000
@@ -50,6 +51,23 @@ def test_every_search_finds_the_same(tmp_path, backend):
         assert len(kept(db)._tables) == 1
         (table,) = kept(db)._tables.values()
         assert table.columns == {"n", "text"}, "deletedAt is null everywhere"
+
+
+@pytest.mark.parametrize(("most", "first"), [(ROWS, {"n"}), (ROWS - 1, None)])
+def test_numbers_are_kept_sooner_than_texts(tmp_path, monkeypatch, most, first):
+    monkeypatch.setattr(resident, "_SOON_ROWS", most)
+
+    def columns():
+        tables = kept(db)._tables.values()
+        return next((set(table.columns) for table in tables), None)
+
+    with fill(tmp_path) as db:
+        db.users.count({"n": {"$lt": 20}})
+        assert columns() == first
+        db.users.count({"text": "t4"})
+        assert columns() == first
+        db.users.count({"text": "t4"})
+        assert columns() == (first or set()) | {"text"}
 
 
 @pytest.mark.parametrize("backend", ["native", "iceberg", "delta"])
@@ -142,7 +160,6 @@ def test_what_is_in_use_stays(tmp_path):
                 return cursor.execute("SELECT count(*) FROM duckdb_tables()").fetchone()[0]
 
         with Lease(residents) as lease:
-            assert lease.relation(sources, {"n": "n"}, 0) is None
             relation = lease.relation(sources, {"n": "n"}, 0)
             for _ in range(3):
                 db.users.count({"version": {"$lt": 10}})
