@@ -395,6 +395,17 @@ def test_into_version_2_they_are_refused(root):
     assert files(root) == before
 
 
+def test_a_table_of_version_2_gets_no_variants(root):
+    table = DeltaTable(root, ("id",))
+    migrate_backend(storage=root, to="iceberg")
+    table.names = ("id", "v")
+    table.describe()
+    before = files(root)
+    with pytest.raises(UnsupportedError, match=r"'v': variant .* there is one of version 2"):
+        migrate_backend(storage=root, from_="delta", to="iceberg", format_version=3)
+    assert files(root) == before
+
+
 def test_rows_are_searched_by_the_two_parts_of_variants(root):
     table = DeltaTable(root)
     table.add("a.parquet", numbered(1, VALUES))
