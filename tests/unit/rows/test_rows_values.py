@@ -175,8 +175,12 @@ def test_limits_are_inclusive() -> None:
         check_document({"a": text + "x"}, "users/1")
     ints = [1] * 3_000_000
     length = len(encode_document({"a": ints}))
-    assert check_document({"a": ints}, "users/1") == length
-    assert check_document({"a": ["x", *ints]}, "users/1") == length + 4
+    for many, size_bytes in ((ints, length), (["x", *ints], length + 4)):
+        assert check_only({"a": many}, "users/1") == size_bytes
+        copied, found_bytes = checked_copy({"a": many}, "users/1")
+        assert found_bytes == size_bytes
+        assert copied["a"] == many
+        assert copied["a"] is not many
     # Six bytes of JSON each: few characters, but too long a text.
     with pytest.raises(InvalidInputError, match="more than 16777216"):
         check_document({"a": "\0" * (MAX_SIZE_BYTES // 5)}, "users/1")
