@@ -1,7 +1,6 @@
 """A fault at every operation of a collection's migration: nothing is lost, a rerun ends it."""
 
 import contextlib
-import shutil
 
 import pytest
 
@@ -9,8 +8,8 @@ from parquedb.backends import migrate_backend
 from parquedb.db import DB
 from parquedb.errors import ParqueDBError
 from parquedb.model.format import Format
-from parquedb.storage.faults import Fault, FaultKind, SimulatedCrashError, inject
 from parquedb.storage.local import LocalStore
+from tests.support.deaths import LIVES, deaths, faults
 
 PAIRS = [("native", "iceberg"), ("iceberg", "delta"), ("delta", "native")]
 
@@ -19,40 +18,56 @@ def contents(db):
     return {e.id: dict(e) for e in db.Users.find(include_deleted=True)}
 
 
+class Sweep:
+    """A collection, and its migration that ends early."""
+
+    def __init__(self, root, source, target, delete_source):
+        self.root, self.target, self.delete_source = root, target, delete_source
+        with DB(root, backend=source, durability="os") as db:
+            ids = [db.Users.create({"name": f"user {n}", "n": n}).id for n in range(4)]
+            db.flush()
+            db.Users.update(ids[0], {"$set": {"n": 10}})
+            db.flush()
+        # and a tail, which a process left that had no time to flush
+        self.left = DB(root, durability="os")
+        self.left.Users.update(ids[1], {"$set": {"n": 11}})
+        self.left.Users.delete(ids[2], hard=True)
+        self.left.Users.create({"name": "new"})
+        self.before = contents(self.left)
+
+    def run(self, store):
+        migrate_backend(
+            storage=store, to=self.target, delete_source=self.delete_source, allow_lossy=True
+        )
+
+    def complete(self, how):
+        again = DB(LocalStore(self.root, durable=False), durability="os")
+        assert contents(again) == self.before, how
+        late = again.Users.create({"name": "late"})
+        self.run(LocalStore(self.root, durable=False))
+        assert contents(again) == {**self.before, late.id: dict(late)}, how
+        assert again.Users.space.format is Format(self.target), how
+        again.close()
+
+
 @pytest.mark.parametrize("delete_source", [False, True], ids=["keep", "delete"])
-@pytest.mark.parametrize("kind", list(FaultKind))
+@pytest.mark.parametrize(("source", "target"), PAIRS)
+def test_no_document_is_lost_wherever_a_process_dies(tmp_path, source, target, delete_source):
+    sweep = Sweep(tmp_path / "lake", source, target, delete_source)
+    for death in deaths(sweep.root, sweep.run):
+        sweep.complete(death.how)
+    sweep.left.close()
+
+
+@pytest.mark.parametrize("delete_source", [False, True], ids=["keep", "delete"])
+@pytest.mark.parametrize("kind", LIVES)
 @pytest.mark.parametrize(("source", "target"), PAIRS)
 def test_no_document_is_lost_wherever_a_migration_ends(
     tmp_path, source, target, kind, delete_source
 ):
-    root, pristine = tmp_path / "lake", tmp_path / "pristine"
-    with DB(root, backend=source, durability="os") as db:
-        ids = [db.Users.create({"name": f"user {n}", "n": n}).id for n in range(4)]
-        db.flush()
-        db.Users.update(ids[0], {"$set": {"n": 10}})
-        db.flush()
-    # and a tail, which a process left that had no time to flush
-    db = DB(root, durability="os")
-    db.Users.update(ids[1], {"$set": {"n": 11}})
-    db.Users.delete(ids[2], hard=True)
-    db.Users.create({"name": "new"})
-    before = contents(db)
-    options = {"to": target, "delete_source": delete_source, "allow_lossy": True}
-    shutil.copytree(root, pristine)
-    counted = inject(LocalStore(root, durable=False), None)
-    migrate_backend(storage=counted, **options)
-    assert counted.operations > 5
-    for at in range(counted.operations):
-        shutil.rmtree(root)
-        shutil.copytree(pristine, root)
-        with contextlib.suppress(SimulatedCrashError, ParqueDBError):
-            store = inject(LocalStore(root, durable=False), Fault(at, kind))
-            migrate_backend(storage=store, **options)
-        again = DB(LocalStore(root, durable=False), durability="os")
-        assert contents(again) == before, counted.log[at]
-        late = again.Users.create({"name": "late"})
-        migrate_backend(storage=LocalStore(root, durable=False), **options)
-        assert contents(again) == {**before, late.id: dict(late)}, counted.log[at]
-        assert again.Users.space.format is Format(target), counted.log[at]
-        again.close()
-    db.close()
+    sweep = Sweep(tmp_path / "lake", source, target, delete_source)
+    for store, how in faults(sweep.root, kind, sweep.run):
+        with contextlib.suppress(ParqueDBError):
+            sweep.run(store)
+        sweep.complete(how)
+    sweep.left.close()

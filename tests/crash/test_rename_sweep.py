@@ -10,9 +10,9 @@ from pyiceberg.types import StringType
 
 from parquedb.backends import create_backend, migrate_backend
 from parquedb.errors import ParqueDBError
-from parquedb.storage.faults import Fault, FaultKind, SimulatedCrashError, inject
 from parquedb.storage.local import LocalStore
 from tests.interop.test_migration import assert_untouched, fingerprints
+from tests.support.deaths import LIVES, deaths, faults
 from tests.support.histories import iceberg_table, known_iceberg
 from tests.support.rows import assert_same_rows
 from tests.support.targets import assert_delta_has
@@ -39,36 +39,55 @@ def swapped(root):
     return known_iceberg(table)
 
 
-@pytest.mark.parametrize("kind", list(FaultKind))
-def test_a_second_run_makes_the_same_copies(tmp_path, kind):
-    root, pristine = tmp_path / "lake", tmp_path / "pristine"
-    root.mkdir()
-    wanted = swapped(root)
-    before = fingerprints(root)
-    shutil.copytree(root, pristine)
-    counted = inject(LocalStore(root, durable=False), None)
-    migrate_backend(storage=counted, to="delta", batch_size=2)
-    copies = {path.name for path in (root / "users").rglob("*-g????????.parquet")}
-    assert len(copies) == 2
-    for at in range(counted.operations):
-        shutil.rmtree(root)
-        shutil.copytree(pristine, root)
-        with contextlib.suppress(SimulatedCrashError, ParqueDBError):
-            migrate_backend(
-                storage=inject(LocalStore(root, durable=False), Fault(at, kind)),
-                to="delta",
-                batch_size=2,
-            )
-        assert_untouched(root, before)
-        migrate_backend(storage=LocalStore(root, durable=False), to="delta", batch_size=2)
+def run(store):
+    migrate_backend(storage=store, to="delta", batch_size=2)
+
+
+class Sweep:
+    """A migration that is cut short and completed by a second run."""
+
+    def __init__(self, folder):
+        self.root = folder / "lake"
+        self.root.mkdir()
+        self.wanted = swapped(self.root)
+        self.before = fingerprints(self.root)
+        pristine = shutil.copytree(self.root, folder / "as-it-was")
+        run(LocalStore(self.root, durable=False))
+        self.copies = copies(self.root)
+        assert len(self.copies) == 2
+        shutil.rmtree(self.root)
+        pristine.rename(self.root)
+
+    def complete(self, how):
+        assert_untouched(self.root, self.before)
+        run(LocalStore(self.root, durable=False))
         found = [
             (version.at_ms, version.rows)
-            for version in create_backend(type="delta", storage=root).history("users")
+            for version in create_backend(type="delta", storage=self.root).history("users")
         ]
-        assert found == [(known.at_ms, len(known.rows)) for known in wanted], counted.log[at]
-        made = {path.name for path in (root / "users").rglob("*-g????????.parquet")}
-        assert made == copies, counted.log[at]
+        assert found == [(known.at_ms, len(known.rows)) for known in self.wanted], how
+        assert copies(self.root) == self.copies, how
         for version in (2, 3):
-            table = DeltaTable(root / "users", version=version).to_pyarrow_table()
-            assert_same_rows(table, wanted[version].rows)
-    assert_delta_has(root / "users", wanted)
+            table = DeltaTable(self.root / "users", version=version).to_pyarrow_table()
+            assert_same_rows(table, self.wanted[version].rows)
+
+
+def copies(root):
+    return {path.name for path in (root / "users").rglob("*-g????????.parquet")}
+
+
+def test_a_second_run_makes_the_same_copies_as_a_dead_process(tmp_path):
+    sweep = Sweep(tmp_path)
+    for death in deaths(sweep.root, run):
+        sweep.complete(death.how)
+    assert_delta_has(sweep.root / "users", sweep.wanted)
+
+
+@pytest.mark.parametrize("kind", LIVES)
+def test_a_second_run_makes_the_same_copies(tmp_path, kind):
+    sweep = Sweep(tmp_path)
+    for store, how in faults(sweep.root, kind, run):
+        with contextlib.suppress(ParqueDBError):
+            run(store)
+        sweep.complete(how)
+    assert_delta_has(sweep.root / "users", sweep.wanted)
