@@ -38,6 +38,8 @@ _AT_ONCE = 1 / 8
 """The part of a row group's pages, at most, that is read for a few rows."""
 _IN_ALL = 3 / 4
 """The part that is read so, again and again, before the row group is decoded to be kept."""
+_START = 1 / 16
+"""What it costs to begin, whatever is read, as a part of decoding a row group."""
 
 
 class Blocks:
@@ -197,14 +199,30 @@ class Blocks:
         if (source.token, index) in self._groups:
             return None
         rows = file.rows_about(index, id_)
-        if rows is None or not self._by_pages(source, file, index, rows, keep=True):
+        if rows is None or not self._by_pages(source, file, index, rows, 1, keep=True):
             return None
         return file.read_rows([(index, rows)])
 
     def _by_pages(
-        self, source: Source, file: GroupFile, index: int, rows: Positions, *, keep: bool
+        self,
+        source: Source,
+        file: GroupFile,
+        index: int,
+        rows: Positions,
+        together: int,
+        *,
+        keep: bool,
     ) -> bool:
-        """Whether rows of a row group are to be read by their pages; those are counted."""
+        """Whether rows of a row group are to be read by their pages; what that costs is noted.
+
+        Args:
+            source: The file.
+            file: The same, open.
+            index: The row group's number.
+            rows: Positions in it, ascending.
+            together: How many row groups are read at once.
+            keep: Whether the row group would be kept if it were decoded.
+        """
         key = (source.token, index)
         with self._lock:
             if key in self._groups:
@@ -213,7 +231,7 @@ class Blocks:
         if share > _AT_ONCE:
             return False
         with self._lock:
-            so_far = self._read_so_far.get(key, 0.0) + share
+            so_far = self._read_so_far.get(key, 0.0) + share + _START / together
             if keep and so_far > _IN_ALL:
                 return False
             self._read_so_far[key] = so_far
@@ -246,7 +264,8 @@ class Blocks:
         few = [
             number
             for number, some in local.items()
-            if len(some) <= _FEW_ROWS and self._by_pages(source, file, number, some, keep=keep)
+            if len(some) <= _FEW_ROWS
+            and self._by_pages(source, file, number, some, len(places), keep=keep)
         ]
         batch = file.read_rows([(number, local[number]) for number in few])
         if batch is None:
