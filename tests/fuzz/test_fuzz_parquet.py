@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+from tempfile import TemporaryDirectory
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from pyroaring import BitMap64
@@ -16,9 +18,11 @@ from parquedb.model.types import Field, IntType, VariantType
 from parquedb.parquet.arrow import arrow_schema_of
 from parquedb.parquet.deletes import deleted_positions, frame, inline_vector, parse_bitmap, unframe
 from parquedb.parquet.footer import read_footers
+from parquedb.parquet.groups import GroupFile
 from parquedb.parquet.rewrite import copy_with_ids
 from parquedb.parquet.scan import read_batches
 from parquedb.parquet.write import write_parquet
+from parquedb.storage.local import LocalStore
 from parquedb.storage.store import NewObject
 from tests.support import corpus
 from tests.support.mutate import damaged, fuzz, within_bounds
@@ -123,6 +127,58 @@ def test_pages_with_checksums():
 
 def test_footers_of_files_that_are_read():
     fuzz(rows_of, damaged([FOOTER]).map(with_footer), 40)
+
+
+PAGED = corpus.parquet(
+    corpus.rows(0, 40),
+    compression="snappy",
+    store_schema=False,
+    write_page_index=True,
+    max_rows_per_page=5,
+    write_page_checksum=True,
+)
+PAGED_FOOTER = footer_of(PAGED)
+SOME = np.array([3, 4, 22])
+
+
+def few_of(data):
+    """Return some rows by their pages, None where these are not relied upon."""
+    with TemporaryDirectory() as folder:
+        store = LocalStore(folder)
+        store.create(NewObject("x.parquet", data))
+        file = DataFile("x.parquet", len(data), 40)
+        with GroupFile(store, file, corpus.SCHEMA, UNPARTITIONED, key="name") as opened:
+            about = opened.rows_about(0, "name 7")
+            assert about is None or len(about) <= 40
+            assert opened.page_share(0, SOME) >= 0
+            return opened.read_rows([(0, SOME)])
+
+
+FEW = few_of(PAGED)
+
+
+def test_pages_and_their_indexes():
+    """Damage is found by the checksum, or by counting: never other rows."""
+    assert FEW is not None
+    before = PAGED[4 : -8 - len(PAGED_FOOTER)]
+
+    def check(data):
+        assert few_of(b"PAR1" + data + PAGED[4 + len(before) :]) in (None, FEW)
+
+    sized = damaged([before]).filter(lambda data: len(data) == len(before))
+    fuzz(check, sized, 60)
+
+
+def test_footers_of_files_that_are_read_by_pages():
+    def with_paged_footer(footer):
+        length = len(footer).to_bytes(4, "little")
+        return PAGED[: -8 - len(PAGED_FOOTER)] + footer + length + b"PAR1"
+
+    def check(data):
+        read_footer_of(data)  # which comes first everywhere
+        few_of(data)
+
+    fuzz(check, damaged([PAGED_FOOTER]).map(with_paged_footer), 60)
 
 
 def parse(data):

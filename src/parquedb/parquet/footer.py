@@ -239,7 +239,7 @@ def footer_of(key: str, size_bytes: int, metadata: pq.FileMetaData) -> Footer:
         columns.uses_int96,
         columns.unusual_arrow,
         columns.fixed_lists,
-        _created_by(metadata),
+        written_by(metadata),
         columns.leaves,
     )
 
@@ -319,6 +319,14 @@ def encrypted(key: str) -> UnsupportedError:
         f"{key!r} is an encrypted Parquet file; write it again without encryption first",
         feature="Parquet modular encryption",
     )
+
+
+def written_by(metadata: pq.FileMetaData) -> str:
+    """Return which program wrote a file, "" where it does not say or cannot be read."""
+    try:
+        return metadata.created_by or ""
+    except UnicodeDecodeError:
+        return ""
 
 
 def _try_footer(store: Store, key: str) -> Footer | FormatError:
@@ -468,13 +476,6 @@ def _meaning(storage: _Storage) -> Type | None:
             return UuidType()
         case _:
             return None
-
-
-def _created_by(metadata: pq.FileMetaData) -> str:
-    try:
-        return metadata.created_by or ""
-    except UnicodeDecodeError:
-        return ""
 
 
 def _key_values(metadata: pq.FileMetaData) -> dict[str, str]:

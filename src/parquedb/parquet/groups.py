@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import threading
@@ -12,6 +13,7 @@ from types import TracebackType
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from parquedb.errors import FormatError
 from parquedb.model.files import DataFile, Stats
@@ -347,16 +349,21 @@ class GroupFile:
         groups, start = [], 0
         for index in range(metadata.num_row_groups):
             group = metadata.row_group(index)
-            lowest = highest = None
-            if column is not None:
-                stats = group.column(column).statistics
-                if stats is not None and stats.has_min_max and isinstance(stats.min, str):
-                    lowest, highest = stats.min, stats.max
+            lowest, highest = (None, None) if column is None else _text_bounds(group.column(column))
             kept = self._kept.get(index)
             rows = group.num_rows if kept is None else int(kept.sum())
             groups.append(Group(start, rows, lowest, highest))
             start += rows
         return tuple(groups)
+
+
+def _text_bounds(chunk: pq.ColumnChunkMetaData) -> tuple[str | None, str | None]:
+    """Return the bounds of texts, None where there are none, or one is cut inside a character."""
+    stats = chunk.statistics
+    with contextlib.suppress(UnicodeDecodeError):
+        if stats is not None and stats.has_min_max and isinstance(stats.min, str):
+            return stats.min, stats.max
+    return None, None
 
 
 def _reads_as(offered: AnyType, wanted: AnyType) -> bool:

@@ -23,6 +23,7 @@ from parquedb.parquet.elements import (
     parse_elements,
     walk_elements,
 )
+from parquedb.parquet.footer import written_by
 from parquedb.parquet.page_index import (
     ChunkPages,
     GroupPages,
@@ -96,7 +97,7 @@ class PagedFile:
             metadata: Its footer.
             options: How pyarrow is to read it.
         """
-        if not (metadata.created_by or "").startswith(_WRITER):
+        if not written_by(metadata).startswith(_WRITER):
             return None
         if _ARROW_SCHEMA in (metadata.metadata or {}):  # it asks for types of its own
             return None

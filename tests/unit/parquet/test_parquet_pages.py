@@ -283,3 +283,17 @@ def test_garbage_is_no_offset_index(data, cut):
         except ThriftError:
             continue
         assert len(offsets) == len(sizes) == len(firsts) > 0
+
+
+def test_a_bound_that_is_no_text_bounds_nothing(tmp_path):
+    store = LocalStore(tmp_path)
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table({"$id": ["é1", "é2"]}), sink, compression="none", store_schema=False)
+    data = sink.getvalue().to_pybytes()
+    footer = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+    with open(store.local_path("x.parquet"), "wb") as file:
+        file.write(data[:footer] + data[footer:].replace("é".encode(), b"\xc3("))
+    with opened(store) as file:
+        (group,) = file.groups
+        assert (group.lowest, group.highest) == (None, None)
+        assert file.read(0)["$id"].to_pylist() == ["é1", "é2"]
