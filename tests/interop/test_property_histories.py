@@ -135,6 +135,15 @@ def operation_in_both(word, added, removed):
     return word
 
 
+def migrate(root, **options):
+    """Migrate, by the means and as many files as the dry run says."""
+    told = migrate_backend(storage=root, dry_run=True, **options).namespaces["users"]
+    done = migrate_backend(storage=root, verify="content", **options).namespaces["users"]
+    counts = [{k: n for k, n in found.files.items() if n} for found in (told, done)]
+    assert counts[0] == counts[1]
+    assert (told.versions, told.rows) == (done.versions, done.rows)
+
+
 @settings(max_examples=HISTORIES)
 @given(history=histories(ICEBERG_STEPS), partitioned=st.booleans())
 def test_iceberg_to_delta_and_back(history, partitioned):
@@ -145,10 +154,8 @@ def test_iceberg_to_delta_and_back(history, partitioned):
             apply_iceberg(table, steps)
             news = following(table, wanted, columns)
             columns = table.schema().fields
-            migrate_backend(storage=root, to="delta", verify="content")
-            migrate_backend(
-                storage=root, from_="delta", to="iceberg", warehouse="back", verify="content"
-            )
+            migrate(root, to="delta")
+            migrate(root, from_="delta", to="iceberg", warehouse="back")
             wanted = increasing(wanted + news)
         assert_delta_has(root / "users", wanted)
         assert_iceberg_has(root / "back" / "users", wanted)
@@ -163,10 +170,8 @@ def test_delta_to_iceberg_and_back(history, partitioned):
         create_delta(folder, partitioned=partitioned)
         for steps in history:
             apply_delta(folder, steps)
-            migrate_backend(storage=root, to="iceberg", verify="content")
-            migrate_backend(
-                storage=root, from_="iceberg", to="delta", location="back", verify="content"
-            )
+            migrate(root, to="iceberg")
+            migrate(root, from_="iceberg", to="delta", location="back")
         wanted = known_delta(folder)
         assert_iceberg_has(folder, wanted)
         assert_delta_has(root / "back" / "users", wanted)

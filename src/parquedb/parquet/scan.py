@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,6 +32,7 @@ HOW_TO_READ: Mapping[str, Any] = {
 }
 """Settings of pyarrow's reader."""
 _BUFFER_BYTES = 1 << 20
+_SMALL_BYTES = 1 << 20
 
 
 def read_batches(
@@ -190,15 +193,39 @@ def partition_constants(file: DataFile, spec: PartitionSpec) -> dict[int, Value 
 
 
 def open_parquet(store: Store, key: str) -> pq.ParquetFile:
-    """Open a file so that its pages are read as they are needed."""
-    source = store.local_path(key) if isinstance(store, LocalPaths) else store.open_read(key)
-    return parquet_of(store, key, source)
+    """Open a file so that its pages are read as they are needed.
+
+    Of a small one, whole columns are read: for a page that is read by itself, Arrow makes room for
+    as many bytes as its header claims, gigabytes where that is damaged.
+    """
+    if isinstance(store, LocalPaths):
+        path = store.local_path(key)
+        with suppress(OSError):  # what is wrong is said below
+            if os.stat(path).st_size <= _SMALL_BYTES:
+                return parquet_of(store, key, path, buffer_bytes=0)
+        return parquet_of(store, key, path)
+    file = store.open_read(key)
+    size_bytes = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    if size_bytes > _SMALL_BYTES:
+        return parquet_of(store, key, file)
+    with file:
+        return parquet_of(store, key, pa.BufferReader(file.read()), buffer_bytes=0)
 
 
-def parquet_of(store: Store, key: str, source: Any) -> pq.ParquetFile:
-    """Open a file that is given by its path or as an open one."""
+def parquet_of(
+    store: Store, key: str, source: Any, *, buffer_bytes: int = _BUFFER_BYTES
+) -> pq.ParquetFile:
+    """Open a file that is given by its path or as an open one.
+
+    Args:
+        store: The store.
+        key: The file, for messages.
+        source: Its path, or an open file.
+        buffer_bytes: What is read of a column at a time, 0 for all of it.
+    """
     try:
-        return pq.ParquetFile(source, buffer_size=_BUFFER_BYTES, **HOW_TO_READ)
+        return pq.ParquetFile(source, buffer_size=buffer_bytes, **HOW_TO_READ)
     except FileNotFoundError:
         store.open_read(key).close()  # says what is wrong in the store's own words
         raise
