@@ -13,9 +13,10 @@ from pyiceberg.table import StaticTable
 from pyiceberg.transforms import IdentityTransform
 from pyiceberg.types import LongType, NestedField, StringType
 
+from parquedb import DB
 from parquedb.backends import check_backend, create_backend, migrate_backend
 from parquedb.catalog import FilesystemCatalog
-from parquedb.errors import StorageError, UnsupportedError
+from parquedb.errors import ConflictError, StorageError, UnsupportedError
 from parquedb.storage.faults import Fault, FaultKind, SimulatedCrashError, inject
 from parquedb.storage.local import LocalStore
 from tests.support import duck
@@ -308,3 +309,51 @@ def test_columns_that_only_ids_tell_apart_are_refused_where_there_are_none(tmp_p
     migrate_backend(**{**carry, "location": "e"}, from_="iceberg", to="delta")
     other = pa.table(DeltaTable(tmp_path / "e/users").scan())
     assert_same_rows(other, [{"id": 1, "a": "y", "b": "x"}])
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        ("native", "iceberg", "delta"),
+        ("iceberg", "delta", "native"),
+        ("delta", "iceberg", "native"),
+        ("iceberg", "native", "delta"),
+    ],
+)
+def test_a_table_that_went_by_way_of_another_goes_home_the_same_way(root, way):
+    """What the table in between had in common with the first is not forgotten for the last."""
+    first, between, last = way
+
+    def write(name):
+        with DB(root) as db:
+            db.users.create({"name": name})
+
+    def move(from_, to):
+        options = {"allow_lossy": True, "verify": "content"}
+        return migrate_backend(storage=root, from_=from_, to=to, **options).namespaces["users"]
+
+    with DB(root, backend=first) as db:
+        db.users.create_many([{"name": f"n{i}"} for i in range(5)])
+    move(first, between)
+    write("in between")
+    move(between, last)
+    write("last")
+    told = "keeps no older version" if between == "native" else "go the same way: migrate"
+    with pytest.raises(ConflictError, match=f"in common by way of the .* table, which .*{told}"):
+        move(last, first)
+    assert move(last, between).action == "migrated"
+    if between == "native":
+        return
+    assert move(between, first).action == "migrated"
+    assert move(between, first).action == "skipped"
+    write("first")
+    names = {f"n{i}" for i in range(5)} | {"in between", "last", "first"}
+    with DB(root) as db:
+        assert {one["name"] for one in db.users.find()} == names
+    assert move(first, between).action == "migrated"
+    assert check_backend(root, deep=True).healthy
+    if between == "delta":
+        found = DeltaTable(root / "users").to_pyarrow_table()
+    else:
+        found = FilesystemCatalog("lake", warehouse=str(root)).load_table("users").scan().to_arrow()
+    assert set(found["name"].to_pylist()) == names

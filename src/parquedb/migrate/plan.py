@@ -218,10 +218,29 @@ def _find_conflict(situation: Situation, options: MigrationOptions) -> ConflictE
             f"version {relation.target_version}, and {situation.source.label} has "
             f"{counted(len(situation.carry.versions), 'new version')}; {hint}"
         )
+    if relation.by_way is not None:
+        return _by_way(situation, options, relation.by_way, f"({held})", hint)
     return ConflictError(
         f"Conflict with existing data: the {options.target.label} table "
         f"{situation.target_folder!r} holds {held} that did not come from this "
         f"{situation.source.label} table; {hint}"
+    )
+
+
+def _by_way(
+    situation: Situation, options: MigrationOptions, third: Format, held: str, hint: str
+) -> ConflictError:
+    """Return the conflict of two tables that met a third one, and not each other."""
+    source, target, between = situation.source.label, options.target.label, third.label
+    told = (
+        f"keeps no older version that would tell which; {hint}"
+        if third is Format.NATIVE
+        else f"alone records which; go the same way: migrate {source} to {between}, then {between} "
+        f"to {target}. Or {hint}"
+    )
+    return ConflictError(
+        f"Conflict with existing data: the {target} table {situation.target_folder!r} {held} and "
+        f"this {source} table have versions in common by way of the {between} table, which {told}"
     )
 
 

@@ -16,6 +16,7 @@ from functools import partial
 
 from parquedb.errors import NotFoundError
 from parquedb.log.commit import MERGED
+from parquedb.log.pairs import common_versions
 from parquedb.log.ports import Lineage, LogReader
 from parquedb.log.snapshot import Snapshot
 from parquedb.model.format import Format
@@ -28,7 +29,14 @@ class Fresh:
 
 @dataclass(frozen=True, slots=True)
 class Unrelated:
-    """The target holds data that did not come from the source."""
+    """The target holds data that did not come from the source.
+
+    Args:
+        by_way: The format of the namespace's third table, where that has versions in common with
+            both; how the versions of these two go together is not recorded then.
+    """
+
+    by_way: Format | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +107,34 @@ def relation_of(source: LogReader, target: LogReader | None) -> Relation:
     """Read both lineages and say how the target stands to the source."""
     if target is None:
         return Fresh()
-    return relate(
+    found = relate(
         (source.format, source.table_id, source.lineage()),
         (target.format, target.table_id, target.lineage(), target.latest()),
         partial(_has_changed, target),
     )
+    if isinstance(found, Unrelated):
+        return _met_before(source, target) or found
+    return found
+
+
+def _met_before(source: LogReader, target: LogReader) -> Continues | None:
+    """Return the newest version that two tables had in common before one met a third.
+
+    A table says of every version where it came from, and its lineage only of the newest. A target
+    that has changed since that version is a conflict, whoever changed it.
+    """
+    pairs = common_versions(source, target)
+    if not pairs:
+        return None
+    ours, theirs = pairs[-1]
+    if theirs.version != target.latest() and _has_changed(target, theirs.version):
+        return None
+    return Continues(ours.version, theirs.version, target_moved=False, completed=True)
+
+
+def meets(one: LogReader, other: LogReader) -> bool:
+    """Whether two tables record a version that they have in common."""
+    return isinstance(relation_of(one, other), Continues)
 
 
 def _has_changed(reader: LogReader, version: int) -> bool:

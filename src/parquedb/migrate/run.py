@@ -6,6 +6,7 @@ All namespaces are planned before any is touched, so that a refusal leaves every
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -38,7 +39,7 @@ from parquedb.migrate.options import (
     Phase,
 )
 from parquedb.migrate.plan import MigrationPlan, Situation, plan_migration
-from parquedb.migrate.relate import Continues, Fresh, Relation, Unrelated, relation_of
+from parquedb.migrate.relate import Continues, Fresh, Relation, Unrelated, meets, relation_of
 from parquedb.migrate.report import Action, MigrationReport, NamespaceReport
 from parquedb.migrate.survey import survey_files
 from parquedb.migrate.typescript import decoding, planned_with
@@ -200,11 +201,24 @@ def _choose_source(namespace: Namespace, target: Format) -> Format | None:
     return primary if primary in others else others[0]
 
 
+def _third(namespace: Namespace, source: LogReader, target: LogReader) -> Format | None:
+    """Return the format of a third table that has versions in common with both, None without."""
+    for format_ in (one for one in Format if one not in (source.format, target.format)):
+        with suppress(ParqueDBError):  # that it cannot be read is no matter of this run
+            if namespace.exists(format_):
+                between = namespace.reader(format_)
+                if meets(source, between) and meets(between, target):
+                    return format_
+    return None
+
+
 def _job(namespace: Namespace, source_format: Format, options: MigrationOptions) -> _Job:
     options.on_progress(MigrationProgress(namespace.name, Phase.SCAN, 0, None, 0, 0))
     source = namespace.reader(source_format)
     target = namespace.reader(options.target) if namespace.exists(options.target) else None
     relation = relation_of(source, target)
+    if target is not None and isinstance(relation, Unrelated):
+        relation = Unrelated(_third(namespace, source, target))
     source = decoding(namespace.store, source, target)
     target = None if target is None else decoding(namespace.store, target, source)
     held = None if target is None else target.snapshot()
