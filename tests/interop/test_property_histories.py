@@ -83,7 +83,8 @@ def following(table, wanted, known_columns):
         line = line[numbers.index(cursor) + 1 :]
     elif cursor is not None:  # rolled back behind it
         newer = [known for known in line if known.at_ms > wanted[-1].at_ms]
-        line = newer or line[-1:]
+        since_ms = table.metadata.snapshot_log[-1].timestamp_ms
+        line = newer or [replace(known, at_ms=max(known.at_ms, since_ms)) for known in line[-1:]]
     return line + trailing(table, None if line else known_columns)
 
 
@@ -136,11 +137,11 @@ def operation_in_both(word, added, removed):
 
 
 def migrate(root, **options):
-    """Migrate, by the means and as many files as the dry run says."""
+    """Migrate, and write no more files than the dry run says."""
     told = migrate_backend(storage=root, dry_run=True, **options).namespaces["users"]
     done = migrate_backend(storage=root, verify="content", **options).namespaces["users"]
-    counts = [{k: n for k, n in found.files.items() if n} for found in (told, done)]
-    assert counts[0] == counts[1]
+    for means, count in done.files.items():  # what is removed again by then may not be needed
+        assert told.files.get(means, 0) >= count, means
     assert (told.versions, told.rows) == (done.versions, done.rows)
 
 
