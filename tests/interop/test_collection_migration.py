@@ -150,22 +150,28 @@ def test_writers_go_on_while_a_collection_moves(tmp_path, target):
     assert found.keys() == before.keys() | {id_ for id_, _ in written}
 
 
-@pytest.mark.parametrize("times", [1, 7])
-def test_a_file_that_is_replaced_before_it_is_verified(tmp_path, monkeypatch, times):
-    """Native files have no versions: what was carried is compared with what is there no more."""
-    db = DB(tmp_path)
-    fill(db)
-    verify, flushes = execute.verify_content, []
+def flushed_before(db, step, times):
+    """A step before which somebody writes and flushes, so many times, and what was written."""
+    flushes = []
 
-    def flushed_before(*args):
+    def run_step(*args):
         if len(flushes) < times:
             flushes.append(db.Users.create({"name": "meanwhile"}))
             flusher = threading.Thread(target=db.flush)
             flusher.start()
             flusher.join(0.3)  # flushes are held off in the end
-        return verify(*args)
+        return step(*args)
 
-    monkeypatch.setattr(execute, "verify_content", flushed_before)
+    return run_step, flushes
+
+
+@pytest.mark.parametrize("times", [1, 7])
+def test_a_file_that_is_replaced_before_it_is_verified(tmp_path, monkeypatch, times):
+    """Native files have no versions: what was carried is compared with what is there no more."""
+    db = DB(tmp_path)
+    fill(db)
+    step, flushes = flushed_before(db, execute.verify_content, times)
+    monkeypatch.setattr(execute, "verify_content", step)
     report = migrate_backend(storage=tmp_path, to="iceberg", verify="content")
     assert report.namespaces["users"].action == "migrated"
     assert flushes
@@ -178,17 +184,8 @@ def test_a_file_that_is_replaced_before_it_is_verified(tmp_path, monkeypatch, ti
 def test_a_file_that_is_replaced_while_it_is_surveyed(tmp_path, monkeypatch, times):
     db = DB(tmp_path)
     fill(db)
-    carry, flushes = run.carry_history, []
-
-    def flushed_before(*args):
-        if len(flushes) < times:
-            flushes.append(db.Users.create({"name": "meanwhile"}))
-            flusher = threading.Thread(target=db.flush)
-            flusher.start()
-            flusher.join(0.3)  # flushes are held off in the end
-        return carry(*args)
-
-    monkeypatch.setattr(run, "carry_history", flushed_before)
+    step, flushes = flushed_before(db, run.carry_history, times)
+    monkeypatch.setattr(run, "carry_history", step)
     report = migrate_backend(storage=tmp_path, to="iceberg")
     assert report.namespaces["users"].action == "migrated"
     assert {each.id for each in flushes} <= contents(db).keys()

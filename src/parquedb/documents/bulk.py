@@ -22,7 +22,7 @@ from parquedb.errors import AlreadyExistsError, CommitUnknownError, ConflictErro
 from parquedb.model.schema import Schema
 from parquedb.namespace.base import staged_source
 from parquedb.namespace.entry import Staged, Write
-from parquedb.namespace.joined import goes_with
+from parquedb.namespace.joined import goes_with, open_staged
 from parquedb.namespace.live import LiveNamespace
 from parquedb.parquet.write import Arrangement, write_parquet
 from parquedb.query.view import own_copy
@@ -110,7 +110,7 @@ class Stager:
         wanted = [id_ for id_ in ids if id_ in overlay]
         found: dict[str, Document] = {}
         for staged in self.staged if wanted else ():
-            file = space.staged_file(staged)
+            file = open_staged(space.store, staged)
             source = staged_source(file.file, file.schema)
             documents = ((id_, space.blocks.get(source, id_)) for id_ in wanted)
             found |= {id_: document for id_, document in documents if document is not None}

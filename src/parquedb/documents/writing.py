@@ -37,7 +37,7 @@ from parquedb.namespace.live import LiveNamespace
 from parquedb.query.filter import And, At, ContainsAll, Equals, Filter, In, Path
 from parquedb.query.operand import describe
 from parquedb.query.parse import parse_filter
-from parquedb.rows.values import check_document, plain
+from parquedb.rows.values import checked_copy
 
 Document = dict[str, Any]
 Spec = Mapping[str, Any]
@@ -238,9 +238,7 @@ class Writing:
         return changed_image(self._rules, before, after, update.touched, now, actor)
 
     def _put_all(self, images: Sequence[Document], chosen: list[str]) -> list[str]:
-        for image in images:
-            check_document(image, image["$id"])
-        by_id = by_distinct_id([plain(image) for image in images])
+        by_id = by_distinct_id([checked_copy(image, image["$id"])[0] for image in images])
 
         def build() -> Mapping[str, Document | None]:
             self._check_all_absent(sorted(chosen))

@@ -88,6 +88,14 @@ def texts(value: Any) -> dict[str, str]:
     return dict(found)
 
 
+def numbers(value: Any) -> tuple[tuple[str, int], ...]:
+    """Return the whole numbers among members of any kind; some writers tell them as text."""
+    if not isinstance(value, dict):
+        return ()
+    told = {str(k): digits(v) if isinstance(v, str) else v for k, v in value.items()}
+    return tuple((name, number) for name, number in told.items() if type(number) is int)
+
+
 def optional_texts(value: Any) -> dict[str, str | None]:
     """Return a JSON object of texts and nulls; None is an empty one."""
     found = members(value)

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from parquedb.errors import NotFoundError
 from parquedb.formats.native.merge import rekey_stats
 from parquedb.model.files import DataFile
 from parquedb.model.schema import EMPTY, Schema, assign_ids, ids_by_path, max_id
 from parquedb.model.types import Field, ListType, StructType, Type
 from parquedb.namespace.base import Base, staged_source, token_of
-from parquedb.query.view import Source
+from parquedb.namespace.entry import Staged
+from parquedb.parquet.footer import read_footer
+from parquedb.query.view import Source, StaleError
+from parquedb.storage.store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +28,20 @@ class StagedFile:
 
     file: DataFile
     schema: Schema
+
+
+def open_staged(store: Store, staged: Staged) -> StagedFile:
+    """Return a staged file with what its footer says.
+
+    Raises:
+        StaleError: It was flushed since.
+    """
+    try:
+        footer = read_footer(store, staged.path)
+    except NotFoundError as error:  # flushed since the journal was read
+        raise StaleError(f"the staged file {staged.path!r} is gone") from error
+    file = DataFile(staged.path, staged.size_bytes, staged.rows, stats=footer.stats)
+    return StagedFile(file, footer.schema)
 
 
 def join_sources(base: Base, staged: Sequence[StagedFile]) -> tuple[Schema, tuple[Source, ...]]:

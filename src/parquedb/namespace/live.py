@@ -13,20 +13,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from parquedb.ambient import SYSTEM, Ambient
-from parquedb.errors import ConflictError, NotFoundError, ParqueDBError, StateError
-from parquedb.model.files import DataFile
+from parquedb.errors import ConflictError, ParqueDBError, StateError
 from parquedb.model.format import Format
 from parquedb.model.schema import Schema
 from parquedb.namespace.base import Base, check_documents, load_base
-from parquedb.namespace.entry import Body, Cutover, Entry, Flush, Staged, Write, time_of
-from parquedb.namespace.joined import StagedFile, join_sources
+from parquedb.namespace.entry import Body, Cutover, Entry, Flush, Write, time_of
+from parquedb.namespace.joined import join_sources, open_staged
 from parquedb.namespace.journal import CollectedError, Committed, Journal, open_journal
 from parquedb.namespace.options import LiveOptions
 from parquedb.namespace.places import Places
 from parquedb.namespace.tables import Namespace
 from parquedb.namespace.tail import Tail
 from parquedb.namespace.unmarked import included_without_mark
-from parquedb.parquet.footer import read_footer
 from parquedb.query.blocks import Blocks
 from parquedb.query.duck import Duck
 from parquedb.query.view import Document, Source, StaleError, View
@@ -489,18 +487,5 @@ class LiveNamespace:
 
     def _sources_of(self, base: Base, tail: Tail) -> _Snapshot:
         """Return the base's files and the staged ones, and the columns of both together."""
-        staged = [self.staged_file(written.staged) for written in tail.staged]
+        staged = [open_staged(self.store, written.staged) for written in tail.staged]
         return _Snapshot(*join_sources(base, staged))
-
-    def staged_file(self, staged: Staged) -> StagedFile:
-        """Return a staged file with what its footer says.
-
-        Raises:
-            StaleError: It was flushed since.
-        """
-        try:
-            footer = read_footer(self.store, staged.path)
-        except NotFoundError as error:  # flushed since the journal was read
-            raise StaleError(f"the staged file {staged.path!r} is gone") from error
-        file = DataFile(staged.path, staged.size_bytes, staged.rows, stats=footer.stats)
-        return StagedFile(file, footer.schema)

@@ -16,6 +16,7 @@ from parquedb.errors import FormatError
 from parquedb.model.members import (
     count,
     items,
+    numbers,
     optional_count,
     optional_text,
     optional_texts,
@@ -476,18 +477,7 @@ def _parse_info(body: Json) -> CommitInfo:
         None if mark is None else _parse_mark(mark),
         engine=engine if isinstance(engine := body.get("engineInfo"), str) else None,
         tags=_parse_tags(body.get("tags")),
-        metrics=_parse_metrics(body.get("operationMetrics")),
-    )
-
-
-def _parse_metrics(body: object) -> tuple[tuple[str, int], ...]:
-    """Return the whole numbers among a commit's free-form metrics; some write them as text."""
-    if not isinstance(body, dict):
-        return ()
-    return tuple(
-        (str(name), int(told))
-        for name, told in body.items()
-        if type(told) is int or (isinstance(told, str) and told.isascii() and told.isdigit())
+        metrics=numbers(body.get("operationMetrics")),
     )
 
 
