@@ -89,8 +89,8 @@ def _is_far(store: Store, key: str) -> bool:
     """Whether an INT96 column has a value beyond the range; nested ones are not looked into."""
     with open_parquet(store, key) as parquet:
         names = []
-        for index in range(len(parquet.schema)):
-            column = parquet.schema.column(index)
+        for index in range(parquet.metadata.num_columns):
+            column = parquet.metadata.schema.column(index)
             if column.physical_type != "INT96":
                 continue
             if column.path != column.name or column.max_repetition_level:

@@ -11,9 +11,7 @@ import functools
 import math
 import struct
 from collections.abc import Callable, Sequence
-from typing import Any
-
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING, Any
 
 from parquedb.model.files import Stats, Value
 from parquedb.model.types import (
@@ -27,13 +25,16 @@ from parquedb.model.types import (
     VariantType,
 )
 
+if TYPE_CHECKING:
+    from pyarrow.parquet import FileMetaData
+
 _Convert = Callable[[Any], Any]
 _Statistics = Any
 """A ``pyarrow.parquet.Statistics`` or None; the stubs misspell one of its names."""
 
 
 def gather_stats(
-    metadata: pq.FileMetaData,
+    metadata: FileMetaData,
     fields: Sequence[tuple[Field, bool]],
     numbers: Sequence[int] | None = None,
 ) -> Stats:

@@ -11,9 +11,9 @@ import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from parquedb.errors import FormatError, UnsupportedError
 from parquedb.model.files import Stats
@@ -30,8 +30,12 @@ from parquedb.parquet.arrow import carried_schema, leaves, schema_of_arrow, with
 from parquedb.parquet.bounds import gather_stats
 from parquedb.parquet.chunks import Leaf, check_chunks
 from parquedb.parquet.match import match_fields
+from parquedb.parquet.opened import read_metadata as read_metadata_of
 from parquedb.parquet.thrift import ThriftError
 from parquedb.storage.store import LocalPaths, Store
+
+if TYPE_CHECKING:
+    from pyarrow.parquet import FileMetaData, ParquetSchema
 
 _TAIL_BYTES = 65_536
 _TRAILER_BYTES = 8
@@ -100,7 +104,7 @@ def read_footer(store: Store, key: str) -> Footer:
     return footer
 
 
-def read_metadata(store: Store, key: str) -> tuple[int, pq.FileMetaData]:
+def read_metadata(store: Store, key: str) -> tuple[int, FileMetaData]:
     """Read the length of a Parquet file and its footer, as Arrow parses it.
 
     Raises:
@@ -210,7 +214,7 @@ def stats_for(footer: Footer, schema: Schema) -> Stats:
     )
 
 
-def footer_of(key: str, size_bytes: int, metadata: pq.FileMetaData) -> Footer:
+def footer_of(key: str, size_bytes: int, metadata: FileMetaData) -> Footer:
     """Return what a parsed footer says; variants are structs in it.
 
     Raises:
@@ -321,7 +325,7 @@ def encrypted(key: str) -> UnsupportedError:
     )
 
 
-def written_by(metadata: pq.FileMetaData) -> str:
+def written_by(metadata: FileMetaData) -> str:
     """Return which program wrote a file, "" where it does not say or cannot be read."""
     try:
         return metadata.created_by or ""
@@ -336,9 +340,9 @@ def _try_footer(store: Store, key: str) -> Footer | FormatError:
         return error
 
 
-def _parse_metadata(key: str, tail: bytes, length: int) -> pq.FileMetaData:
+def _parse_metadata(key: str, tail: bytes, length: int) -> FileMetaData:
     try:
-        metadata = pq.read_metadata(pa.BufferReader(b"PAR1" + tail))
+        metadata = read_metadata_of(pa.BufferReader(b"PAR1" + tail))
         if length - metadata.serialized_size == _SIGNATURE_BYTES:
             raise encrypted(key)
         check_chunks(tail[:length], _levels(metadata.schema))
@@ -373,7 +377,7 @@ _NO_ID = 0
 _METADATA = b"metadata"
 
 
-def _storages(parquet: pq.ParquetSchema) -> tuple[_Storage, ...]:
+def _storages(parquet: ParquetSchema) -> tuple[_Storage, ...]:
     found = []
     for index in range(len(parquet)):
         column = parquet.column(index)
@@ -383,7 +387,7 @@ def _storages(parquet: pq.ParquetSchema) -> tuple[_Storage, ...]:
     return tuple(found)
 
 
-def _levels(parquet: pq.ParquetSchema) -> list[Leaf]:
+def _levels(parquet: ParquetSchema) -> list[Leaf]:
     found = []
     for index in range(len(parquet)):
         column = parquet.column(index)
@@ -478,7 +482,7 @@ def _meaning(storage: _Storage) -> Type | None:
             return None
 
 
-def _key_values(metadata: pq.FileMetaData) -> dict[str, str]:
+def _key_values(metadata: FileMetaData) -> dict[str, str]:
     return {
         name.decode("utf-8", "replace"): value.decode("utf-8", "replace")
         for name, value in (metadata.metadata or {}).items()

@@ -9,11 +9,11 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from parquedb.errors import FormatError
 from parquedb.model.files import DataFile, Stats
@@ -38,6 +38,9 @@ from parquedb.parquet.scan import (
     translate,
 )
 from parquedb.storage.store import LocalPaths, Store
+
+if TYPE_CHECKING:
+    from pyarrow.parquet import ColumnChunkMetaData
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,7 +316,7 @@ class GroupFile:
     def _read_raw(self, index: int, names: Sequence[str]) -> pa.RecordBatch:
         try:
             with self._lock:
-                table = self._parquet.read_row_group(index, columns=list(names))
+                table = self._parquet.read_row_group(index, names)
         except (pa.ArrowException, OSError) as error:
             raise translate(self.file.path, error) from error
         batches = table.combine_chunks().to_batches()
@@ -357,7 +360,7 @@ class GroupFile:
         return tuple(groups)
 
 
-def _text_bounds(chunk: pq.ColumnChunkMetaData) -> tuple[str | None, str | None]:
+def _text_bounds(chunk: ColumnChunkMetaData) -> tuple[str | None, str | None]:
     """Return the bounds of texts, None where there are none, or one is cut inside a character."""
     stats = chunk.statistics
     with contextlib.suppress(UnicodeDecodeError):

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from parquedb.parquet.dynamic import AnyArray
 from parquedb.parquet.elements import (
@@ -24,6 +23,7 @@ from parquedb.parquet.elements import (
     walk_elements,
 )
 from parquedb.parquet.footer import written_by
+from parquedb.parquet.opened import ParquetFile
 from parquedb.parquet.page_index import (
     ChunkPages,
     GroupPages,
@@ -46,6 +46,9 @@ from parquedb.parquet.thrift import (
     read_struct,
     zigzag,
 )
+
+if TYPE_CHECKING:
+    from pyarrow.parquet import FileMetaData
 
 _WRITER = "parquet-cpp-arrow version "
 """Whose page indexes are relied upon: in its files no page begins within a row."""
@@ -88,7 +91,7 @@ class PagedFile:
 
     @classmethod
     def of(
-        cls, source: Any, metadata: pq.FileMetaData, options: Mapping[str, Any]
+        cls, source: Any, metadata: FileMetaData, options: Mapping[str, Any]
     ) -> PagedFile | None:
         """Return the pages of a file, None where they are not to be read one by one.
 
@@ -197,7 +200,7 @@ class PagedFile:
             chunks = [group.chunks[leaf] for column in columns for leaf in self._leaves[column]]
             excerpt.add(chunks, lows, highs)
         data = excerpt.finish(self._schema.of(columns))
-        with pq.ParquetFile(pa.BufferReader(data), **self._options) as parquet:
+        with ParquetFile(pa.BufferReader(data), self._options) as parquet:
             table = parquet.read(use_threads=len(parts) > 1)
         if table.num_rows != excerpt.rows or table.num_columns != len(columns):
             return None

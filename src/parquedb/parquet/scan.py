@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from parquedb.errors import FormatError, InvalidInputError, StorageError
 from parquedb.model.files import DataFile, Value
@@ -20,6 +19,7 @@ from parquedb.parquet.adapt import Adapter
 from parquedb.parquet.arrow import FIELD_ID, arrow_schema_of, constant
 from parquedb.parquet.dynamic import AnyArray, AnyField
 from parquedb.parquet.footer import encrypted, not_parquet
+from parquedb.parquet.opened import ParquetFile
 from parquedb.storage.store import LocalPaths, Store
 
 __all__ = ["read_batches"]
@@ -133,7 +133,7 @@ class FileLayout:
     offered: list[AnyField]
 
     @classmethod
-    def of(cls, key: str, parquet: pq.ParquetFile, schema: Schema) -> FileLayout:
+    def of(cls, key: str, parquet: ParquetFile, schema: Schema) -> FileLayout:
         offered = list(parquet.schema_arrow)
         by_id = schema.matches_ids and any(map(_has_id, offered))
         adapter = Adapter(key, by_id=by_id, aliases=dict(schema.aliases))
@@ -192,7 +192,7 @@ def partition_constants(file: DataFile, spec: PartitionSpec) -> dict[int, Value 
     }
 
 
-def open_parquet(store: Store, key: str) -> pq.ParquetFile:
+def open_parquet(store: Store, key: str) -> ParquetFile:
     """Open a file so that its pages are read as they are needed.
 
     Of a small one, whole columns are read: for a page that is read by itself, Arrow makes room for
@@ -215,7 +215,7 @@ def open_parquet(store: Store, key: str) -> pq.ParquetFile:
 
 def parquet_of(
     store: Store, key: str, source: Any, *, buffer_bytes: int = _BUFFER_BYTES
-) -> pq.ParquetFile:
+) -> ParquetFile:
     """Open a file that is given by its path or as an open one.
 
     Args:
@@ -225,7 +225,7 @@ def parquet_of(
         buffer_bytes: What is read of a column at a time, 0 for all of it.
     """
     try:
-        return pq.ParquetFile(source, buffer_size=buffer_bytes, **HOW_TO_READ)
+        return ParquetFile(source, {**HOW_TO_READ, "buffer_size": buffer_bytes})
     except FileNotFoundError:
         store.open_read(key).close()  # says what is wrong in the store's own words
         raise
@@ -234,7 +234,7 @@ def parquet_of(
 
 
 def _raw_batches(
-    parquet: pq.ParquetFile, key: str, layout: FileLayout, batch_rows: int
+    parquet: ParquetFile, key: str, layout: FileLayout, batch_rows: int
 ) -> Iterator[tuple[int, pa.RecordBatch | None]]:
     """Yield row counts and the file's own columns; None where none of them is wanted."""
     if not layout.names:
@@ -242,7 +242,7 @@ def _raw_batches(
         for start in range(0, rows, batch_rows):
             yield min(batch_rows, rows - start), None
         return
-    batches = parquet.iter_batches(batch_rows, columns=list(layout.names))
+    batches = parquet.iter_batches(layout.names, batch_rows)
     left = parquet.metadata.num_rows
     while True:
         try:

@@ -29,6 +29,7 @@ from parquedb.formats.iceberg.small_positions import (
 from parquedb.parquet.arrow import FIELD_ID
 from parquedb.parquet.dynamic import AnyArray, AnyField
 from parquedb.parquet.footer import not_parquet
+from parquedb.parquet.opened import ParquetFile
 from parquedb.parquet.scan import open_parquet, translate
 from parquedb.storage.store import Store
 
@@ -135,7 +136,7 @@ def _read(
             raise translate(key, error) from error
 
 
-def _open(store: Store, key: str, data: bytes | None) -> pq.ParquetFile:
+def _open(store: Store, key: str, data: bytes | None) -> ParquetFile:
     """Open a delete file. Most are small, and many are read: these are read at once."""
     if data is None:
         info = store.head(key)
@@ -143,20 +144,20 @@ def _open(store: Store, key: str, data: bytes | None) -> pq.ParquetFile:
             return open_parquet(store, key)
         data = store.get(key)
     try:
-        return pq.ParquetFile(pa.BufferReader(data))
+        return ParquetFile(pa.BufferReader(data))
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise translate(key, error) from error
 
 
-def _batches(parquet: pq.ParquetFile, names: list[str]) -> Iterator[pa.RecordBatch]:
+def _batches(parquet: ParquetFile, names: list[str]) -> Iterator[pa.RecordBatch]:
     if parquet.metadata.num_rows > _SMALL:
         yield from parquet.iter_batches(columns=names)
         return
-    for group in range(parquet.num_row_groups):
+    for group in range(parquet.metadata.num_row_groups):
         yield from parquet.read_row_group(group, columns=names, use_threads=False).to_batches()
 
 
-def _columns(parquet: pq.ParquetFile, key: str) -> list[str]:
+def _columns(parquet: ParquetFile, key: str) -> list[str]:
     """Return the names of the two columns, found by field id, else by name."""
     fields = list(parquet.schema_arrow)
     by_id = {(field.metadata or {}).get(FIELD_ID): field for field in fields}
