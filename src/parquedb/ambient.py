@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from parquedb.slotted import dataclass
 
 if TYPE_CHECKING:
     import uuid

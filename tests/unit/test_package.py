@@ -30,6 +30,21 @@ def test_an_error_is_imported_without_the_database():
     assert loaded_after("from parquedb import ConflictError").isdisjoint(HEAVY)
 
 
+def test_a_get_imports_next_to_nothing_that_pyarrow_does_without(tmp_path):
+    with parquedb.DB(tmp_path) as db:
+        id_ = db.users.create({"name": "Ada", "tags": ["a"], "born": {"year": 1815}}).id
+        db.flush()
+    get = f"from parquedb import DB\nassert DB({str(tmp_path)!r}).users[{id_!r}].name == 'Ada'"
+    more = loaded_after(get) - loaded_after("import pyarrow._parquet")
+    others = {name.partition(".")[0] for name in more} - {"parquedb", "numpy"}
+    assert {name for name in others if not name.startswith("_")} <= {
+        "base64", "binascii", "bisect", "copy", "dataclasses", "difflib", "fcntl", "json", "orjson",
+        "unicodedata", "zlib",
+    }  # fmt: skip
+    assert more.isdisjoint({"_hashlib", "_ssl", "pyarrow.parquet", "pyarrow.compute"})
+    assert len({name for name in more if name.startswith("parquedb")}) < 100
+
+
 def test_the_database_is_exported():
     from parquedb.db import DB
     from parquedb.documents.collection import Collection

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import pyarrow as pa
 
@@ -30,6 +29,7 @@ from parquedb.namespace.places import Places
 from parquedb.namespace.tables import Namespace, discover_namespaces
 from parquedb.parquet.arrow import arrow_schema_of
 from parquedb.parquet.scan import read_batches
+from parquedb.slotted import dataclass
 from parquedb.storage.store import Store
 
 

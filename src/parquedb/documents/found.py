@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from parquedb.documents.entity import Entity
 from parquedb.errors import InvalidInputError
+from parquedb.slotted import dataclass
 
 if TYPE_CHECKING:
     import polars

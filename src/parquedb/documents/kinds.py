@@ -7,7 +7,6 @@ applied by :mod:`.validate`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Literal
 
@@ -25,6 +24,7 @@ from parquedb.model.types import (
     TimestampType,
     Type,
 )
+from parquedb.slotted import dataclass
 
 
 class Scalar(Enum):

@@ -16,7 +16,7 @@ import types
 import typing
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
@@ -37,6 +37,7 @@ from parquedb.documents.kinds import (
 )
 from parquedb.documents.notation import NotationError, check_default, limit, parse_field
 from parquedb.documents.scalars import document_of
+from parquedb.slotted import dataclass
 
 _KINDS: dict[Any, Kind] = {
     str: Text(),

@@ -17,7 +17,6 @@ import difflib
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from parquedb.documents.kinds import (
@@ -41,6 +40,7 @@ from parquedb.documents.naming import namespace_of
 from parquedb.documents.scalars import Unfit
 from parquedb.documents.validate import fit_of
 from parquedb.errors import InvalidInputError
+from parquedb.slotted import dataclass
 
 PLAIN: dict[str, Kind] = {
     "string": Text(),

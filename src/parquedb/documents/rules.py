@@ -6,8 +6,10 @@ The kinds of fields are in :mod:`.kinds`, which a collection without a schema do
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
+
+from parquedb.slotted import dataclass
 
 if TYPE_CHECKING:
     from parquedb.documents.kinds import FieldRule, Relation, Reverse

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
+
+from parquedb.slotted import dataclass
 
 Path = tuple[str, ...]
 """The parts of a dotted path; a numeric one is an index where it meets a list."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -47,6 +46,7 @@ from parquedb.documents.scalars import (
     unfit,
 )
 from parquedb.errors import ValidationError
+from parquedb.slotted import dataclass
 
 Document = dict[str, Any]
 Problems = list[tuple[tuple[str, ...], str]]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from parquedb.model.format import Format
+from parquedb.slotted import dataclass
 
 if TYPE_CHECKING:
     from parquedb.ambient import Ambient

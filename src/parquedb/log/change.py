@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from parquedb.model.files import DataFile, Deletes
 from parquedb.model.partition import PartitionSpec
 from parquedb.model.schema import Schema
+from parquedb.slotted import dataclass
 
 
 @dataclass(frozen=True, slots=True)

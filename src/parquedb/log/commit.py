@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import TYPE_CHECKING
+
+from parquedb.slotted import dataclass
 
 if TYPE_CHECKING:
     from parquedb.log.change import Change

@@ -7,11 +7,11 @@ there is no second list.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 
 from parquedb.model.format import Format
 from parquedb.model.types import Type
+from parquedb.slotted import dataclass
 
 
 class Fate(StrEnum):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+
+from parquedb.slotted import dataclass
 
 if TYPE_CHECKING:
     from parquedb.log.commit import Commit, Operation, Origin, Through

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from dataclasses import replace as with_changes
 from typing import assert_never
 
@@ -22,6 +22,7 @@ from parquedb.log.snapshot import Snapshot
 from parquedb.model.files import DataFile
 from parquedb.model.partition import UNPARTITIONED, PartitionSpec
 from parquedb.model.schema import EMPTY, Schema
+from parquedb.slotted import dataclass
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ read once; of data files the footers, in batches; with ``deep`` all rows.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import combinations
 
 from parquedb.ambient import SYSTEM, Ambient
@@ -41,6 +41,7 @@ from parquedb.namespace.tables import (
     no_namespaces,
     root_is_table,
 )
+from parquedb.slotted import dataclass
 from parquedb.storage.store import ObjectInfo, Store
 
 _TABLES = (Format.ICEBERG, Format.DELTA)

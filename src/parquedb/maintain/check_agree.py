@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from parquedb.errors import ParqueDBError
 from parquedb.formats.contents import Digests, WalkedContent
@@ -17,6 +17,7 @@ from parquedb.model.files import DataFile, VectorFile
 from parquedb.model.schema import Path, children, map_fields, walk
 from parquedb.model.types import Field
 from parquedb.rows.typescript import is_typescript_layout
+from parquedb.slotted import dataclass
 from parquedb.storage.store import Store
 
 _AGAIN = (

@@ -6,7 +6,7 @@ PROTOCOL.md, "Delta Log Entries", "Checkpoints", "Action Reconciliation".
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from parquedb.errors import FormatError, ParqueDBError
 from parquedb.formats.delta.checkpoint import read_checkpoint
@@ -35,6 +35,7 @@ from parquedb.maintain.check_delta_log import (
 from parquedb.maintain.check_files import Claim, FileChecker
 from parquedb.maintain.check_report import Findings
 from parquedb.model.files import DataFile
+from parquedb.slotted import dataclass
 from parquedb.storage.store import ObjectInfo, Store
 
 _RESTORE_FILE = "restore the file from a backup, or remove it from the table"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
@@ -34,6 +33,7 @@ from parquedb.formats.delta.wire import (
     parse_commit,
 )
 from parquedb.maintain.check_report import Findings
+from parquedb.slotted import dataclass
 from parquedb.storage.keys import join
 from parquedb.storage.store import ObjectInfo, Store
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import assert_never
 
 import pyarrow as pa
@@ -26,6 +26,7 @@ from parquedb.model.types import Field
 from parquedb.parquet.deletes import deleted_positions
 from parquedb.parquet.footer import Footer, footer_of, not_parquet, read_metadata, stats_for
 from parquedb.parquet.scan import read_batches
+from parquedb.slotted import dataclass
 from parquedb.storage.store import LocalPaths, Store
 
 _BATCH = 512

@@ -7,7 +7,7 @@ Iceberg specification, "Table Metadata", "Snapshots", "Manifest Lists", "Manifes
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import pairwise
 
 from parquedb.errors import NotFoundError, ParqueDBError
@@ -30,6 +30,7 @@ from parquedb.maintain.check_lineage import LineageCheck, check_row_ids
 from parquedb.maintain.check_report import Findings
 from parquedb.model.files import DataFile
 from parquedb.model.schema import Schema, max_id
+from parquedb.slotted import dataclass
 from parquedb.storage.keys import uri_of
 from parquedb.storage.store import Store
 

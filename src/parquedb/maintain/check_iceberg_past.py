@@ -7,7 +7,7 @@ not change once they are there; snapshots go when they are expired, which is a c
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import orjson
 
@@ -18,6 +18,7 @@ from parquedb.formats.iceberg.wire_schema import parse_schema
 from parquedb.maintain.check_report import Findings
 from parquedb.model.schema import Schema, children, walk
 from parquedb.model.types import describe_type
+from parquedb.slotted import dataclass
 from parquedb.storage.store import Store
 
 _METADATA = "point the table to an older metadata file, or restore the file from a backup"

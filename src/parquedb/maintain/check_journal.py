@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from parquedb.errors import FormatError, NotFoundError, ParqueDBError
 from parquedb.log.commit import Through
@@ -11,6 +11,7 @@ from parquedb.model.format import Format
 from parquedb.namespace.entry import Cutover, Flush, State, Write
 from parquedb.namespace.segments import Segment, Segments
 from parquedb.namespace.wire import parse_entry
+from parquedb.slotted import dataclass
 from parquedb.storage.store import Store
 
 _GO_ON = "restore the folder '_parquedb' from a backup"

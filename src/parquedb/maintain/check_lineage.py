@@ -6,7 +6,6 @@ Iceberg specification, "Row Lineage", "First Row ID Assignment", "Deletion Vecto
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 from parquedb.errors import UnsupportedError
 from parquedb.formats.iceberg.manifest import Entry, ManifestFile, Manifests, Status
@@ -15,6 +14,7 @@ from parquedb.formats.iceberg.rowdeletes import PUFFIN
 from parquedb.formats.iceberg.rowids import inherit_row_id
 from parquedb.formats.iceberg.wire import TableMetadata, TableSnapshot
 from parquedb.maintain.check_report import Findings
+from parquedb.slotted import dataclass
 from parquedb.storage.store import Store
 
 _METADATA = "point the table to an older metadata file, or restore the file from a backup"

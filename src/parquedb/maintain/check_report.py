@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
 from parquedb.errors import FormatError, ParqueDBError
 from parquedb.model.format import Format
+from parquedb.slotted import dataclass
 
 _RESTORE = "restore it from a backup"
 

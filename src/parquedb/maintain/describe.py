@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from parquedb.model.format import Format
 from parquedb.model.types import describe_type
 from parquedb.namespace.live import LiveNamespace
 from parquedb.query.view import Source
 from parquedb.rows.columns import DATA, SYSTEM_TYPES
+from parquedb.slotted import dataclass
 
 
 @dataclass(frozen=True, slots=True)

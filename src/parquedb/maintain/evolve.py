@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from parquedb.ambient import SYSTEM, Ambient
 from parquedb.errors import ConflictError, StateError, UnsupportedError
@@ -28,6 +28,7 @@ from parquedb.namespace.entry import Write
 from parquedb.namespace.flush import flush_lock
 from parquedb.namespace.journal import open_journal
 from parquedb.namespace.tables import Namespace, has_journal, read_base
+from parquedb.slotted import dataclass
 
 _ATTEMPTS = 20
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
 
 from parquedb.ambient import Ambient
@@ -24,6 +24,7 @@ from parquedb.parquet.rewrite import FooterCopy, copy_relabelled
 from parquedb.parquet.scan import read_batches
 from parquedb.parquet.write import PLAIN, Arrangement, write_parquet
 from parquedb.rows.columns import is_document_schema
+from parquedb.slotted import dataclass
 from parquedb.storage.keys import join
 from parquedb.storage.store import Renames, Store
 

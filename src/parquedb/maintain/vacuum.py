@@ -13,7 +13,6 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 
 from parquedb.errors import FormatError, InvalidInputError, NotFoundError, StateError
 from parquedb.formats.dialects import DIALECTS, NOTHING_OWNED
@@ -24,6 +23,7 @@ from parquedb.namespace.flush import flush_lock
 from parquedb.namespace.live import LiveNamespace
 from parquedb.namespace.segments import Segments
 from parquedb.namespace.wire import parse_entry
+from parquedb.slotted import dataclass
 from parquedb.storage.store import Leftovers, LocalPaths, ObjectInfo, Store
 
 DEFAULT_AGE_S = 7 * 86_400

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain
 from typing import assert_never
 
@@ -35,6 +35,7 @@ from parquedb.model.partition import PartitionSpec
 from parquedb.model.schema import Identity, Schema, children, ids_by_path, walk
 from parquedb.model.types import describe_type
 from parquedb.parquet.probe import probe_files
+from parquedb.slotted import dataclass
 from parquedb.storage.store import Store
 
 _SMALL = re.compile(r"\bu?int(8|16)\b")

@@ -8,7 +8,6 @@ is recorded first, so that a clean-up that was cut short is finished by the next
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 import orjson
 
@@ -21,6 +20,7 @@ from parquedb.migrate.relate import Continues, relation_of
 from parquedb.migrate.report import counted
 from parquedb.model.format import Format
 from parquedb.namespace.tables import Namespace
+from parquedb.slotted import dataclass
 
 _METADATA = re.compile(r"/(_delta_log|metadata)/|^_parquedb/")
 

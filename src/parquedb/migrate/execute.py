@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from parquedb.errors import ConflictError, NotFoundError, StateError, VerificationError
 from parquedb.formats.native.paths import DATA, beside_key
@@ -43,6 +43,7 @@ from parquedb.model.files import DataFile
 from parquedb.model.format import Format
 from parquedb.model.partition import IdentityTransform, PartitionSpec
 from parquedb.namespace.tables import Namespace
+from parquedb.slotted import dataclass
 
 _CATCH_UP_ROUNDS = 20
 

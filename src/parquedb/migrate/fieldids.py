@@ -12,7 +12,7 @@ fixed-size lists. Such files get a copy with another footer.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from parquedb.errors import UnsupportedError
 from parquedb.formats.delta.reader import DeltaReader
@@ -43,6 +43,7 @@ from parquedb.model.types import (
 from parquedb.parquet.arrow import VARIANT_PARTS, shredded
 from parquedb.parquet.footer import Footer, read_footers, with_variants
 from parquedb.parquet.match import match_fields
+from parquedb.slotted import dataclass
 from parquedb.storage.store import Store
 
 _FOOTERS_AT_A_TIME = 256

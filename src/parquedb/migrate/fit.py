@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from parquedb.formats.dialects import DIALECTS
 from parquedb.log.feature import TypeFit
 from parquedb.migrate.options import MigrationOptions
 from parquedb.model.schema import Schema
 from parquedb.model.types import Type, describe_type
+from parquedb.slotted import dataclass
 
 FitType = Callable[[Type], TypeFit]
 """How a table stores types."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from itertools import chain
 
 from parquedb.errors import UnsupportedError
@@ -37,6 +37,7 @@ from parquedb.model.schema import Identity, Path, Schema, children, walk
 from parquedb.model.transforms import source_bounds
 from parquedb.model.types import FloatType, Type, describe_type
 from parquedb.parquet.footer import Footer, read_footers
+from parquedb.slotted import dataclass
 from parquedb.storage.store import Store
 
 _FOOTERS_AT_A_TIME = 256

@@ -6,7 +6,7 @@ Of two rows with one key the higher ``version`` wins, then the later ``updatedAt
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -25,6 +25,7 @@ from parquedb.model.types import DecimalType, Type, describe_type
 from parquedb.model.widen import widen_fields
 from parquedb.parquet.arrow import arrow_schema_of, nulls
 from parquedb.parquet.write import write_parquet
+from parquedb.slotted import dataclass
 from parquedb.storage.store import Store
 
 

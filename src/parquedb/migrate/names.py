@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import Enum
 from functools import partial
 from typing import assert_never
@@ -46,6 +46,7 @@ from parquedb.parquet.labels import (
     with_names_of,
 )
 from parquedb.parquet.rewrite import FooterCopy, copy_relabelled
+from parquedb.slotted import dataclass
 from parquedb.storage.store import LocalPaths, Store
 
 _THREADS = 8

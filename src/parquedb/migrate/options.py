@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
 from parquedb.ambient import SYSTEM, Ambient
 from parquedb.model.format import Format
 from parquedb.namespace.places import DEFAULT_PLACES, Places
+from parquedb.slotted import dataclass
 
 
 class OnConflict(StrEnum):

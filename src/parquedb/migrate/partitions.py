@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from urllib.parse import quote
 
 from parquedb.errors import InvalidInputError, UnsupportedError
@@ -19,6 +19,7 @@ from parquedb.model.files import DataFile, Value
 from parquedb.model.partition import IdentityTransform, PartitionSpec
 from parquedb.model.schema import Schema, walk
 from parquedb.model.types import DecimalType, Type
+from parquedb.slotted import dataclass
 
 _NULL = "__HIVE_DEFAULT_PARTITION__"
 _IN_A_FOLDER = re.compile(r"[^\x00-\x1f\x7f/\\=#?]+")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import assert_never
 
@@ -30,6 +30,7 @@ from parquedb.parquet.arrow import arrow_schema_of, type_of_arrow
 from parquedb.parquet.footer import read_footer, read_footers, stats_for
 from parquedb.parquet.rewrite import copy_with_ids
 from parquedb.parquet.write import write_parquet
+from parquedb.slotted import dataclass
 from parquedb.storage.keys import join
 from parquedb.storage.store import HardLinks, Store
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 
 from parquedb.errors import ConflictError, LossyError, ParqueDBError, UnsupportedError
 from parquedb.formats.delta.table import check_types
@@ -19,6 +18,7 @@ from parquedb.migrate.report import Action, Means, NamespaceReport, counted
 from parquedb.model.format import Format
 from parquedb.model.schema import Schema, walk
 from parquedb.parquet.elements import Element
+from parquedb.slotted import dataclass
 
 _SHOWN = 20
 

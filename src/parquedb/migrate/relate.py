@@ -11,7 +11,6 @@ are no changes.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 from parquedb.errors import NotFoundError
@@ -20,6 +19,7 @@ from parquedb.log.pairs import common_versions
 from parquedb.log.ports import Lineage, LogReader
 from parquedb.log.snapshot import Snapshot
 from parquedb.model.format import Format
+from parquedb.slotted import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
 from parquedb.errors import ParqueDBError
 from parquedb.model.format import Format
+from parquedb.slotted import dataclass
 
 
 class Means(StrEnum):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 from parquedb.errors import (
@@ -46,6 +46,7 @@ from parquedb.migrate.typescript import decoding, planned_with
 from parquedb.model.format import Format
 from parquedb.namespace.flush import flush_lock
 from parquedb.namespace.tables import Namespace, discover_namespaces, has_journal, no_namespaces
+from parquedb.slotted import dataclass
 from parquedb.storage.store import HardLinks, Store
 
 _CATCH_UPS = 5

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 
 from parquedb.errors import NotFoundError, ParqueDBError
 from parquedb.migrate.relate import Continues, relation_of
@@ -14,6 +13,7 @@ from parquedb.namespace.entry import Write
 from parquedb.namespace.journal import open_journal
 from parquedb.namespace.places import Places
 from parquedb.namespace.tables import Detection, Namespace, discover_namespaces, has_journal
+from parquedb.slotted import dataclass
 from parquedb.storage.store import Store
 
 

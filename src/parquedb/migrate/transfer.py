@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import PurePosixPath
 
 from parquedb.errors import ConflictError, StateError
@@ -32,6 +32,7 @@ from parquedb.model.schema import EMPTY, Identity, Path, Schema, ids_by_path
 from parquedb.parquet.deletes import same_deletes
 from parquedb.parquet.elements import Element
 from parquedb.parquet.footer import read_footer
+from parquedb.slotted import dataclass
 
 NO_SCHEMAS = Schemas(EMPTY, EMPTY, EMPTY)
 

@@ -9,7 +9,7 @@ they become when they are flushed: the same rows, deleted ones included, in type
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from operator import itemgetter
 
 import pyarrow as pa
@@ -33,6 +33,7 @@ from parquedb.parquet.write import PLAIN, Arrangement
 from parquedb.rows.columns import DATA, evolve, is_document_schema
 from parquedb.rows.shred import shred
 from parquedb.rows.typescript import COLUMNS, is_typescript_layout
+from parquedb.slotted import dataclass
 from parquedb.storage.store import Store
 
 _RAW = Schema(tuple(Field(number, name, StringType()) for number, name in enumerate(COLUMNS, 1)))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import assert_never
 
 from parquedb.errors import InvalidInputError
@@ -25,6 +25,7 @@ from parquedb.model.types import (
     Type,
     describe_type,
 )
+from parquedb.slotted import dataclass
 
 Fields = tuple[Field, ...]
 

@@ -8,8 +8,10 @@ Booleans, integers, floats, strings and bytes are themselves.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import MappingProxyType
+
+from parquedb.slotted import dataclass
 
 Value = bool | int | float | str | bytes
 """A physical value, see above."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 
 from parquedb.model.types import Field, ListType, MapType, StructType, Type
+from parquedb.slotted import dataclass
 
 
 class Identity(StrEnum):

@@ -6,8 +6,9 @@ between two formats can say whether it is exact.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from parquedb.slotted import dataclass
 
 TimeUnit = Literal["s", "ms", "us", "ns"]
 

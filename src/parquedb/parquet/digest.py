@@ -8,7 +8,6 @@ hashes of all rows are added. Two tables with equal digests hold the same rows, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from hashlib import blake2b
 
 import duckdb
@@ -18,6 +17,7 @@ import pyarrow as pa
 
 from parquedb.errors import UnsupportedError
 from parquedb.parquet.dynamic import AnyArray
+from parquedb.slotted import dataclass
 
 _Hashes = npt.NDArray[np.uint64]
 _MODULUS = 1 << 128

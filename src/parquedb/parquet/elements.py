@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from parquedb.errors import FormatError
 from parquedb.parquet.footer import check_trailer, not_parquet
@@ -26,6 +26,7 @@ from parquedb.parquet.thrift import (
     unzigzag,
     zigzag,
 )
+from parquedb.slotted import dataclass
 from parquedb.storage.store import Store
 
 STRUCT, BINARY = 12, 8

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,7 @@ from parquedb.parquet.chunks import Leaf, check_chunks
 from parquedb.parquet.match import match_fields
 from parquedb.parquet.opened import read_metadata as read_metadata_of
 from parquedb.parquet.thrift import ThriftError
+from parquedb.slotted import dataclass
 from parquedb.storage.store import LocalPaths, Store
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import functools
 import itertools
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -37,6 +37,7 @@ from parquedb.parquet.scan import (
     partition_constants,
     translate,
 )
+from parquedb.slotted import dataclass
 from parquedb.storage.store import LocalPaths, Store
 
 if TYPE_CHECKING:

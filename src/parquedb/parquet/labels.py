@@ -8,13 +8,14 @@ asks for.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from parquedb.errors import FormatError
 from parquedb.model.schema import Schema, children
 from parquedb.model.types import Field, ListType, MapType, StructType, VariantType
 from parquedb.parquet.elements import Element, as_variant, without_ids, without_variants
 from parquedb.parquet.match import stranger_id
+from parquedb.slotted import dataclass
 
 DROPPED = "__dropped_"
 """Begins the name of a column that its table does not have (any more)."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from parquedb.model.schema import Path, Schema
 from parquedb.model.types import Field, ListType, MapType, StructType
+from parquedb.slotted import dataclass
 
 _FIRST_STRANGER = 1 << 30
 _STRANGERS = 1 << 29

@@ -7,8 +7,8 @@ reading of the indexes. What does not add up is an error, for somebody who can d
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,7 @@ from parquedb.parquet.thrift import (
     skip_value,
     unzigzag,
 )
+from parquedb.slotted import dataclass
 
 Rows = npt.NDArray[np.int64]
 Read = Callable[[int, int], bytes]
@@ -94,19 +95,39 @@ class GroupPages:
     band_of: tuple[int, ...]
 
 
-def group_places(footer: bytes) -> list[int]:
-    """Return where the row groups begin in a footer.
+class GroupPlaces:
+    """Where the row groups begin in a footer. Safe between threads.
+
+    They are looked for one after the other as they are asked for: what is said of many takes time.
+
+    Args:
+        footer: The serialised ``FileMetaData``.
 
     Raises:
         ThriftError: The footer is damaged.
+        LookupError: It has no row groups.
     """
-    at = _members(footer, 0)[0][_ROW_GROUPS][1]
-    count, _, at = read_list_header(footer, at)
-    found = []
-    for _ in range(count):
-        found.append(at)
-        at = skip_value(footer, at, STRUCT)
-    return found
+
+    def __init__(self, footer: bytes) -> None:
+        last = at = 0
+        while last != _ROW_GROUPS:
+            last, type_, at = next_member(footer, at, last)
+            if not type_:
+                raise LookupError("a footer has no row groups")
+            if last != _ROW_GROUPS:
+                at = skip_value(footer, at, type_)
+        self._footer = footer
+        self._count, _, first = read_list_header(footer, at)
+        self._found = [first]
+        self._lock = threading.Lock()
+
+    def __getitem__(self, index: int) -> int:
+        if index >= self._count:
+            raise IndexError(index)
+        with self._lock:
+            while len(self._found) <= index:
+                self._found.append(skip_value(self._footer, self._found[-1], STRUCT))
+            return self._found[index]
 
 
 def leaves_of(root: Element) -> list[range]:

@@ -27,10 +27,10 @@ from parquedb.parquet.opened import ParquetFile
 from parquedb.parquet.page_index import (
     ChunkPages,
     GroupPages,
+    GroupPlaces,
     Read,
     Rows,
     distinct,
-    group_places,
     leaves_of,
     pages_about,
     parse_group,
@@ -86,7 +86,7 @@ class PagedFile:
             for number, child in enumerate(root.children)
             if not child.children and not child.is_repeated
         }
-        self._places = group_places(self._footer)
+        self._places = GroupPlaces(self._footer)
         self._groups: dict[int, GroupPages | None] = {}
 
     @classmethod

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import IntEnum
 from functools import partial
 
@@ -41,6 +41,7 @@ from parquedb.parquet.thrift import (
     read_varint,
     skip_value,
 )
+from parquedb.slotted import dataclass
 from parquedb.storage.files import copy_beginning
 from parquedb.storage.store import NewObject, Store
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -20,6 +20,7 @@ from parquedb.parquet.arrow import FIELD_ID, arrow_schema_of, constant
 from parquedb.parquet.dynamic import AnyArray, AnyField
 from parquedb.parquet.footer import encrypted, not_parquet
 from parquedb.parquet.opened import ParquetFile
+from parquedb.slotted import dataclass
 from parquedb.storage.store import LocalPaths, Store
 
 __all__ = ["read_batches"]

@@ -10,11 +10,12 @@ repeat does without. A trial with the first rows tells.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from parquedb.slotted import dataclass
 
 PAGE_ROWS = 2048
 _SAMPLE_ROWS = 16_384

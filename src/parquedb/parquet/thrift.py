@@ -6,7 +6,7 @@ kept byte for byte. https://github.com/apache/thrift/blob/master/doc/specs/thrif
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from parquedb.slotted import dataclass
 
 _STOP, _TRUE, _FALSE, _BINARY = 0, 1, 2, 8
 
@@ -54,7 +54,7 @@ def read_struct(data: bytes, position: int) -> tuple[list[RawField], int]:
         else:
             number, position = read_varint(data, position)
             last = unzigzag(number)
-        end = _skip(data, position, type_, 0)
+        end = skip_value(data, position, type_)
         fields.append(RawField(last, type_, data[position:end]))
         position = end
 
@@ -154,17 +154,18 @@ def next_member(data: bytes, at: int, last: int) -> tuple[int, int, int]:
     return unzigzag(number), header & 0x0F, at
 
 
-def skip_value(data: bytes, position: int, type_: int) -> int:
+def skip_value(data: bytes, position: int, type_: int, depth: int = 0) -> int:
     """Return where a value ends.
+
+    Args:
+        data: The bytes.
+        position: Where it begins.
+        type_: Its compact type.
+        depth: In how many values it lies.
 
     Raises:
         ThriftError: It does not, or is nested too deeply.
     """
-    return _skip(data, position, type_, 0)
-
-
-def _skip(data: bytes, position: int, type_: int, depth: int) -> int:
-    """Return where a value ends."""
     if 4 <= type_ <= 6:  # most values, so first and without a call
         while position < len(data) and data[position] >= 0x80:
             position += 1
@@ -216,7 +217,7 @@ def _skip_struct(data: bytes, position: int, depth: int) -> int:
         elif type_ == _BINARY and position < size and data[position] < 0x80:
             position += 1 + data[position]
         else:
-            position = _skip(data, position, type_, depth + 1)
+            position = skip_value(data, position, type_, depth + 1)
     raise ThriftError("a struct does not end")
 
 
@@ -232,7 +233,7 @@ def _skip_list(data: bytes, position: int, depth: int) -> int:
             position += 1
         return position
     for _ in range(count):
-        position = _skip(data, position, type_, depth + 1)
+        position = skip_value(data, position, type_, depth + 1)
     return position
 
 
@@ -246,7 +247,9 @@ def _skip_map(data: bytes, position: int, depth: int) -> int:
     position += 1
     for _ in range(size):
         for type_ in (key, value):
-            position = position + 1 if type_ in (1, 2) else _skip(data, position, type_, depth + 1)
+            position = (
+                position + 1 if type_ in (1, 2) else skip_value(data, position, type_, depth + 1)
+            )
     return position
 
 
@@ -265,7 +268,7 @@ def find_field(data: bytes, id_: int) -> RawField | None:
         else:
             number, position = read_varint(data, position)
             last = unzigzag(number)
-        end = _skip(data, position, type_, 0)
+        end = skip_value(data, position, type_)
         if last == id_:
             return RawField(last, type_, data[position:end])
         position = end

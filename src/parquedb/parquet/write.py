@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
 from typing import IO, Any
@@ -19,6 +18,7 @@ from parquedb.model.types import VariantType
 from parquedb.parquet.arrow import arrow_schema_of, leaves
 from parquedb.parquet.bounds import gather_stats
 from parquedb.parquet.storing import storing
+from parquedb.slotted import dataclass
 from parquedb.storage.store import Store
 
 GROUP_ROWS = 131_072

@@ -9,7 +9,7 @@ are as they are (``"$author.$id"``).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ from parquedb.query.operand import Place, literal
 from parquedb.query.operators.moments import moment_in
 from parquedb.query.operators.parser import Node, Parser, Uses, constant
 from parquedb.query.operators.table import OPERATORS
+from parquedb.slotted import dataclass
 
 Document = dict[str, Any]
 Evaluate = Callable[[Document], Any]

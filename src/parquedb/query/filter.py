@@ -16,9 +16,10 @@ not documents: ``{"a.b": None}`` is true of ``{"a": [{}]}``, not of ``{"a": []}`
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any
+
+from parquedb.slotted import dataclass
 
 Path = tuple[str, ...]
 """The parts of a dotted path."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,7 @@ from parquedb.query.positions import Finder, Hits
 from parquedb.query.sort import SortKey, sort_key
 from parquedb.query.view import Document, View, own_copy
 from parquedb.rows.assemble import assemble
+from parquedb.slotted import dataclass
 
 _FIRST_CHUNK = 128
 _CHUNK = 4096

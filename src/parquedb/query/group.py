@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from parquedb.errors import InvalidInputError
@@ -13,6 +12,7 @@ from parquedb.query.expression import Compiled, Document, Evaluate
 from parquedb.query.operand import Place, describe, mapping_of, nearest
 from parquedb.query.operators.base import UnfitError
 from parquedb.query.operators.parser import options_of
+from parquedb.slotted import dataclass
 
 GroupKey = Compiled | tuple[tuple[str, Compiled], ...]
 """What a group has in common: an expression's value, or a document of such."""

@@ -8,7 +8,7 @@ documents have to be asked.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
 from typing import Any, Final
@@ -33,6 +33,7 @@ from parquedb.query.places import Opaque, Place, child_of, column_of
 from parquedb.query.scalars import bracket_of_type
 from parquedb.query.stages import Pipeline
 from parquedb.rows.columns import DATA
+from parquedb.slotted import dataclass
 
 Document = dict[str, Any]
 

@@ -7,12 +7,12 @@ import math
 import re
 import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Final
 
 from parquedb.errors import InvalidInputError
+from parquedb.slotted import dataclass
 
 MOST_LEVELS: Final = 100
 """How deep filters and the values in them may be nested."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from enum import Enum
 
 from parquedb.model.types import Field, ListType, StructType, Type
 from parquedb.query import literals
 from parquedb.query.truth import FALSE, TRUE, Sql, Truth, at_most, exactly
+from parquedb.slotted import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from parquedb.query.sort import SortKey
 from parquedb.query.sql import compile_filter, sort_expression
 from parquedb.query.view import Source, StaleError, View
 from parquedb.rows.columns import DATA
+from parquedb.slotted import dataclass
 from parquedb.storage.store import LocalPaths
 
 if TYPE_CHECKING:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final
 
 from parquedb.query.filter import ElementMatches, ElementPasses
 from parquedb.query.match import Single, compile_test
 from parquedb.query.operand import MOST_LEVELS, Place, describe, nearest
+from parquedb.slotted import dataclass
 
 Document = dict[str, Any]
 

@@ -8,7 +8,6 @@ need not.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any, Final, assert_never
@@ -63,6 +62,7 @@ from parquedb.query.regex import re2_pattern
 from parquedb.query.scalars import bracket_of_type
 from parquedb.query.subset import read_subset
 from parquedb.rows.columns import DATA, OWN_FIELDS, is_document_schema
+from parquedb.slotted import dataclass
 
 _INT32: Final = 1 << 31
 _ALIASES: Final = {

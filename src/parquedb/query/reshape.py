@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, Final
 
 from parquedb.query.compare import MISSING
 from parquedb.query.expression import Compiled, Document
 from parquedb.query.operand import Place, describe, mapping_of
 from parquedb.query.operators.parser import path_of
+from parquedb.slotted import dataclass
 
 _IDS: Final = ("$id", "_id")
 """Fields that ``$project`` keeps unless it is told not to: of documents, and of groups."""

@@ -15,7 +15,6 @@ import itertools
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from types import TracebackType
 
 from parquedb.model.schema import children
@@ -23,6 +22,7 @@ from parquedb.model.types import BinaryType, Field, StringType
 from parquedb.query.blocks import Blocks
 from parquedb.query.duck import Duck, literal, quote
 from parquedb.query.view import Source
+from parquedb.slotted import dataclass
 from parquedb.storage.store import LocalPaths
 
 SOURCE, ROW = "_parquedb_source", "_parquedb_row"

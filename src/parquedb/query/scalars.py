@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -44,6 +43,7 @@ from parquedb.query.truth import (
     disjunction,
     exactly,
 )
+from parquedb.slotted import dataclass
 
 _MAX_DECIMAL = 38
 """Digits of DuckDB's widest decimal."""

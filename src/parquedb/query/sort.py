@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
 from itertools import islice
@@ -14,6 +13,7 @@ from parquedb.errors import InvalidInputError
 from parquedb.query.compare import EMPTY_KEY, MISSING, NULL_KEY, NUMBERS, Key, compare_key
 from parquedb.query.filter import Path
 from parquedb.query.reach import index_of
+from parquedb.slotted import dataclass
 
 Document = dict[str, Any]
 

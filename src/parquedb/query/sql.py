@@ -8,7 +8,6 @@ is asked. A null column is a missing field, a null in a list is None.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import assert_never
 
 import orjson
@@ -74,6 +73,7 @@ from parquedb.query.truth import (
 from parquedb.query.whole import value_passes
 from parquedb.rows.columns import DATA, OWN_FIELDS, is_document_schema
 from parquedb.rows.jsonform import HINTS
+from parquedb.slotted import dataclass
 
 _MAX_INDEX = 1 << 31
 _OF_WHOLE_LISTS = (Exists, HasSize, ElementMatches, ElementPasses)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from parquedb.errors import InvalidInputError, UnsupportedError
@@ -21,6 +20,7 @@ from parquedb.query.reshape import (
     parse_unset_stage,
 )
 from parquedb.query.sort import SortKey, parse_sort
+from parquedb.slotted import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,10 @@ its meaning can be spelled in Python's syntax exactly. Whatever else comes up is
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
+
+from parquedb.slotted import dataclass
 
 _SPACE = r"\t\n\f\r "
 _CLASSES: Final = {

@@ -8,8 +8,10 @@ is negated by :func:`negate`, which knows that.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
+
+from parquedb.slotted import dataclass
 
 
 class _Kind(Enum):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from parquedb.errors import ParqueDBError
@@ -11,6 +11,7 @@ from parquedb.model.files import DataFile
 from parquedb.model.partition import PartitionSpec
 from parquedb.model.schema import EMPTY, Schema
 from parquedb.rows.columns import DATA
+from parquedb.slotted import dataclass
 
 Document = dict[str, Any]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from itertools import chain
@@ -26,6 +26,7 @@ from parquedb.model.types import (
     Type,
 )
 from parquedb.rows.values import Document
+from parquedb.slotted import dataclass
 
 MAX_CHILDREN = 64
 """How many keys a struct may have."""

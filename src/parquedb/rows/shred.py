@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from operator import itemgetter
 from typing import Any
 
@@ -36,6 +36,7 @@ from parquedb.rows.values import (
     raise_problems,
     require_dict,
 )
+from parquedb.slotted import dataclass
 
 _PART_ROWS = 4096
 _SPARSE = 16

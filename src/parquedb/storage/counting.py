@@ -6,9 +6,10 @@ import contextlib
 import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, BinaryIO, cast
 
+from parquedb.slotted import dataclass
 from parquedb.storage.store import AppendFile, NewObject, Store
 from parquedb.storage.wrapping import WrappedFile, Wrapper, wrap
 

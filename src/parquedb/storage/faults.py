@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from typing import BinaryIO, TypeVar, cast
 
 from parquedb.errors import AlreadyExistsError, CommitUnknownError, StorageError
+from parquedb.slotted import dataclass
 from parquedb.storage.store import AppendFile, HardLinks, NewObject, Renames, Store
 from parquedb.storage.wrapping import WrappedFile, Wrapper, wrap
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import io
 import os
-import shutil
 from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -166,6 +165,8 @@ def copy_file(source: str, target: str) -> None:
     with open(source, "rb") as file, open(target, "xb") as out:
         whole = _reflink(file.fileno(), out.fileno()) or _copy_range(file.fileno(), out.fileno())
         if not whole:
+            import shutil  # noqa: PLC0415  (a get does without its archives)
+
             shutil.copyfileobj(file, out, 1 << 24)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import os
 import re
-from urllib.parse import quote, unquote
 
 from parquedb.errors import InvalidInputError
 
@@ -55,7 +54,11 @@ def key_of(root: str, location: str, *, encoded: bool = False) -> str | None:
         location: An absolute URI or an absolute local path (``file:/x``, ``file:///x``, ``/x``).
         encoded: Whether ``location`` is percent-encoded (Delta is, Iceberg is not).
     """
-    base, path = _canonical(root), _canonical(unquote(location) if encoded else location)
+    if encoded:
+        from urllib.parse import unquote  # noqa: PLC0415  (a get does without)
+
+        location = unquote(location)
+    base, path = _canonical(root), _canonical(location)
     if path.startswith(base + "/"):
         key: str | None = path[len(base) + 1 :]
     elif base.startswith("/") and path.startswith("/"):
@@ -92,6 +95,8 @@ def encode_path(path: str) -> str:
 
     PROTOCOL.md, "Add File and Remove File": a URI as specified by RFC 2396.
     """
+    from urllib.parse import quote  # noqa: PLC0415
+
     return quote(path, safe="/=@!$&'()*+,;~-._")
 
 

@@ -6,11 +6,12 @@ import contextlib
 import io
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import BinaryIO, ClassVar
 
 from parquedb.ambient import SYSTEM, Ambient
 from parquedb.errors import AlreadyExistsError, NotFoundError
+from parquedb.slotted import dataclass
 from parquedb.storage.keys import check_key
 from parquedb.storage.store import NewObject, ObjectInfo
 

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple, Protocol, TypeVar, runtime_checkable
+
+from parquedb.slotted import dataclass
 
 T = TypeVar("T")
 

@@ -14,7 +14,6 @@ import itertools
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol
 
 from parquedb.documents.exchange.files import File, FileForm, OnProgress, Progress, form_of
@@ -24,6 +23,7 @@ from parquedb.documents.searching import AsOf
 from parquedb.errors import AlreadyExistsError, InvalidInputError, StorageError
 from parquedb.rows.columns import SYSTEM_FIELDS, evolve, is_document_schema
 from parquedb.rows.jsonform import encode_document
+from parquedb.slotted import dataclass
 from parquedb.storage.store import LocalPaths, Store
 
 Document = dict[str, Any]

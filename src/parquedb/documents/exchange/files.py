@@ -7,11 +7,11 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import BinaryIO, NoReturn, cast
 
 from parquedb.errors import InvalidInputError, NotFoundError, StorageError
+from parquedb.slotted import dataclass
 
 File = str | os.PathLike[str] | BinaryIO
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Protocol
@@ -43,6 +43,7 @@ from parquedb.namespace.layout import held_ids
 from parquedb.namespace.live import LiveNamespace
 from parquedb.rows.columns import SYSTEM_FIELDS
 from parquedb.rows.values import check_document, plain
+from parquedb.slotted import dataclass
 
 Document = dict[str, Any]
 

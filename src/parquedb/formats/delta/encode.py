@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import assert_never
 
 from parquedb import __version__
@@ -54,6 +54,7 @@ from parquedb.log.commit import Commit, Operation
 from parquedb.model.files import DataFile
 from parquedb.model.partition import UNPARTITIONED, PartitionSpec
 from parquedb.model.schema import EMPTY, Identity, Path, Schema, walk
+from parquedb.slotted import dataclass
 
 KEEP_HISTORY: Mapping[str, str] = {
     "delta.logRetentionDuration": "interval 36500 days",

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import StrEnum
 from typing import Any, TypeGuard
 
@@ -25,6 +25,7 @@ from parquedb.formats.delta.schema import FieldMetadata, ParsedSchema
 from parquedb.formats.delta.wire import Metadata, Protocol
 from parquedb.model.schema import Identity, Path, Schema
 from parquedb.model.types import Field, ListType, MapType, StructType, Type
+from parquedb.slotted import dataclass
 
 _ID = "delta.columnMapping.id"
 _PHYSICAL = "delta.columnMapping.physicalName"

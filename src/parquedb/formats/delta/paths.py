@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from posixpath import normpath
-from urllib.parse import unquote
 
 from parquedb.errors import FormatError, InvalidInputError, UnsupportedError
+from parquedb.slotted import dataclass
 from parquedb.storage.keys import check_key, encode_path, has_scheme, join, key_of
 from parquedb.storage.store import ObjectInfo, Store
 
@@ -180,6 +179,8 @@ def parse_data_path(root: str, folder: str, path: str) -> str:
         UnsupportedError: The file lies outside the storage root.
     """
     if "%" in path:
+        from urllib.parse import unquote  # noqa: PLC0415  (a get does without)
+
         plain = unquote(path)
     else:
         plain = path

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, assert_never
 
 import orjson
@@ -40,6 +40,7 @@ from parquedb.model.types import (
     VariantType,
     describe_type,
 )
+from parquedb.slotted import dataclass
 
 FIELD_ID = "parquedb.field.id"
 NESTED_IDS = "parquedb.field.nested.ids"

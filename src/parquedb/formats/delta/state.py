@@ -5,7 +5,7 @@ PROTOCOL.md, "Action Reconciliation". Files are known by the key that their path
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from parquedb.errors import FormatError
 from parquedb.formats.delta.checkpoint import read_checkpoint
@@ -21,6 +21,7 @@ from parquedb.formats.delta.wire import (
     identity_of,
     parse_commit,
 )
+from parquedb.slotted import dataclass
 from parquedb.storage.store import Store
 
 

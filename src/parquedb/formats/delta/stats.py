@@ -16,7 +16,6 @@ import math
 import re
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, localcontext
 from typing import Any
 
@@ -40,6 +39,7 @@ from parquedb.model.types import (
     TimestampType,
     Type,
 )
+from parquedb.slotted import dataclass
 
 StatsParser = Callable[[str], tuple[int | None, Stats | None]]
 """From a statistics string to the row count and the statistics."""

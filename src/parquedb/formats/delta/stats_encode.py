@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -32,6 +31,7 @@ from parquedb.model.types import (
     TimeType,
     Type,
 )
+from parquedb.slotted import dataclass
 
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  (a reading without a zone)
 _MILLISECOND = timedelta(milliseconds=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from parquedb.errors import UnsupportedError
 from parquedb.formats.delta.features import fit_type
@@ -16,6 +16,7 @@ from parquedb.model.files import Value
 from parquedb.model.partition import IdentityTransform, PartitionSpec
 from parquedb.model.schema import Identity, Path, Schema, children, ids_by_path, map_fields, walk
 from parquedb.model.types import DecimalType, Field, FloatType, IntType, Type, describe_type
+from parquedb.slotted import dataclass
 from parquedb.storage.store import Store
 
 

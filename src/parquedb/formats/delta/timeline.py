@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from parquedb.errors import FormatError, UnsupportedError
 from parquedb.formats.delta.mapping import MappedIds, Mode, mode_of
@@ -35,6 +35,7 @@ from parquedb.formats.delta.wire import Actions, Add, CommitInfo, Metadata, Prot
 from parquedb.model.files import DataFile, Value
 from parquedb.model.partition import PartitionField, PartitionSpec
 from parquedb.model.schema import NO_COLUMN, Path, Schema
+from parquedb.slotted import dataclass
 from parquedb.storage.store import Store
 
 _COPIED_MS = 60_000

@@ -9,7 +9,7 @@ import base64
 import binascii
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from pyroaring import BitMap64
 
@@ -31,6 +31,7 @@ from parquedb.parquet.deletes import (
     strip_magic,
 )
 from parquedb.parquet.footer import read_footer, stats_for
+from parquedb.slotted import dataclass
 from parquedb.storage.keys import join
 from parquedb.storage.store import NewObject, Store
 

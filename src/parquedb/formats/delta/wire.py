@@ -6,7 +6,7 @@ PROTOCOL.md, "Actions". One JSON object a line; unknown actions and fields are t
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -25,6 +25,7 @@ from parquedb.model.members import (
     texts,
     whole,
 )
+from parquedb.slotted import dataclass
 
 Json = dict[str, Any]
 """A decoded JSON object; it does not leave the modules that encode and decode."""

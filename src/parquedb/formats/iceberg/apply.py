@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import assert_never
 
 from parquedb.ambient import Ambient
@@ -42,6 +42,7 @@ from parquedb.log.commit import Commit, Operation
 from parquedb.model.files import DataFile, Deletes, Value
 from parquedb.model.partition import PartitionSpec
 from parquedb.model.schema import walk
+from parquedb.slotted import dataclass
 from parquedb.storage.keys import uri_of
 from parquedb.storage.store import NewObject
 

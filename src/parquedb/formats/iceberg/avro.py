@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from parquedb.errors import FormatError
 from parquedb.formats.iceberg.avro_decode import (
@@ -21,6 +20,7 @@ from parquedb.formats.iceberg.avro_decode import (
     read_long,
 )
 from parquedb.formats.iceberg.compress import FILE_BYTES, CompressError, decompress_block
+from parquedb.slotted import dataclass
 
 MAGIC = b"Obj\x01"
 _SECTION = "Appendix A: Avro"

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from typing import Any
 
 import orjson
 
 from parquedb.errors import FormatError
+from parquedb.slotted import dataclass
 
 Read = Callable[[bytes, int], tuple[Any, int]]
 Record = dict[str, Any]

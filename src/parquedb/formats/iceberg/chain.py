@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import orjson
 
@@ -14,6 +13,7 @@ from parquedb.formats.iceberg.wire_schema import parse_schema
 from parquedb.model.files import DataFile
 from parquedb.model.partition import PartitionSpec
 from parquedb.model.schema import Schema
+from parquedb.slotted import dataclass
 
 
 @dataclass(frozen=True, slots=True)

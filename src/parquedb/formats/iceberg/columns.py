@@ -8,7 +8,7 @@ elsewhere a column is found again by its path, in all schemas that the table eve
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from parquedb.errors import InvalidInputError, UnsupportedError
 from parquedb.formats.iceberg.features import fit_type
@@ -40,6 +40,7 @@ from parquedb.model.types import (
     Type,
     describe_type,
 )
+from parquedb.slotted import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ become vectors when their data file's rows change if they are ours, with the fir
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from pyroaring import BitMap64
 
@@ -30,6 +30,7 @@ from parquedb.formats.iceberg.rowdeletes import RowDeletes
 from parquedb.formats.iceberg.wire import TableSnapshot
 from parquedb.model.files import Deletes, VectorFile
 from parquedb.parquet.deletes import inline_vector, load_positions
+from parquedb.slotted import dataclass
 from parquedb.storage.keys import uri_of
 from parquedb.storage.store import NewObject, Store
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -40,6 +39,7 @@ from parquedb.model.types import (
     Type,
     UuidType,
 )
+from parquedb.slotted import dataclass
 
 NULL = b"\x00"
 """The null branch of an optional member."""

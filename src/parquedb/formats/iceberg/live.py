@@ -8,7 +8,7 @@ are merged, so that lists stay short: 32 of the smallest into one, and eight of 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from parquedb.errors import StateError
 from parquedb.formats.iceberg.avro import encode_block, encode_bytes, encode_header, encode_long
@@ -26,6 +26,7 @@ from parquedb.formats.iceberg.entries import (
 )
 from parquedb.formats.iceberg.rowids import RowIds
 from parquedb.model.files import Value
+from parquedb.slotted import dataclass
 
 LEVELS = ((32, 32), (256, 8))
 """Manifests with fewer live files than the first number are merged when so many have gathered."""

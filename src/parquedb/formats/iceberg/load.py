@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from parquedb.errors import NotFoundError, StateError
 from parquedb.formats.iceberg.paths import MetadataName, list_metadata, metadata_folder
 from parquedb.formats.iceberg.wire import TableMetadata, parse_metadata
+from parquedb.slotted import dataclass
 from parquedb.storage.keys import uri_of
 from parquedb.storage.store import Store
 

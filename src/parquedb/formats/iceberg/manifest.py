@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import IntEnum
 
 from parquedb.errors import FormatError, NotFoundError, ParqueDBError, UnsupportedError
@@ -26,6 +26,7 @@ from parquedb.formats.iceberg.wire import TableMetadata, TableSnapshot
 from parquedb.formats.iceberg.wire_schema import IcebergSpec
 from parquedb.model.files import DataFile, Stats, Value
 from parquedb.model.schema import walk
+from parquedb.slotted import dataclass
 from parquedb.storage.store import Store
 
 _NO_RECORD: Record = {}

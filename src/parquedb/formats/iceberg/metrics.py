@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 
 from parquedb.formats.iceberg.avro import encode_bytes, encode_long
 from parquedb.formats.iceberg.bounds import Encoder, encoder_of, lower_float, upper_float
@@ -19,6 +18,7 @@ from parquedb.model.types import (
     TimeType,
     Type,
 )
+from parquedb.slotted import dataclass
 
 NO_METRICS = b"\x02\x00\x02\x00\x02\x00\x00\x02\x00\x02\x00"
 """Empty maps, but no counts of NaN."""

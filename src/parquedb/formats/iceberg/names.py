@@ -8,7 +8,7 @@ old one's name does not show the old one's values.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 import orjson
@@ -17,6 +17,7 @@ from parquedb.errors import FormatError
 from parquedb.model.schema import Path, Schema, children, walk
 from parquedb.model.types import Field, ListType, MapType, StructType
 from parquedb.parquet.match import stranger_id
+from parquedb.slotted import dataclass
 
 NAME_MAPPING = "schema.name-mapping.default"
 _SECTION = "Name Mapping Serialization"

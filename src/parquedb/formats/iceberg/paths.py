@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from parquedb.errors import UnsupportedError
+from parquedb.slotted import dataclass
 from parquedb.storage.keys import join, key_of
 from parquedb.storage.store import Store
 

@@ -8,7 +8,6 @@ its own.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -16,6 +15,7 @@ import orjson
 from parquedb.errors import FormatError, UnsupportedError
 from parquedb.model.members import count, digits, items, members, optional_text
 from parquedb.parquet.deletes import frame
+from parquedb.slotted import dataclass
 
 _MAGIC = b"PFA1"
 _NO_FLAGS = bytes(4)

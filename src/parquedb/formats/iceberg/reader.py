@@ -7,7 +7,7 @@ current snapshot. A table without snapshots has the one version 0.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from parquedb.errors import FormatError, NotFoundError
 from parquedb.formats.iceberg.chain import Chain, Contents, Difference, ancestors
@@ -47,6 +47,7 @@ from parquedb.model.members import digits
 from parquedb.model.partition import PartitionSpec
 from parquedb.model.schema import Schema, children, walk
 from parquedb.model.types import Type
+from parquedb.slotted import dataclass
 from parquedb.storage.store import Store
 
 __all__ = ["EMPTY_VERSION", "IcebergReader"]

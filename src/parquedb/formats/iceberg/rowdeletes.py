@@ -11,7 +11,7 @@ read before its rows are needed.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from pyroaring import BitMap64
 
@@ -22,6 +22,7 @@ from parquedb.formats.iceberg.position_files import PATH_ID, read_positions
 from parquedb.model.files import DataFile, Deletes, VectorFile
 from parquedb.model.partition import VoidTransform
 from parquedb.parquet.deletes import FRAME_BYTES, inline_vector, load_positions
+from parquedb.slotted import dataclass
 
 POSITIONS, EQUALITY = 1, 2
 """Values of ``content``."""

@@ -8,8 +8,9 @@ it, and is written out when the entry is copied into another manifest.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from parquedb.slotted import dataclass
 
 
 @dataclass(slots=True)

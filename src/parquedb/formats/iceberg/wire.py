@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import orjson
@@ -33,6 +33,7 @@ from parquedb.model.members import (
 )
 from parquedb.model.schema import Schema, max_id, walk
 from parquedb.model.types import DateType, TimestampType
+from parquedb.slotted import dataclass
 
 MAIN = "main"
 _REPAIR = "restore the file or point the table to an older version of its metadata"

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from parquedb.errors import FormatError, UnsupportedError
@@ -51,6 +50,7 @@ from parquedb.model.types import (
     VariantType,
     describe_type,
 )
+from parquedb.slotted import dataclass
 
 FIRST_PARTITION_ID = 1000
 Defaults = Mapping[int, Mapping[str, Any]]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import gzip
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import orjson
 
@@ -44,6 +44,7 @@ from parquedb.model.format import Format
 from parquedb.model.members import digits
 from parquedb.model.partition import PartitionSpec
 from parquedb.model.schema import EMPTY, Schema, walk
+from parquedb.slotted import dataclass
 from parquedb.storage.keys import join, uri_of
 from parquedb.storage.store import NewObject, Store
 

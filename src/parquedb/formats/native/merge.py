@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from parquedb.errors import FormatError
 from parquedb.model.files import Stats, Value
@@ -25,6 +25,7 @@ from parquedb.model.types import (
 )
 from parquedb.model.widen import widen_type
 from parquedb.parquet.footer import Footer
+from parquedb.slotted import dataclass
 
 _SHOWN = 20
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}

@@ -9,7 +9,6 @@ moment at which a crash would leave our file looking like somebody else's.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from hashlib import blake2b
 
 import orjson
@@ -18,6 +17,7 @@ from parquedb.errors import FormatError, NotFoundError
 from parquedb.formats.native.paths import origin_key
 from parquedb.log.commit import Origin
 from parquedb.model.format import Format
+from parquedb.slotted import dataclass
 from parquedb.storage.store import Store
 
 _TAIL_BYTES = 65_536

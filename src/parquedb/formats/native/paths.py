@@ -13,11 +13,10 @@ Names that begin with ``_`` or ``.`` are never data.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
-from urllib.parse import unquote
 
 from parquedb.errors import FormatError, StateError
+from parquedb.slotted import dataclass
 from parquedb.storage.keys import check_key, join
 from parquedb.storage.store import ObjectInfo, Store
 
@@ -272,6 +271,8 @@ def _walk(
                 "no column are not data; rename the folder and its column, or move it away",
                 location=below,
             )
+        from urllib.parse import unquote  # noqa: PLC0415  (a get does without)
+
         value = None if text == HIVE_NULL else unquote(text)
         yield from _walk(store, below, owned, (*above, (unquote(column), value)), plain)
 

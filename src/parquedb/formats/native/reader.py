@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from parquedb.errors import FormatError, NotFoundError, StateError
@@ -29,12 +27,18 @@ from parquedb.model.partition import UNPARTITIONED, PartitionField, PartitionSpe
 from parquedb.model.schema import Schema
 from parquedb.model.types import Field
 from parquedb.parquet.footer import Footer, try_footers, unreadable
+from parquedb.slotted import dataclass
 from parquedb.storage.store import ObjectInfo, Store
 
 if TYPE_CHECKING:
     from parquedb.formats.native.origin import OriginEntry
     from parquedb.log.change import Change
     from parquedb.log.commit import Commit, Through
+
+try:
+    from _blake2 import blake2b  # hashlib's, which loads OpenSSL with it
+except ImportError:
+    from hashlib import blake2b
 
 _VERSION_BITS = 53
 """JSON numbers are exact up to here in every reader."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 import pyarrow as pa
 
@@ -15,6 +15,7 @@ from parquedb.model.partition import UNPARTITIONED, PartitionSpec
 from parquedb.parquet.arrow import constant
 from parquedb.parquet.footer import Footer
 from parquedb.parquet.scan import read_batches
+from parquedb.slotted import dataclass
 from parquedb.storage.keys import join
 from parquedb.storage.store import Store
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from decimal import InvalidOperation
 from typing import Any, Final
 
@@ -11,6 +10,7 @@ from parquedb.errors import InvalidInputError
 from parquedb.query.compare import MISSING, NUMBERS, Key, compare_key
 from parquedb.query.operand import Place, describe
 from parquedb.query.operators.parser import Evaluate, Node, Operator, Parser, Scope, constant
+from parquedb.slotted import dataclass
 
 MAX_TEXT: Final = 16 << 20
 """How many characters a text that an expression makes may have."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, Final
 
 from parquedb.query.compare import MISSING
 from parquedb.query.operand import Place, literal, mapping_of, nearest
+from parquedb.slotted import dataclass
 
 Scope = list[Any]
 """The document at 0, and behind it what variables are bound to while they are."""
