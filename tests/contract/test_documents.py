@@ -2,10 +2,12 @@
 
 import threading
 import time
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from parquedb.ambient import SYSTEM
 from parquedb.db import DB
 from parquedb.documents import bulk
 from parquedb.errors import (
@@ -433,6 +435,35 @@ def test_results_are_the_callers_own(db, where):
 
 
 # history
+
+
+def test_a_document_carries_the_time_of_its_write(tmp_path):
+    stopped = replace(SYSTEM, now_us=lambda: 1_700_000_000_000_000)
+    db = DB(tmp_path, ambient=stopped)
+    made = [db.users.create({"n": n}) for n in range(3)]
+    made.append(db.users.update(made[0].id, {"$set": {"n": 9}}))
+    times = [each.updatedAt for each in made]
+    assert times == sorted(set(times))  # one after another, though the clock stands still
+    for before, at in enumerate(times, 1):
+        assert db.users.count(as_of=at) == min(before, 3)
+        assert db.users.count(as_of=at - timedelta(microseconds=1)) == min(before - 1, 3)
+    assert db.users.get(made[0].id, as_of=times[2]).n == 0
+    assert db.users.get(made[0].id, as_of=times[3]).n == 9
+
+
+def test_what_create_returns_is_the_callers(db):
+    given = {"name": "Ann", "tags": ["a"], "address": {"city": "Bonn", "lines": [{"x": 1}]}}
+    made = db.users.create(given)
+    kept = db.users.get(made.id)
+    given["tags"].append("b")
+    given["address"]["lines"][0]["x"] = 2
+    made.tags.append("c")
+    made.address["lines"][0]["x"] = 3
+    found = db.users.get(made.id)
+    assert found == kept
+    found.tags.append("d")
+    assert [each.tags for each in db.users.find()] == [["a"]]
+    assert db.users.get(made.id) == kept
 
 
 def test_as_of_inside_the_tail(db):

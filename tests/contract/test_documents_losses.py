@@ -468,3 +468,24 @@ def test_a_file_that_is_replaced_while_it_is_carried(tmp_path, monkeypatch, dele
     assert values(db.users.find(), "n") == list(range(101))
     migrate_backend(storage=str(tmp_path), to="delta", namespaces=["users"])
     assert values(DB(tmp_path).users.find(), "n") == list(range(101))
+
+
+def test_creating_beside_another_program(tmp_path):
+    db = DB(tmp_path)
+    db.users.create_many([{"$id": f"users/{i}", "n": i} for i in range(3)])
+    db.flush()
+    place = next(tmp_path.rglob("*.parquet"))
+    for turn in range(3):  # a create looks at the table only now and then, what reads does always
+        made = db.users.create({"n": 10 + turn})
+        rows = pq.read_table(place)
+        metadata = rows.schema.metadata
+        more = rows.slice(0, 1).set_column(0, "$id", pa.array([f"users/other{turn}"]))
+        both = pa.concat_tables([rows, more.cast(rows.schema)]).replace_schema_metadata(metadata)
+        pq.write_table(both, place)
+        again = db.users.create({"n": 20 + turn})
+        assert db.users.count() == 3 + 3 * (turn + 1)
+        assert db.users[f"other{turn}"].n == 0
+        assert db.users[made.id].n == 10 + turn
+        assert db.users[again.id].n == 20 + turn
+    db.flush()
+    assert DB(tmp_path).users.count() == 12

@@ -206,7 +206,7 @@ def _create_staged(
             stager.discard()
             raise AlreadyExistsError(f"two of the documents have the id {one!r}")
 
-    def build() -> Write:
+    def build(_at_us: int) -> Write:
         stager.check()
         check_free(ordered)
         if unique is not None:
@@ -237,7 +237,7 @@ def bulk_images(
     the lists and sub-documents that the user gave; to copy them all would cost a sixth of the
     rate. A dict that a generator fills anew for each document is noticed, and copied whole.
     """
-    if rules.fields or rules.strict or rules.id_field or rules.name_field:
+    if not rules.is_free:
         for data in items:
             image = new_image(rules, data, ulids, now, actor)
             if rules.id_field or (isinstance(data, Mapping) and "$id" in data):

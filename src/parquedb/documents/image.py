@@ -16,6 +16,8 @@ from parquedb.rows.values import check_document, checked_copy, plain
 Document = dict[str, Any]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+NOT_YET = _EPOCH
+"""Stands for the time of a write until the write has one."""
 _GIVEN = frozenset({"$id", "$type", "$name"})
 _KEPT = SYSTEM_NAMES - _GIVEN
 GIVEN_NAMES = SYSTEM_NAMES | _GIVEN
@@ -90,6 +92,8 @@ def new_image(
         InvalidInputError: A value, a name or the id is not acceptable; all problems are named.
     """
     data = as_mapping(rules, data)
+    if checked and rules.is_free and type(data) is dict and GIVEN_NAMES.isdisjoint(data):
+        return _free_image(rules, data, ulids, now, actor)
     fields = _fields(rules, data)
     image: Document = {"$id": "", "$type": _type(rules, data)}
     if checked or rules.fields or rules.strict:
@@ -103,6 +107,27 @@ def new_image(
         image["name"] = name
     image["createdAt"] = image["updatedAt"] = now
     if is_actor(actor):
+        image["createdBy"] = image["updatedBy"] = actor
+    image["version"] = 1
+    image.update(fields)
+    return image
+
+
+def _free_image(
+    rules: CollectionRules,
+    data: Document,
+    ulids: Ulids,
+    now: datetime,
+    actor: str | None,
+) -> Document:
+    """Return the image of a document that says nothing about itself, in a free collection."""
+    key = f"{rules.namespace}/{ulids.new()}"
+    fields, _ = checked_copy(data, key)
+    image: Document = {"$id": key, "$type": rules.type}
+    if "name" not in fields and (name := _name(rules, data, fields)) is not None:
+        image["name"] = name
+    image["createdAt"] = image["updatedAt"] = now
+    if actor is not None and is_actor(actor):
         image["createdBy"] = image["updatedBy"] = actor
     image["version"] = 1
     image.update(fields)

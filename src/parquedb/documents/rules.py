@@ -57,6 +57,11 @@ class CollectionRules:
     compiled: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
     """What :mod:`.validate` made of these rules, once it was asked."""
 
+    @property
+    def is_free(self) -> bool:
+        """Whether nothing is asked of a document, and nothing made of its fields."""
+        return not (self.fields or self.strict or self.id_field or self.name_field)
+
     def find(self, name: str) -> FieldRule | None:
         """Return the rule of a top-level field, or None."""
         return next((rule for rule in self.fields if rule.name == name), None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -53,11 +53,8 @@ class Transaction:
         """Remember a document that was read to be changed."""
         self._seen.setdefault(key, _state_of(document))
 
-    def write(
-        self, build: Callable[[], Mapping[str, Document | None]]
-    ) -> Mapping[str, Document | None]:
+    def write(self, written: Mapping[str, Document | None]) -> Mapping[str, Document | None]:
         """Keep the result of a write for the end."""
-        written = build()
         self.pending.update(written)
         return written
 
@@ -72,7 +69,7 @@ class Transaction:
             return
         space = collection.space
 
-        def build() -> Write:
+        def build(_at_us: int) -> Write:
             for key, before in self._seen.items():
                 if _state_of(space.get(key)) != before:
                     raise ConflictError(

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from parquedb.errors import AlreadyExistsError
-from parquedb.namespace.entry import Write
+from parquedb.namespace.entry import Kept, Write
 from parquedb.namespace.live import LiveNamespace
 from parquedb.query.compare import compare_key
 from parquedb.query.filter import And, At, Equals, Exists, In, Not
@@ -197,8 +197,8 @@ def _with_value(document: Document | None, path: tuple[str, ...], value: Any) ->
     return whole
 
 
-def _value_at(document: Document | None, path: tuple[str, ...]) -> Any:
-    if document is None or "deletedAt" in document:
+def _value_at(document: Kept, path: tuple[str, ...]) -> Any:
+    if not isinstance(document, dict) or "deletedAt" in document:
         return None
     value: Any = document
     for part in path:

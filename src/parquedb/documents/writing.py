@@ -11,6 +11,7 @@ from parquedb.documents.bulk import bulk_images, create_documents
 from parquedb.documents.entity import Entity, entity_of
 from parquedb.documents.ids import Ulids
 from parquedb.documents.image import (
+    NOT_YET,
     as_mapping,
     changed_image,
     deleted_image,
@@ -37,11 +38,12 @@ from parquedb.namespace.live import LiveNamespace
 from parquedb.query.filter import And, At, ContainsAll, Equals, Filter, In, Path
 from parquedb.query.operand import describe
 from parquedb.query.parse import parse_filter
+from parquedb.rows.jsonform import encode_document
 from parquedb.rows.values import checked_copy
 
 Document = dict[str, Any]
 Spec = Mapping[str, Any]
-Build = Callable[[], Mapping[str, Document | None]]
+Written = Mapping[str, Document | None]
 
 
 class Writing:
@@ -78,15 +80,27 @@ class Writing:
 
     def create(self, data: Spec, *, actor: str | None = None) -> Entity:
         """See :meth:`.collection.Collection.create`."""
-        data = as_mapping(self._rules, data)
-        image = new_image(self._rules, data, self._ulids, self._now(), actor)
+        rules = self._rules
+        data = as_mapping(rules, data)
+        now = self._now() if rules.fields else NOT_YET
+        image = new_image(rules, data, self._ulids, now, actor)
         key = image["$id"]
-        is_chosen = self._rules.id_field is not None or data.get("$id") is not None
+        is_made = rules.id_field is None and data.get("$id") is None
 
-        def build() -> Mapping[str, Document | None]:
-            if is_chosen:
+        if is_made and not self._unique.paths and self._transactions.current is None:
+
+            def build_blindly(at_us: int) -> Write:
+                self._stamp(image, instant(at_us))
+                return Write({key: encode_document(image)})
+
+            self._space.write(build_blindly, is_blind=True)
+            self._on_write(self._space)
+            return Entity(image)  # nobody else has it
+
+        def build(now: datetime) -> Written:
+            if not is_made:
                 self._check_absent(key)
-            self._stamp((image,))
+            self._stamp(image, now)
             return {key: image}
 
         self._write(build)
@@ -154,8 +168,7 @@ class Writing:
         condition = parse_filter(filter)
         parsed = self._parse_update(update)
 
-        def build() -> Mapping[str, Document | None]:
-            now = self._now()
+        def build(now: datetime) -> Written:
             found = self._reading.first_for_write(condition)
             if found is not None:
                 return {found["$id"]: self._updated(found, parsed, now, actor)}
@@ -182,12 +195,12 @@ class Writing:
         """See :meth:`.collection.Collection.delete`."""
         key = self._reading.key(id)
 
-        def build() -> Mapping[str, Document | None]:
+        def build(now: datetime) -> Written:
             before = self._reading.for_write(key)
             if before is None or ("deletedAt" in before and not hard):
                 return {}
             _check_version(before, expected_version)
-            return {key: None if hard else deleted_image(before, self._now(), actor)}
+            return {key: None if hard else deleted_image(before, now, actor)}
 
         return bool(self._write(build))
 
@@ -201,13 +214,13 @@ class Writing:
         """See :meth:`.collection.Collection.restore`."""
         key = self._reading.key(id)
 
-        def build() -> Mapping[str, Document | None]:
+        def build(now: datetime) -> Written:
             before = self._reading.for_write(key)
             if before is None:
                 raise self._reading.not_found(key)
             if "deletedAt" not in before:
                 return {}
-            return {key: restored_image(before, self._now(), actor)}
+            return {key: restored_image(before, now, actor)}
 
         self._write(build)
         found = self._reading.for_write(key)
@@ -240,22 +253,21 @@ class Writing:
     def _put_all(self, images: Sequence[Document], chosen: list[str]) -> list[str]:
         by_id = by_distinct_id([checked_copy(image, image["$id"])[0] for image in images])
 
-        def build() -> Mapping[str, Document | None]:
+        def build(now: datetime) -> Written:
             self._check_all_absent(sorted(chosen))
-            self._stamp(by_id.values())
+            for image in by_id.values():
+                self._stamp(image, now)
             return by_id
 
         self._write(build)
         return list(by_id)
 
-    def _stamp(self, images: Iterable[Document]) -> None:
-        """Give new documents the time at which nobody else can write any more."""
-        now = self._now()
-        for image in images:
-            for name in self._timed:
-                if image.get(name) is image["createdAt"]:  # its default, the time of the write
-                    image[name] = now
-            image["createdAt"] = image["updatedAt"] = now
+    def _stamp(self, image: Document, now: datetime) -> None:
+        """Give a new document the time of its write, which nobody else can precede any more."""
+        for name in self._timed:
+            if image.get(name) is image["createdAt"]:  # its default, the time of the write
+                image[name] = now
+        image["createdAt"] = image["updatedAt"] = now
 
     def _batches(self) -> UniqueBatches:
         return UniqueBatches(self._space, self._unique.paths)
@@ -284,14 +296,14 @@ class Writing:
     def _change(self, id_: str, expected_version: int | None, change: Any) -> Entity:
         key = self._reading.key(id_)
 
-        def build() -> Mapping[str, Document | None]:
+        def build(now: datetime) -> Written:
             before = self._reading.for_write(key)
             if before is None:
                 raise self._reading.not_found(key)
             if "deletedAt" in before:
                 raise NotFoundError(f"the document {key!r} is deleted; restore it first")
             _check_version(before, expected_version)
-            return {key: change(before, self._now())}
+            return {key: change(before, now)}
 
         image = self._write(build)[key]
         assert image is not None  # changed, not removed
@@ -300,27 +312,31 @@ class Writing:
     def _change_many(self, spec: Spec, change: Any) -> int:
         query, _ = self._reading.parse(spec)
 
-        def build() -> Mapping[str, Document | None]:
-            now = self._now()
+        def build(now: datetime) -> Written:
             found = self._reading.documents_for_write(query)
             return {before["$id"]: change(before, now) for before in found}
 
         return len(self._write(build))
 
-    def _write(self, build: Any) -> Mapping[str, Document | None]:
-        """Write what ``build`` makes of the newest state; keep it for later in a transaction."""
+    def _write(self, build: Callable[[datetime], Written]) -> Written:
+        """Write what ``build`` makes of the newest state; keep it for later in a transaction.
+
+        Args:
+            build: Returns the documents to be written, given the time that they carry.
+        """
         transaction = self._transactions.joined(self)
         if transaction is not None:
-            return transaction.write(lambda: self._unique.checked(build(), transaction.pending))
-        written: Mapping[str, Document | None] = {}
+            made = build(self._now())
+            return transaction.write(self._unique.checked(made, transaction.pending))
+        written: Written = {}
 
-        def write() -> Write:
+        def write(at_us: int) -> Write:
             nonlocal written
-            written = self._unique.checked(build())
+            written = self._unique.checked(build(instant(at_us)))
             return Write(written)
 
         self._space.write(write)
-        self.written()
+        self._on_write(self._space)
         return written
 
 

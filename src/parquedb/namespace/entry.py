@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, assert_never
 
 from parquedb.model.format import Format
 from parquedb.rows.values import Document
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +27,19 @@ class Staged:
     fresh: bool
 
 
+Kept = Document | bytes | None
+"""A document, or its JSON as the journal has it; None for one that was removed for good."""
+
+
 class Write(NamedTuple):
     """Documents written together.
 
     Attributes:
-        documents: The documents as they are now, by id; None for one that was removed for good.
+        documents: The documents as they are now, by id.
         staged: Files with further documents, whose ids are not among ``documents``.
     """
 
-    documents: Mapping[str, Document | None]
+    documents: Mapping[str, Kept]
     staged: tuple[Staged, ...] = ()
 
 
@@ -159,22 +159,3 @@ class State:
                 return self
             case _:
                 assert_never(body)
-
-
-def time_of(write: Write, began_us: int, now_us: int) -> int:
-    """Return the time of a write: that of its documents, so that ``as_of`` it shows them.
-
-    Documents that were made before nobody else could write carry the time of something else, and
-    the past would change if an entry took it: what was asked about it has been answered.
-
-    Args:
-        write: The write.
-        began_us: When it was begun to be made, microseconds since the epoch.
-        now_us: The time now.
-    """
-    for document in write.documents.values():
-        at = None if document is None else document.get("updatedAt")
-        if isinstance(at, datetime):
-            at_us = (at - _EPOCH) // _MICROSECOND
-            return at_us if began_us <= at_us <= now_us else now_us
-    return now_us

@@ -9,7 +9,7 @@ read and write the segments of ``docs/spec/journal.md``.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar, TypeVarTuple
 
 from parquedb.ambient import SYSTEM, Ambient
 from parquedb.errors import StateError
@@ -18,6 +18,7 @@ from parquedb.namespace.entry import Body, Entry, State
 from parquedb.storage.store import Appends, Store
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 class Committed(NamedTuple):
@@ -79,6 +80,10 @@ class Journal(Protocol):
         """
         ...
 
+    def is_at(self, number: int) -> bool:
+        """Whether an entry is the last one now. False also where that is not known cheaply."""
+        ...
+
     def state(self) -> State:
         """Return the state at the last entry known (see :meth:`head`). No I/O."""
         ...
@@ -114,11 +119,12 @@ class Journal(Protocol):
         """
         ...
 
-    def exclusively(self, action: Callable[[], T]) -> T:
-        """Run something while other writers are held off: what was read last stays last. Reentrant.
+    def exclusively(self, action: Callable[[*Ts], T], *args: *Ts) -> T:
+        """Run something, with ``args``, while other writers are held off. Reentrant.
 
-        On a local disk, from all processes; elsewhere only from the other threads that use this
-        object. Readers are never held off. Do not sync meanwhile: others wait.
+        What was read last stays last. On a local disk, from all processes; elsewhere only from
+        the other threads that use this object. Readers are never held off. Do not sync meanwhile:
+        others wait.
         """
         ...
 

@@ -17,7 +17,7 @@ from parquedb.errors import ConflictError, ParqueDBError, StateError
 from parquedb.model.format import Format
 from parquedb.model.schema import Schema
 from parquedb.namespace.base import Base, check_documents, load_base
-from parquedb.namespace.entry import Body, Cutover, Entry, Flush, Write, time_of
+from parquedb.namespace.entry import Body, Cutover, Entry, Flush, Write
 from parquedb.namespace.joined import join_sources, open_staged
 from parquedb.namespace.journal import CollectedError, Committed, Journal, open_journal
 from parquedb.namespace.options import LiveOptions
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _ATTEMPTS = 20
+_BLIND_US = 10_000
+"""For how long a write that depends on nothing does without a look at the base, microseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,7 @@ class LiveNamespace:
         self._base: Base | None = None
         self._fit: Base | None = None  # the base that is known to hold documents
         self._mark: object = None
+        self._looked_us = -_BLIND_US  # when it was looked at last
         self._tail = Tail()
         self._head = 0
         self._floor = 0  # the tail holds all entries after this one
@@ -248,12 +251,15 @@ class LiveNamespace:
                     self._forget()
         raise AssertionError("unreachable")
 
-    def write(self, build: Callable[[], Write]) -> Entry | None:
+    def write(self, build: Callable[[int], Write], *, is_blind: bool = False) -> Entry | None:
         """Append one write to the journal.
 
         Args:
             build: Makes the write from the newest state, which :meth:`get` and :meth:`view` show;
-                called again if somebody else wrote meanwhile.
+                called again if somebody else wrote meanwhile. Its argument is the write's time,
+                microseconds since the epoch, that of ``as_of`` too: documents shall carry it.
+            is_blind: Whether it looks at no state. Then that somebody else replaced the table may
+                be noticed :data:`_BLIND_US` later, by the next write or whatever reads.
 
         Returns:
             The entry; None if ``build`` found nothing to write.
@@ -264,10 +270,8 @@ class LiveNamespace:
             StorageError: It could not be written.
         """
         with self.lock:
-            entry = self.journal.exclusively(lambda: self._append(build))
-        if entry is None:
-            return None
-        if self.options.is_durable:
+            entry = self.journal.exclusively(self._append, build, is_blind)
+        if entry is not None and self.options.is_durable:
             self.journal.sync()
         return entry
 
@@ -293,7 +297,7 @@ class LiveNamespace:
     def close(self) -> None:
         """Let go of the journal's files."""
         with self.lock:
-            self._closed = True
+            self._closed, self._fit = True, None
             self.journal.close()
 
     def invalidate(self) -> None:
@@ -308,7 +312,7 @@ class LiveNamespace:
             ConflictError: Others kept coming first.
         """
         with self.lock:
-            entry = self.journal.exclusively(lambda: self._note(body))
+            entry = self.journal.exclusively(self._note, body)
         if self.options.is_durable:
             self.journal.sync()
         return entry
@@ -321,21 +325,14 @@ class LiveNamespace:
                 return entry
         raise self._overrun()
 
-    def _append(self, build: Callable[[], Write]) -> Entry | None:
+    def _append(self, build: Callable[[int], Write], is_blind: bool) -> Entry | None:  # noqa: FBT001
         stale: StaleError | None = None
         for _ in range(_ATTEMPTS * 5):
-            self._refresh()
-            if self.journal.id is None and self._detect():
-                self._refresh()
-            assert self._base is not None  # refreshed
-            if self._fit is not self._base:
-                check_documents(self.name, self._base)
-                self._fit = self._base
+            at_us = self._look(is_blind)
             known = self._head  # what is read meanwhile may not be what the decision rests on
-            began_us = self.ambient.now_us()
             self._is_deciding = True
             try:
-                write = build()
+                write = build(at_us)
             except StaleError as error:
                 stale = error
                 self._forget()
@@ -345,13 +342,35 @@ class LiveNamespace:
             stale = None
             if not write.documents and not write.staged:
                 return None
-            at_us = time_of(write, began_us, self.ambient.now_us())
+            if write.staged:  # nobody was told of these documents at the time that they carry
+                at_us = max(at_us, self.ambient.now_us())
             entry = self._appended(write, known, at_us)
             if entry is not None:
                 return entry
         if stale is not None:
             raise self.unreadable(stale) from stale
         raise self._overrun()
+
+    def _look(self, is_blind: bool) -> int:  # noqa: FBT001
+        """Bring everything up to date before a write; return the time of the write."""
+        now_us = self.ambient.now_us()
+        if (
+            is_blind
+            and 0 <= now_us - self._looked_us < _BLIND_US
+            and self._fit is self._base is not None
+            and self._is_whole
+            and self.journal.is_at(self._head)
+        ):
+            return max(now_us, self._last_at_us + 1)
+        self._looked_us = now_us
+        self._refresh()
+        if self.journal.id is None and self._detect():
+            self._refresh()
+        assert self._base is not None  # refreshed
+        if self._fit is not self._base:
+            check_documents(self.name, self._base)
+            self._fit = self._base
+        return max(now_us, self._last_at_us + 1)
 
     def _appended(self, body: Body, expect: int, at_us: int) -> Entry | None:
         """Write the next entry, None where somebody else has."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from threading import get_ident
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, TypeVarTuple
 
 from parquedb.ambient import Ambient
 from parquedb.errors import (
@@ -37,6 +37,7 @@ from parquedb.namespace.wire import Header, encode_entry, encode_header, parse_e
 from parquedb.storage.store import AppendFile, Appends, NewObject, Store
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 SEGMENT_BYTES = 8 << 20
 """A segment of this size gets no further entry."""
 END = b"\n"
@@ -149,35 +150,39 @@ class LocalJournal:
                 self._older = tail.first, sum(older)
             return self._older[1] + tail.offset
 
-    def exclusively(self, action: Callable[[], T]) -> T:
+    def exclusively(self, action: Callable[[*Ts], T], *args: *Ts) -> T:
         """Hold off the writers of all processes."""
-        thread = get_ident()
-        if self._owner == thread:
-            return action()
-
-        def held() -> T:
-            self._current = False
-            self._owner = thread
-            try:
-                return action()
-            finally:
-                self._current = False
-                self._owner = 0
-
+        if self._owner == get_ident():
+            return action(*args)
         if self.tail is None:
             self._lock.doubt()
-        return self._lock.hold(held)
+        return self._lock.hold(self._held, action, args)
+
+    def _held(self, action: Callable[[*Ts], T], args: tuple[*Ts]) -> T:
+        self._current = False
+        self._owner = get_ident()
+        try:
+            return action(*args)
+        finally:
+            self._current = False
+            self._owner = 0
+
+    def is_at(self, number: int) -> bool:
+        """Whether an entry is the last one: at most one system call."""
+        with self._guard:
+            tail = self.tail
+            if tail is None or tail.number != number:
+                return False
+            if not self._current:
+                if tail.file.size() != tail.offset:
+                    return False
+                self._current = self._owner == get_ident()
+            return True
 
     def read(self, after: int) -> Sequence[Entry]:
         """Return all entries after one: one system call where there are none."""
-        with self._guard:
-            tail = self.tail
-            if tail is not None and after == tail.number:
-                if self._current:
-                    return ()
-                if tail.file.size() == tail.offset:
-                    self._current = self._owner == get_ident()
-                    return ()
+        if self.is_at(after):
+            return ()
         return self._surely(lambda: self._read(after))
 
     def append(self, body: Body, *, expect: int, at_us: int) -> Committed | Conflict:
@@ -186,7 +191,7 @@ class LocalJournal:
         line = encode_entry(number, at_us, f"{self._session}-{next(self._attempts):x}", body)
         if self._owner == get_ident():
             return self._append(line, number, body)
-        return self.exclusively(lambda: self._append(line, number, body))
+        return self.exclusively(self._append, line, number, body)
 
     def sync(self) -> None:
         """Make every entry known durable: one ``fdatasync`` for all threads that wait for it."""
@@ -207,7 +212,7 @@ class LocalJournal:
 
     def collect(self, through: int) -> int:
         """Delete segments without entries after ``through``, but never the newest."""
-        return self.exclusively(lambda: self._collect(through))
+        return self.exclusively(self._collect, through)
 
     def close(self) -> None:
         """Close the newest segment."""
@@ -268,7 +273,8 @@ class LocalJournal:
             return Committed(number)
 
     def _extend(self, tail: _Tail, number: int, line: bytes, body: Body) -> None:
-        self._clean(tail)
+        if tail.torn:
+            self._clean(tail)
         end = tail.offset + len(line)
         state = tail.state if type(body) is Write else tail.state.after(body)
         try:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TypeVar
+from typing import TypeVar, TypeVarTuple
 
 from parquedb.ambient import Ambient
 from parquedb.errors import (
@@ -29,6 +29,7 @@ from parquedb.namespace.wire import Header, encode_entry, encode_header, parse_e
 from parquedb.storage.store import NewObject, Store
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 _KEPT = 128
 """So many of the newest segments are never collected, for writers that fell behind."""
 _ATTEMPTS = 3
@@ -104,10 +105,10 @@ class ObjectJournal:
                 self._size_bytes = sum(self._segments.sizes().values())
             return self._size_bytes
 
-    def exclusively(self, action: Callable[[], T]) -> T:
+    def exclusively(self, action: Callable[[*Ts], T], *args: *Ts) -> T:
         """Hold off the other threads that use this object."""
         with self._lock:
-            return action()
+            return action(*args)
 
     def sync(self) -> None:
         """Do nothing: what was created is durable."""
@@ -117,6 +118,10 @@ class ObjectJournal:
 
     def close(self) -> None:
         """Do nothing."""
+
+    def is_at(self, number: int) -> bool:  # noqa: ARG002
+        """Return False: only a request could tell."""
+        return False
 
     def read(self, after: int) -> Sequence[Entry]:
         """Return all entries after one: as many requests as there are, and two."""

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from parquedb.namespace.entry import Entry, Staged, Write
-
-Document = dict[str, Any]
+from parquedb.namespace.entry import Entry, Kept, Staged, Write
+from parquedb.rows.jsonform import decode_document
+from parquedb.rows.values import Document
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +28,15 @@ class Tail:
 
     The rows of staged files are new when they are written, so a document here is always newer than
     a row of the same id in a file.
+
+    What comes as JSON is parsed when it is asked for, once: most of what is written is flushed
+    without being read before, and text is a fifth of the objects that it stands for.
     """
 
     def __init__(self) -> None:
         self._entries: list[Entry] = []
-        self._overlay: dict[str, Document | None] = {}
+        self._parsed = 0  # so many entries have no document as JSON
+        self._overlay: dict[str, Kept] = {}
         self._staged: list[StagedWrite] = []
         self._is_shared = False
 
@@ -52,7 +55,8 @@ class Tail:
 
     @property
     def entries(self) -> Sequence[Entry]:
-        """The entries, oldest first."""
+        """The entries, oldest first; none has a document as JSON."""
+        self._parse()
         return self._entries
 
     @property
@@ -66,12 +70,16 @@ class Tail:
 
     def get(self, id_: str) -> Document | None:
         """Return a document that was written; None if it was removed or not touched."""
-        return self._overlay.get(id_)
+        kept = self._overlay.get(id_)
+        if isinstance(kept, bytes):
+            self._overlay[id_] = kept = decode_document(kept)
+        return kept
 
     def overlay(self) -> dict[str, Document | None]:
         """Return the documents by id, None for removed ones. The result never changes."""
+        self._parse()
         self._is_shared = True
-        return self._overlay
+        return self._overlay  # type: ignore[return-value]
 
     def append(self, entry: Entry) -> None:
         """Add the next entry."""
@@ -91,18 +99,36 @@ class Tail:
             return
         kept = [entry for entry in self._entries if entry.number > through]
         self._entries, self._overlay, self._staged = [], {}, []
+        self._parsed = 0
         self._is_shared = False
         for entry in kept:
             self.append(entry)
 
     def until(self, at_us: int) -> Tail:
         """Return the tail as it was at a time, microseconds since the epoch."""
+        self._parse()
         past = Tail()
         for entry in self._entries:
             if entry.at_us > at_us:
                 break
             past.append(entry)
+        past._parsed = len(past._entries)
         return past
+
+    def _parse(self) -> None:
+        """Turn all JSON into documents, in the entries too."""
+        for at in range(self._parsed, len(self._entries)):
+            entry = self._entries[at]
+            if type(entry.body) is Write and bytes in map(type, entry.body.documents.values()):
+                documents = dict(entry.body.documents)
+                for id_, kept in entry.body.documents.items():
+                    if isinstance(kept, bytes):
+                        documents[id_] = document = decode_document(kept)
+                        if self._overlay.get(id_) is kept:
+                            self._overlay[id_] = document
+                body = Write(documents, entry.body.staged)
+                self._entries[at] = Entry(entry.number, entry.at_us, entry.tx, body)
+            self._parsed = at + 1
 
     def _own(self) -> None:
         """Make the overlay ours alone before it is changed."""

@@ -20,6 +20,7 @@ from parquedb.namespace.entry import (
     Cutover,
     Entry,
     Flush,
+    Kept,
     Migrate,
     Retire,
     Staged,
@@ -27,7 +28,7 @@ from parquedb.namespace.entry import (
     Write,
 )
 from parquedb.rows.jsonform import encode_document, restore_document
-from parquedb.rows.values import STORED_BYTES, Document, too_large
+from parquedb.rows.values import STORED_BYTES, too_large
 
 VERSION = 1
 SECTION = "docs/spec/journal.md"
@@ -218,15 +219,18 @@ def _encode_write(body: Write) -> bytes:
     for id_, document in body.documents.items():
         if document is None:
             gone.append(id_)
+            continue
+        if isinstance(document, bytes):
+            image = document
         elif document["$id"] != id_:
             raise InvalidInputError(
                 f"{id_!r}: the document's own $id is {document['$id']!r}; write it under that id"
             )
         else:
             image = encode_document(document)
-            if len(image) > STORED_BYTES:
-                raise InvalidInputError(f"{id_}: {too_large(len(image), STORED_BYTES)}")
-            kept.append(image)
+        if len(image) > STORED_BYTES:
+            raise InvalidInputError(f"{id_}: {too_large(len(image), STORED_BYTES)}")
+        kept.append(image)
     text = b'"op":"write","docs":[%b]' % b",".join(kept)
     if gone:
         text += b',"gone":' + orjson.dumps(gone)
@@ -280,7 +284,7 @@ def _migration(migration: Migrate) -> dict[str, str]:
 
 
 def _parse_write(raw: Mapping[str, Any]) -> Write:
-    documents: dict[str, Document | None] = {}
+    documents: dict[str, Kept] = {}
     for parsed in raw["docs"]:
         documents[parsed["$id"]] = restore_document(parsed)
     count = len(raw["docs"])

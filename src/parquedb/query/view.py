@@ -95,9 +95,11 @@ def own_nested(copy: Document) -> None:
     """Replace the lists and dicts inside a shallow copy of a document by copies of their own."""
     for key, value in copy.items():
         if value.__class__ is dict:
-            copy[key] = own_copy(value)
+            copy[key] = inner = value.copy()
+            if not _NESTED.isdisjoint(map(type, inner.values())):
+                own_nested(inner)
         elif value.__class__ is list:
-            copy[key] = _own_list(value)
+            copy[key] = value.copy() if _NESTED.isdisjoint(map(type, value)) else _own_list(value)
 
 
 def _own_list(items: list[Any]) -> list[Any]:

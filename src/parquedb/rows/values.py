@@ -33,6 +33,7 @@ _SHOWN = 20
 """How many problems one message lists."""
 _BYTES_OF: dict[type, int] = {NoneType: 4, bool: 4, date: 21, UUID: 47}
 """The shortest JSON of kinds that have about one length."""
+_TEXTS = frozenset({str})
 _ATOMS = frozenset({NoneType, bool, int, float, str, bytes, date, Decimal, UUID})
 _KINDS = (
     "None, bool, int, float, str, bytes, datetime, date, Decimal, UUID, list or dict with str keys"
@@ -264,10 +265,8 @@ def _copy_dict(document: Document, depth: int) -> tuple[Document, int]:
     copy = document.copy()
     size = 1
     for key, value in copy.items():
-        if type(key) is not str:
+        if type(key) is not str or not (key.isascii() or key.encode()):
             raise _Unclean
-        if not key.isascii():
-            key.encode()
         kind = type(value)
         if kind is str:
             size += len(key) + (len(value) if value.isascii() else len(value.encode())) + 6
@@ -279,9 +278,12 @@ def _copy_dict(document: Document, depth: int) -> tuple[Document, int]:
         elif kind is list:
             copy[key], inner = _copy_list(value, depth + 1)
             size += len(key) + 4 + inner
+        elif kind is float:
+            if value != value:  # NaN
+                raise _Unclean
+            size += len(key) + 7
         elif kind is datetime:
-            if value.tzinfo is not UTC:
-                copy[key] = in_utc(value)
+            copy[key] = in_utc(value)
             size += len(key) + 36
         else:
             size += len(key) + 4 + _measure_rest(value, kind)
@@ -295,7 +297,11 @@ def _copy_list(items: list[Any], depth: int) -> tuple[list[Any], int]:
     if depth > MAX_DEPTH:
         raise _Unclean
     copy = items.copy()
-    if _ATOMS.issuperset(map(type, copy)):
+    kinds = set(map(type, copy))
+    if kinds == _TEXTS:
+        text = "".join(copy)
+        return copy, (len(text) if text.isascii() else len(text.encode())) + 3 * len(copy) + 1
+    if _ATOMS.issuperset(kinds):
         return copy, _measure_list(copy, depth)
     size = 1
     for index, item in enumerate(copy):

@@ -14,7 +14,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from types import TracebackType
-from typing import TypeVar
+from typing import TypeVar, TypeVarTuple
 
 from parquedb.errors import CommitUnknownError, UnsupportedError
 from parquedb.storage.files import fsync_path, read_error, write_error
@@ -25,6 +25,7 @@ except ImportError:  # Windows
     _fcntl = None  # type: ignore[assignment]
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 _sync_data: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)
 _READ_ONLY = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 _APPENDING = os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
@@ -214,14 +215,14 @@ class FileLock:
     def __del__(self) -> None:
         self._close()
 
-    def hold(self, action: Callable[[], T]) -> T:
-        """Run something while the lock is held."""
+    def hold(self, action: Callable[[*Ts], T], *args: *Ts) -> T:
+        """Run something, with ``args``, while the lock is held."""
         with self._mutex:
             if self._depth == 0:
                 self._take()
             self._depth += 1
             try:
-                return action()
+                return action(*args)
             finally:  # an __exit__ of our own could be interrupted before it does anything
                 self._depth -= 1
                 if self._depth == 0:

@@ -14,11 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import BinaryIO, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import BinaryIO, NamedTuple, Protocol, TypeVar, TypeVarTuple, runtime_checkable
 
 from parquedb.slotted import dataclass
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 class ObjectInfo(NamedTuple):
@@ -290,8 +291,8 @@ class StoreLock(AbstractContextManager[object], Protocol):
     It is let go when its process ends.
     """
 
-    def hold(self, action: Callable[[], T]) -> T:
-        """Run something while the lock is held, and let go of it whatever happens.
+    def hold(self, action: Callable[[*Ts], T], *args: *Ts) -> T:
+        """Run something, with ``args``, while the lock is held, and let go of it whatever happens.
 
         A ``with`` block does not promise that: an interrupt (``KeyboardInterrupt``) can come when
         the block has ended and nothing of its end is done yet.

@@ -204,7 +204,7 @@ class _Import:
         if second is None and len(first) < STAGED_FROM:
             self._check_distinct()
             new = {image["$id"]: plain(image) for image in first}
-            self._space.write(lambda: Write({**self._free(new), **self._replaced()}))
+            self._space.write(lambda _at_us: Write({**self._free(new), **self._replaced()}))
         else:
             rest = () if second is None else itertools.chain([second], batches)
             self._stage(itertools.chain([first], rest))
@@ -216,7 +216,7 @@ class _Import:
         with rare_collections():
             stager.write(batches)
 
-        def build() -> Write:
+        def build(_at_us: int) -> Write:
             stager.check()
             self._free({})
             covered = stager.covered(sorted(self._chosen))
