@@ -21,6 +21,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from parquedb.errors import NotFoundError
+from parquedb.parquet.dynamic import AnyArray
 from parquedb.parquet.groups import GroupFile
 from parquedb.query.view import Document, Source, StaleError
 from parquedb.rows.columns import is_document_schema
@@ -252,6 +253,16 @@ class Blocks:
         """Yield all row groups in order, without keeping them."""
         for index in range(len(self.open(source).groups)):
             yield self.group(source, index, keep=False)
+
+    def column(self, source: Source, name: str) -> list[AnyArray]:
+        """Return a column of a file, a part for each row group, without keeping it."""
+        file = self.open(source)
+        parts = []
+        for index in range(len(file.groups)):
+            known = self._groups.get((source.token, index))
+            batch = file.read(index, [name]) if known is None else known
+            parts.append(batch.column(name))
+        return parts
 
     def take(self, source: Source, rows: Positions, *, keep: bool = True) -> pa.Table:
         """Return rows by their positions, in the order of these."""

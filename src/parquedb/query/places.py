@@ -7,6 +7,7 @@ from enum import Enum
 
 from parquedb.model.types import Field, ListType, StructType, Type
 from parquedb.query import literals
+from parquedb.query.scalars import is_null, is_present
 from parquedb.query.truth import FALSE, TRUE, Sql, Truth, at_most, exactly
 from parquedb.slotted import dataclass
 
@@ -28,12 +29,12 @@ class Place:
     @property
     def is_null(self) -> Sql:
         """That it is null."""
-        return Sql(f"{self.expression} IS NULL", f"{self.expression} IS NOT NULL")
+        return is_null(self.expression)
 
     @property
     def is_present(self) -> Sql:
         """That it is not null."""
-        return Sql(f"{self.expression} IS NOT NULL", f"{self.expression} IS NULL")
+        return is_present(self.expression)
 
 
 class Opaque(Enum):

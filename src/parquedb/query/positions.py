@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,23 +18,21 @@ from parquedb.errors import FormatError
 from parquedb.model.schema import Schema
 from parquedb.query.blocks import Blocks, Positions
 from parquedb.query.duck import Duck, literal, quote
-from parquedb.query.filter import EVERYTHING, And, At, Expression, Filter, Not, Or
-from parquedb.query.prune import may_match
+from parquedb.query.filter import And, At, Expression, Filter, Not, Or
+from parquedb.query.parts import Part, may_hold, parts_of
 from parquedb.query.resident import ROW, SOURCE, Lease, Residents, file_relation
+from parquedb.query.sifting import Sieve
 from parquedb.query.sort import SortKey
-from parquedb.query.sql import compile_filter, sort_expression
+from parquedb.query.sql import Condition, sort_expression
 from parquedb.query.view import Source, StaleError, View
 from parquedb.rows.columns import DATA
 from parquedb.slotted import dataclass
-from parquedb.storage.store import LocalPaths
 
 if TYPE_CHECKING:
     import duckdb
 
     from parquedb.query.group_sql import SqlGroup
 
-_VIRTUAL = frozenset({"file_index", "file_row_number", "filename"})
-_GLOB = frozenset("*?[")
 _INLINE_IDS = 64
 _BY_ID = (SortKey(("$id",)),)
 
@@ -63,23 +60,6 @@ class Hits:
 NO_HITS = Hits(np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0, np.bool_), ordered=True)
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """Sources that one SELECT reads.
-
-    Args:
-        first: Index of the first of them in the view.
-        sources: They.
-        columns: The file's own column by the schema's; None where they are read through Arrow.
-        overflow: Whether ``$data`` may hold something.
-    """
-
-    first: int
-    sources: tuple[Source, ...]
-    columns: dict[str, str] | None
-    overflow: bool
-
-
 class Finder:
     """Searches views.
 
@@ -92,26 +72,35 @@ class Finder:
         self._blocks = blocks
         self._duck = duck
         self._residents = Residents(blocks, duck)
+        self._sieve = Sieve(blocks)
 
     def count(self, view: View, filter_: Filter) -> int | None:
         """Count the rows that match and are not overlaid, None where SQL cannot decide."""
-        parts = self._parts(view, filter_)
-        conditions = [self._condition(view, part, filter_) for part in parts]
-        if any(sure != possible for sure, possible in conditions):
+        parts = parts_of(self._blocks, view, filter_)
+        conditions = [part.condition(filter_) for part in parts]
+        if not all(condition.exact for condition in conditions):
             return None
+        total = self._sieve.count(view, parts, conditions)
+        if total is None:
+            total = self._count_by_sql(view, filter_, parts, conditions)
+        for source in view.sources:
+            self._blocks.check(source)
+        return total
+
+    def _count_by_sql(
+        self, view: View, filter_: Filter, parts: Sequence[Part], conditions: Sequence[Condition]
+    ) -> int:
         total = 0
         with closing(self._duck.cursor()) as cursor, Lease(self._residents) as lease:
             hidden = self._hidden(cursor, view)
-            for part, (_, possible) in zip(parts, conditions, strict=True):
+            for part, condition in zip(parts, conditions, strict=True):
                 tables: dict[str, pa.Table] = {}
                 relation = self._searched(part, _fields_of(filter_), tables, lease, hidden)
                 for name, table in tables.items():
                     cursor.register(name, table)
-                sql = f"SELECT count(*) FROM {relation} WHERE {possible}{hidden}"
+                sql = f"SELECT count(*) FROM {relation} WHERE {condition.possible}{hidden}"
                 row = self._run(cursor, sql, part.sources).fetchone()
                 total += int(row[0]) if row else 0
-        for source in view.sources:
-            self._blocks.check(source)
         return total
 
     def find(
@@ -134,13 +123,33 @@ class Finder:
         Raises:
             StaleError: A file was replaced meanwhile.
         """
-        if not any(_may_match(source, filter_) for source in view.sources):
+        if not any(may_hold(source, filter_) for source in view.sources):
             return NO_HITS
         if not self._blocks.in_order(view.sources):
             sort = (*sort, *_BY_ID)  # which is the order of rows elsewhere
+        parts = parts_of(self._blocks, view, filter_)
+        conditions = [part.condition(filter_) for part in parts]
+        places = self._sieve.find(view, parts, conditions, sort, limit)
+        if places is None:
+            return self._find_by_sql(view, filter_, sort, limit, parts, conditions)
+        for source in view.sources:
+            self._blocks.check(source)
+        return Hits(*places, np.zeros(len(places[1]), np.bool_), ordered=True)
+
+    def _find_by_sql(
+        self,
+        view: View,
+        filter_: Filter,
+        sort: Sequence[SortKey],
+        limit: int | None,
+        parts: Sequence[Part],
+        conditions: Sequence[Condition],
+    ) -> Hits:
         with closing(self._duck.cursor()) as cursor, Lease(self._residents) as lease:
             hidden = self._hidden(cursor, view)
-            statement, ordered, tables = self._statement(view, filter_, sort, limit, hidden, lease)
+            statement, ordered, tables = self._statement(
+                view, filter_, sort, limit, parts, conditions, hidden, lease
+            )
             for name, table in tables.items():
                 cursor.register(name, table)
             found = self._run(cursor, statement, view.sources).fetchnumpy()
@@ -177,19 +186,19 @@ class Finder:
         Returns:
             The SQL and its result rows; None where documents must be looked at.
         """
-        parts = self._parts(view, filter_)
-        compiled = [compile_(self._columns(view, part)) for part in parts]
-        conditions = [self._condition(view, part, filter_) for part in parts]
-        if any(part.overflow for part in parts) or any(s != p for s, p in conditions):
+        parts = parts_of(self._blocks, view, filter_)
+        compiled = [compile_(part.schema) for part in parts]
+        conditions = [part.condition(filter_) for part in parts]
+        if any(part.overflow or not c.exact for part, c in zip(parts, conditions, strict=True)):
             return None
         found: list[tuple[SqlGroup, list[tuple[Any, ...]]]] = []
         with closing(self._duck.cursor()) as cursor:
             hidden = self._hidden(cursor, view)
-            for part, group, (_, possible) in zip(parts, compiled, conditions, strict=True):
+            for part, group, condition in zip(parts, compiled, conditions, strict=True):
                 if group is None:
                     return None
                 relation = self._relation(cursor, part, None)
-                sql = f"SELECT {group.select} FROM {relation} WHERE {possible}{hidden}"
+                sql = f"SELECT {group.select} FROM {relation} WHERE {condition.possible}{hidden}"
                 rows = self._run(cursor, f"{sql} {group.group_by}", part.sources).fetchall()
                 found.append((group, rows))
         for source in view.sources:
@@ -209,7 +218,7 @@ class Finder:
         """
         selects = []
         hidden = self._hidden(cursor, view, name)
-        for part in self._parts(view):
+        for part in parts_of(self._blocks, view):
             relation = self._relation(cursor, part, None, name)
             names = part.columns if part.columns is not None else view.schema.names
             alive = '"deletedAt" IS NULL' if "deletedAt" in names else "TRUE"
@@ -222,16 +231,17 @@ class Finder:
 
     def statement(self, view: View, filter_: Filter, sort: Sequence[SortKey] = ()) -> str:
         """Return the SQL that :meth:`find` runs, for people to read."""
-        return self._statement(view, filter_, sort, None)[0]
+        parts = parts_of(self._blocks, view, filter_)
+        conditions = [part.condition(filter_) for part in parts]
+        return self._statement(view, filter_, sort, None, parts, conditions)[0]
 
     def decides(
         self, view: View, filter_: Filter, sort: Sequence[SortKey] = ()
     ) -> tuple[bool, bool]:
         """Return whether SQL alone decides which rows match, and whether it can sort them."""
         exact = ordered = True
-        for part in self._parts(view, filter_):
-            sure, possible = self._condition(view, part, filter_)
-            exact = exact and sure == possible
+        for part in parts_of(self._blocks, view, filter_):
+            exact = exact and part.condition(filter_).exact
             ordered = ordered and _sort_keys(part, view.schema, sort) is not None
         return exact, ordered
 
@@ -241,23 +251,23 @@ class Finder:
         filter_: Filter,
         sort: Sequence[SortKey],
         limit: int | None,
+        parts: Sequence[Part],
+        conditions: Sequence[Condition],
         hidden: str = "",
         lease: Lease | None = None,
     ) -> tuple[str, bool, dict[str, pa.Table]]:
-        parts = self._parts(view, filter_)
         by_part = [_sort_keys(part, view.schema, sort) for part in parts]
         selects, exact, ordered = [], True, None not in by_part
         tables: dict[str, pa.Table] = {}
-        for part, keys in zip(parts, by_part, strict=True):
-            sure, possible = self._condition(view, part, filter_)
-            exact = exact and sure == possible
+        for part, keys, condition in zip(parts, by_part, conditions, strict=True):
+            exact = exact and condition.exact
             needed = _fields_of(filter_, sort)
             relation = self._searched(part, needed, tables, lease, hidden)
-            unsure = "FALSE" if sure == possible else f"NOT ({sure})"
+            unsure = "FALSE" if condition.exact else f"NOT ({condition.sure})"
             select = f"{SOURCE} AS s, {ROW} AS r, {unsure} AS u"
             for number, (expression, _) in enumerate(keys if ordered and keys else ()):
                 select += f", {expression} AS k{number}"
-            selects.append(f"SELECT {select} FROM {relation} WHERE {possible}{hidden}")
+            selects.append(f"SELECT {select} FROM {relation} WHERE {condition.possible}{hidden}")
         # rows come in the order of files, but not out of a join with what hides some
         by_place = bool(hidden) and not sort
         order = " ORDER BY s, r" if by_place else ""
@@ -298,51 +308,10 @@ class Finder:
                 "file is damaged, restore it from a good copy"
             ) from error
 
-    def _condition(self, view: View, part: _Part, filter_: Filter) -> tuple[str, str]:
-        condition = compile_filter(filter_, self._columns(view, part), overflow=part.overflow)
-        return condition.sure, condition.possible
-
-    def _columns(self, view: View, part: _Part) -> Schema:
-        """Return the columns that the files of a part have."""
-        if part.columns is None:
-            return view.schema
-        present = tuple(f for f in view.schema.fields if f.name in part.columns)
-        return replace(view.schema, fields=present)
-
-    def _parts(self, view: View, filter_: Filter = EVERYTHING) -> list[_Part]:
-        """Group the sources that can hold a match, so that each group can be read by one SELECT."""
-        found: list[tuple[int, dict[str, str] | None, bool, list[Source]]] = []
-        local = isinstance(self._blocks.store, LocalPaths)
-        void = view.void_columns()
-        for index, source in enumerate(view.sources):
-            if not _may_match(source, filter_):
-                continue
-            columns = self._blocks.open(source).plain_columns() if local else None
-            if columns is not None:
-                clashes = _clash(columns.values()) or self._is_glob(source)
-                columns = None if clashes else {n: columns[n] for n in columns if n not in void}
-            if found:
-                first, known, overflow, sources = found[-1]
-                follows = first + len(sources) == index
-                if follows and known == columns and overflow == source.overflows:
-                    sources.append(source)
-                    continue
-            found.append((index, columns, source.overflows, [source]))
-        return [
-            _Part(first, tuple(sources), columns, overflow)
-            for first, columns, overflow, sources in found
-        ]
-
-    def _is_glob(self, source: Source) -> bool:
-        """Whether DuckDB would take a path for a pattern, which it cannot be told not to."""
-        store = self._blocks.store
-        assert isinstance(store, LocalPaths)
-        return not _GLOB.isdisjoint(store.local_path(source.file.path))
-
     def _relation(
         self,
         cursor: duckdb.DuckDBPyConnection,
-        part: _Part,
+        part: Part,
         needed: frozenset[str] | None,
         prefix: str = "",
     ) -> str:
@@ -354,7 +323,7 @@ class Finder:
 
     def _named_relation(
         self,
-        part: _Part,
+        part: Part,
         needed: frozenset[str] | None,
         tables: dict[str, pa.Table],
         prefix: str = "",
@@ -373,7 +342,7 @@ class Finder:
 
     def _searched(
         self,
-        part: _Part,
+        part: Part,
         needed: frozenset[str] | None,
         tables: dict[str, pa.Table],
         lease: Lease | None,
@@ -396,7 +365,7 @@ class Finder:
                 return kept
         return self._named_relation(part, needed, tables)
 
-    def _arrow(self, part: _Part, needed: frozenset[str] | None) -> pa.Table:
+    def _arrow(self, part: Part, needed: frozenset[str] | None) -> pa.Table:
         """Return sources as one Arrow table with their positions."""
         pieces = []
         for offset, source in enumerate(part.sources):
@@ -419,7 +388,7 @@ class Finder:
                 )
         return pa.concat_tables(pieces) if pieces else self._no_rows(part)
 
-    def _no_rows(self, part: _Part) -> pa.Table:
+    def _no_rows(self, part: Part) -> pa.Table:
         """Return what :meth:`_arrow` does, for files without row groups."""
         fields = [*self._blocks.open(part.sources[0]).arrow_schema]
         places = [pa.field(SOURCE, pa.int32()), pa.field(ROW, pa.int64())]
@@ -445,20 +414,7 @@ def _is_about_files(error: Exception) -> bool:
     return type(error) is duckdb.Error or isinstance(error, files)
 
 
-def _may_match(source: Source, filter_: Filter) -> bool:
-    """Whether a file can hold a match by the statistics that the table has of it."""
-    stats, rows = source.file.stats, source.file.rows
-    if stats is None or rows is None:
-        return True
-    overflow = source.overflows
-    return may_match(
-        filter_, source.schema, stats.lower, stats.upper, stats.nulls, rows, overflow=overflow
-    )
-
-
-def _sort_keys(
-    part: _Part, schema: Schema, sort: Sequence[SortKey]
-) -> list[tuple[str, str]] | None:
+def _sort_keys(part: Part, schema: Schema, sort: Sequence[SortKey]) -> list[tuple[str, str]] | None:
     """Return expressions and directions to sort by, None where SQL cannot sort so."""
     keys = []
     for key in sort:
@@ -492,9 +448,3 @@ def _fields_of(filter_: Filter, sort: Sequence[SortKey] = ()) -> frozenset[str] 
                 return False
 
     return frozenset(found) if visit(filter_) else None
-
-
-def _clash(names: Any) -> bool:
-    """Whether DuckDB would confuse columns: it ignores case, and adds columns of its own."""
-    lowered = [name.lower() for name in names]
-    return len(set(lowered)) < len(lowered) or not _VIRTUAL.isdisjoint(lowered)

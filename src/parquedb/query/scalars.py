@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from datetime import date, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -36,12 +36,14 @@ from parquedb.query.filter import Bound
 from parquedb.query.truth import (
     FALSE,
     NEVER,
+    Comparison,
     Sql,
     Truth,
     at_most,
     conjunction,
     disjunction,
     exactly,
+    negate,
 )
 from parquedb.slotted import dataclass
 
@@ -134,14 +136,14 @@ def bracket_of_type(type_: Type) -> Bracket | None:
             return None
 
 
-def is_null(column: str) -> Sql:
-    """Return that a column is null."""
-    return Sql(f"{column} IS NULL", f"{column} IS NOT NULL")
-
-
 def is_present(column: str) -> Sql:
     """Return that a column is not null."""
-    return Sql(f"{column} IS NOT NULL", f"{column} IS NULL")
+    return Sql(f"{column} IS NOT NULL", f"{column} IS NULL", Comparison(column))
+
+
+def is_null(column: str) -> Sql:
+    """Return that a column is null."""
+    return negate(is_present(column))
 
 
 def literal_for(type_: Type, value: Any) -> str | Unknown | None:
@@ -184,9 +186,19 @@ def equals(column: str, type_: Type, value: Any) -> Truth:
         return NEVER
     if literal is UNKNOWN:
         return at_most(is_present(column))
+    number = number_for(type_, value)
     if is_zero_float(type_, value):
-        return exactly(conjunction((Sql(f"{column} >= {literal}"), Sql(f"{column} <= {literal}"))))
-    return exactly(is_equal(column, literal))
+        least = _ordered(column, ">=", literal, number)
+        return exactly(conjunction((least, _ordered(column, "<=", literal, number))))
+    return exactly(is_equal(column, literal, number))
+
+
+def number_for(type_: Type, value: Any) -> int | float | None:
+    """Return what :func:`literal_for` makes a literal, as a number; None if it is none."""
+    if isinstance(type_, FloatType):
+        return _float_at_most(_number(value), type_.bits)
+    steps = steps_of(type_)
+    return None if steps is None else int(_measure(value) / steps.unit)
 
 
 def is_zero_float(type_: Type, value: Any) -> bool:
@@ -194,24 +206,43 @@ def is_zero_float(type_: Type, value: Any) -> bool:
     return isinstance(type_, FloatType) and bool(value == 0)
 
 
-def is_one_of(column: str, type_: Type, literals_: Sequence[str]) -> Sql:
-    """Return that a scalar column's value is one of literals of its type."""
+def is_one_of(column: str, type_: Type, known: Mapping[str, int | float | None]) -> Sql:
+    """Return that a scalar column's value is one of literals of its type.
+
+    Args:
+        column: The column.
+        type_: Its type.
+        known: The literals, with their numbers.
+    """
+    literals_ = list(known)
     if len(literals_) == 1:
-        return is_equal(column, literals_[0])
+        return is_equal(column, literals_[0], known[literals_[0]])
+    numbers = tuple(number for number in known.values() if number is not None)
+    comparison = Comparison(column, "=", numbers) if len(numbers) == len(known) else None
     if not isinstance(type_, TimestampType) or not type_.utc:
-        return Sql(f"{column} IN ({', '.join(literals_)})")
+        return Sql(f"{column} IN ({', '.join(literals_)})", None, comparison)
     # DuckDB hands IN to pyarrow's scan as Python datetimes, for which it needs pytz.
     micros = sorted(int(literal.partition("(")[2].rstrip(")")) for literal in literals_)
     least, most = (literals.timestamp_literal(micro, utc=True) for micro in (micros[0], micros[-1]))
     members = f"epoch_us({column}) IN ({', '.join(map(str, micros))})"
-    parts = (f"{column} >= {least}", f"{column} <= {most}", members)
-    return conjunction(map(Sql, parts))
+    ends = (
+        _ordered(column, ">=", least, min(numbers, default=None)),
+        _ordered(column, "<=", most, max(numbers, default=None)),
+    )
+    return conjunction((*ends, Sql(members, None, comparison)))
 
 
-def is_equal(column: str, literal: str) -> Sql:
-    """Return that a scalar column's value equals a literal of its type."""
+def is_equal(column: str, literal: str, number: float | None = None) -> Sql:
+    """Return that a scalar column's value equals a literal of its type.
+
+    Args:
+        column: The column.
+        literal: The literal.
+        number: The same as a number, if it is one.
+    """
     # IS DISTINCT FROM cannot be handed on to a scan of Arrow tables
-    return Sql(f"{column} = {literal}", f"({column} <> {literal} OR {column} IS NULL)")
+    contrary = f"({column} <> {literal} OR {column} IS NULL)"
+    return Sql(f"{column} = {literal}", contrary, _comparison(column, "=", number))
 
 
 def compares(column: str, type_: Type, bound: Bound, value: Any) -> Truth:
@@ -236,9 +267,13 @@ def compares(column: str, type_: Type, bound: Bound, value: Any) -> Truth:
     return exactly(_ordered_steps(column, steps, bound, _measure(value)))
 
 
-def _ordered(column: str, sign: str, literal: str) -> Sql:
+def _ordered(column: str, sign: str, literal: str, number: float | None = None) -> Sql:
     contrary = f"({column} {_CONTRARY[sign]} {literal} OR {column} IS NULL)"
-    return Sql(f"{column} {sign} {literal}", contrary)
+    return Sql(f"{column} {sign} {literal}", contrary, _comparison(column, sign, number))
+
+
+def _comparison(column: str, sign: str, number: float | None) -> Comparison | None:
+    return None if number is None else Comparison(column, sign, (number,))
 
 
 def _ordered_bytes(column: str, bound: Bound, value: bytes) -> Sql:
@@ -273,7 +308,7 @@ def _ordered_steps(column: str, steps: Steps, bound: Bound, measure: Fraction | 
             return FALSE
         if first <= steps.low:
             return is_present(column)
-    return _ordered(column, sign, steps.render(step))
+    return _ordered(column, sign, steps.render(step), step)
 
 
 def _ordered_float(column: str, bound: Bound, value: Fraction | float, bits: int) -> Sql:
@@ -287,9 +322,10 @@ def _ordered_float(column: str, bound: Bound, value: Fraction | float, bits: int
         sign = ">" if upward else "<="
     literal = _float_literal(below, bits)
     if not upward:
-        return _ordered(column, sign, literal)
-    number = Sql(f"NOT isnan({column})", f"isnan({column}) IS NOT FALSE")
-    return conjunction((_ordered(column, sign, literal), number))
+        return _ordered(column, sign, literal, below)
+    # NaN, of which no comparison holds elsewhere
+    number = Sql(f"NOT isnan({column})", f"isnan({column}) IS NOT FALSE", Comparison(column))
+    return conjunction((_ordered(column, sign, literal, below), number))
 
 
 def _float_literal(value: float, bits: int) -> str:

@@ -8,6 +8,7 @@ is asked. A null column is a missing field, a null in a list is None.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import field
 from typing import assert_never
 
 import orjson
@@ -90,10 +91,12 @@ class Condition:
     Args:
         sure: Implies that the document matches.
         possible: Is implied by it.
+        predicate: What ``possible`` is the text of.
     """
 
     sure: str
     possible: str
+    predicate: Sql | None = field(default=None, repr=False, compare=False)
 
     @property
     def exact(self) -> bool:
@@ -122,9 +125,10 @@ def compile_filter(
     truth = _compile(filter, _Columns(schema, overflow=overflow, table=table), 0)
     possible = truth.possible.operand
     if truth.exact:
-        return Condition(possible, possible)
+        return Condition(possible, possible, truth.possible)
     constant = truth.sure in (TRUE, FALSE)
-    return Condition(truth.sure.text if constant else f"({truth.sure.text}) IS TRUE", possible)
+    sure = truth.sure.text if constant else f"({truth.sure.text}) IS TRUE"
+    return Condition(sure, possible, truth.possible)
 
 
 def sort_expression(path: Path, schema: Schema, *, overflow: bool) -> str | None:

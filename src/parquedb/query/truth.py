@@ -8,16 +8,35 @@ is negated by :func:`negate`, which knows that.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import field
+from dataclasses import field, replace
 from enum import Enum
 
 from parquedb.slotted import dataclass
 
 
-class _Kind(Enum):
+class Kind(Enum):
+    """How a predicate is put together."""
+
     LEAF = ""
     AND = " AND "
     OR = " OR "
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What a predicate says that looks at one number only, for those who have it without SQL.
+
+    Args:
+        column: SQL of the number.
+        sign: ``<``, ``<=``, ``>``, ``>=`` or ``=``; nothing where it only must not be null.
+        values: What it is compared with, in the column's own unit; one of several with ``=``.
+        negated: Whether the contrary is said, which is true of null.
+    """
+
+    column: str
+    sign: str = ""
+    values: tuple[int | float, ...] = ()
+    negated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,17 +47,21 @@ class Sql:
         text: What it says.
         negated: What says the contrary, where that is simpler than ``(…) IS NOT TRUE``. NULL must
             not come out of it where it does not mean FALSE.
+        comparison: The same, where it is a comparison of a number.
+        kind: How it is put together.
+        parts: Of what.
     """
 
     text: str
     negated: str | None = None
-    kind: _Kind = field(default=_Kind.LEAF, repr=False)
+    comparison: Comparison | None = field(default=None, repr=False, compare=False)
+    kind: Kind = field(default=Kind.LEAF, repr=False)
     parts: tuple[Sql, ...] = field(default=(), repr=False, compare=False)
 
     @property
     def operand(self) -> str:
         """The text as it may stand beside AND."""
-        return f"({self.text})" if self.kind is _Kind.OR else self.text
+        return f"({self.text})" if self.kind is Kind.OR else self.text
 
 
 TRUE = Sql("TRUE", "FALSE")
@@ -47,12 +70,12 @@ FALSE = Sql("FALSE", "TRUE")
 
 def conjunction(parts: Iterable[Sql]) -> Sql:
     """Return that all hold."""
-    return _join(_Kind.AND, parts, TRUE, FALSE)
+    return _join(Kind.AND, parts, TRUE, FALSE)
 
 
 def disjunction(parts: Iterable[Sql]) -> Sql:
     """Return that at least one holds."""
-    return _join(_Kind.OR, parts, FALSE, TRUE)
+    return _join(Kind.OR, parts, FALSE, TRUE)
 
 
 def negate(sql: Sql) -> Sql:
@@ -62,15 +85,17 @@ def negate(sql: Sql) -> Sql:
     if sql == FALSE:
         return TRUE
     match sql.kind:
-        case _Kind.AND:
+        case Kind.AND:
             return disjunction(map(negate, sql.parts))
-        case _Kind.OR:
+        case Kind.OR:
             return conjunction(map(negate, sql.parts))
-        case _Kind.LEAF:
-            return Sql(sql.negated or f"({sql.text}) IS NOT TRUE", sql.text)
+        case Kind.LEAF:
+            known = sql.comparison
+            contrary = None if known is None else replace(known, negated=not known.negated)
+            return Sql(sql.negated or f"({sql.text}) IS NOT TRUE", sql.text, contrary)
 
 
-def _join(kind: _Kind, parts: Iterable[Sql], neutral: Sql, final: Sql) -> Sql:
+def _join(kind: Kind, parts: Iterable[Sql], neutral: Sql, final: Sql) -> Sql:
     flat: dict[str, Sql] = {}
     for part in parts:
         if part == final:
@@ -84,10 +109,10 @@ def _join(kind: _Kind, parts: Iterable[Sql], neutral: Sql, final: Sql) -> Sql:
     if len(flat) == 1:
         return next(iter(flat.values()))
     members = tuple(flat.values())
-    if kind is _Kind.AND:
-        return Sql(" AND ".join(part.operand for part in members), None, kind, members)
-    texts = (f"({p.text})" if p.kind is _Kind.AND else p.text for p in members)
-    return Sql(" OR ".join(texts), None, kind, members)
+    if kind is Kind.AND:
+        return Sql(" AND ".join(part.operand for part in members), None, None, kind, members)
+    texts = (f"({p.text})" if p.kind is Kind.AND else p.text for p in members)
+    return Sql(" OR ".join(texts), None, None, kind, members)
 
 
 @dataclass(frozen=True, slots=True)

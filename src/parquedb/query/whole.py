@@ -39,6 +39,7 @@ from parquedb.query.scalars import (
     is_one_of,
     is_zero_float,
     literal_for,
+    number_for,
 )
 from parquedb.query.subset import read_subset
 from parquedb.query.truth import (
@@ -156,7 +157,7 @@ def _in(place: Place, test: In) -> Truth:
     found = [_matches(place, pattern) for pattern in test.patterns]
     if _is_nested(place):
         return any_of([*found, *(_equal(place, value) for value in test.values)])
-    texts: dict[str, None] = {}
+    known: dict[str, int | float | None] = {}
     for value in test.values:
         if value is None:
             continue
@@ -164,9 +165,9 @@ def _in(place: Place, test: In) -> Truth:
         if isinstance(literal, Unknown) or is_zero_float(place.type, value):
             found.append(equals(place.expression, place.type, value))
         elif literal is not None:
-            texts[literal] = None
-    if texts:
-        found.append(exactly(is_one_of(place.expression, place.type, list(texts))))
+            known[literal] = number_for(place.type, value)
+    if known:
+        found.append(exactly(is_one_of(place.expression, place.type, known)))
     return any_of(found)
 
 
