@@ -6,6 +6,7 @@ import contextlib
 import functools
 import itertools
 import threading
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
@@ -108,6 +109,7 @@ class GroupFile:
         self.groups = self._read_groups(own_key)
         self.rows = sum(group.rows for group in self.groups)
         self.is_sorted = self._says_sorted(own_key)
+        self._highest = self._highest_keys()
 
     def __enter__(self) -> GroupFile:
         return self
@@ -158,6 +160,21 @@ class GroupFile:
             one[1] is not None and other[0] is not None and one[1] <= other[0]
             for one, other in itertools.pairwise(bounds)
         )
+
+    def _highest_keys(self) -> list[str] | None:
+        """Return the highest key of each row group; None where they do not follow each other."""
+        found = [group.highest for group in self.groups if group.highest is not None]
+        known = len(found) == len(self.groups) and self.groups[0].lowest is not None
+        return found if found and known and self.is_sorted else None
+
+    def groups_about(self, key: str) -> list[int]:
+        """Return the numbers of the row groups that can hold a key by their bounds."""
+        if self._highest is None:
+            return [index for index, group in enumerate(self.groups) if group.may_hold(key)]
+        first = last = bisect_left(self._highest, key)
+        while last < len(self.groups) and self.groups[last].may_hold(key):
+            last += 1
+        return list(range(first, last))
 
     def group_stats(self, index: int) -> Stats:
         """Return the statistics of a row group, by the ids of the schema's fields.

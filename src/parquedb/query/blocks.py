@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import itertools
 import threading
-from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -23,9 +22,12 @@ import pyarrow as pa
 from parquedb.errors import NotFoundError
 from parquedb.parquet.dynamic import AnyArray
 from parquedb.parquet.groups import GroupFile
+from parquedb.query.seek import Find, find_row, finder_of
+from parquedb.query.seek import rows_through as rows_through  # noqa: PLC0414
 from parquedb.query.view import Document, Source, StaleError
 from parquedb.rows.columns import is_document_schema
 from parquedb.rows.single import RowReader
+from parquedb.slotted import dataclass
 from parquedb.storage.store import Store
 
 Positions = npt.NDArray[np.int64]
@@ -41,6 +43,19 @@ _IN_ALL = 3 / 4
 """The part that is read so, again and again, before the row group is decoded to be kept."""
 _START = 1 / 16
 """What it costs to begin, whatever is read, as a part of decoding a row group."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """What reads rows of a decoded row group by their ids.
+
+    Args:
+        find: Finds an id.
+        rows: Reads a row.
+    """
+
+    find: Find
+    rows: RowReader
 
 
 class Blocks:
@@ -62,7 +77,8 @@ class Blocks:
         self._lock = threading.RLock()
         self._files: OrderedDict[str, GroupFile] = OrderedDict()
         self._in_use: WeakValueDictionary[str, GroupFile] = WeakValueDictionary()
-        self._readers: dict[tuple[str, int], RowReader] = {}
+        self._documents: set[str] = set()
+        self._readers: dict[tuple[str, int], _Reader] = {}
         self._groups: OrderedDict[tuple[str, int], pa.RecordBatch] = OrderedDict()
         self._read_so_far: dict[tuple[str, int], float] = {}
 
@@ -74,6 +90,7 @@ class Blocks:
             self._files.clear()
             self._in_use.clear()
             self._groups.clear()
+            self._documents.clear()
             self._readers.clear()
             self._read_so_far.clear()
             self._size_bytes = 0
@@ -131,6 +148,7 @@ class Blocks:
 
     def _forget_file(self, token: str) -> None:
         del self._files[token]
+        self._documents.discard(token)
         for key in [key for key in self._read_so_far if key[0] == token]:
             del self._read_so_far[key]
 
@@ -168,27 +186,34 @@ class Blocks:
 
     def get(self, source: Source, id_: str) -> Document | None:
         """Return the document of an id, None if the file does not hold it."""
-        lower, upper = source.id_bounds()
-        if (lower is not None and id_ < lower) or (upper is not None and id_ > upper):
-            return None
-        if not is_document_schema(source.schema):
-            return None
+        if source.token not in self._documents:  # else it is open, and its row groups say more
+            lower, upper = source.id_bounds()
+            if (lower is not None and id_ < lower) or (upper is not None and id_ > upper):
+                return None
+            if not is_document_schema(source.schema):
+                return None
         file = self.open(source)
-        for index, group in enumerate(file.groups):
-            found = self._get_from(source, file, index, id_) if group.may_hold(id_) else None
+        self._documents.add(source.token)
+        for index in file.groups_about(id_):
+            found = self._get_from(source, file, index, id_)
             if found is not None:
                 return found
         return None
 
     def _get_from(self, source: Source, file: GroupFile, index: int, id_: str) -> Document | None:
-        few = self._few_about(source, file, index, id_)
-        batch = self.group(source, index) if few is None else few
-        row = find_row(batch.column("$id"), id_, ordered=file.is_sorted)
-        if row is None:
-            return None
-        if few is not None:
-            return RowReader(few, source.schema).read(row)
-        return self._reader(source, index, batch).read(row)
+        key = (source.token, index)
+        with self._lock:
+            reader = self._readers.get(key)
+            if reader is not None:
+                self._groups.move_to_end(key)
+        if reader is None:
+            few = self._few_about(source, file, index, id_)
+            if few is not None:
+                row = find_row(few.column("$id"), id_, ordered=file.is_sorted)
+                return None if row is None else RowReader(few, source.schema).read(row)
+            reader = self._reader(source, file, index)
+        row = reader.find(id_)
+        return None if row is None else reader.rows.read(row)
 
     def _few_about(
         self, source: Source, file: GroupFile, index: int, id_: str
@@ -238,16 +263,16 @@ class Blocks:
             self._read_so_far[key] = so_far
         return True
 
-    def _reader(self, source: Source, index: int, batch: pa.RecordBatch) -> RowReader:
-        """Return what reads rows of a row group; it is kept for as long as the row group."""
+    def _reader(self, source: Source, file: GroupFile, index: int) -> _Reader:
+        """Decode a row group and return what reads rows of it; both are kept as long."""
         key = (source.token, index)
-        known = self._readers.get(key)
-        if known is None:
-            known = RowReader(batch, source.schema)
-            with self._lock:
-                if key in self._groups:
-                    self._readers[key] = known
-        return known
+        batch = self.group(source, index)
+        find = finder_of(batch.column("$id"), ordered=file.is_sorted)
+        reader = _Reader(find, RowReader(batch, source.schema))
+        with self._lock:
+            if self._groups.get(key) is batch:
+                self._readers[key] = reader
+        return reader
 
     def groups(self, source: Source) -> Iterator[pa.RecordBatch]:
         """Yield all row groups in order, without keeping them."""
@@ -331,32 +356,3 @@ class Blocks:
 def indices(rows: Positions) -> Any:
     """Return positions as ``take`` wants them."""
     return pa.array(rows, pa.int64())
-
-
-def find_row(ids: Any, id_: str, *, ordered: bool) -> int | None:
-    """Return the position of an id in a column of ids, None if it is not there."""
-    if not ordered:
-        import pyarrow.compute as pc  # noqa: PLC0415  (a get of a sorted file does without)
-
-        found = pc.index(ids, pa.scalar(id_, ids.type)).as_py()
-        return None if found < 0 else int(found)
-    row = rows_through(ids, id_) - 1
-    return row if row >= 0 and ids[row].as_py() == id_ else None
-
-
-def rows_through(ids: Any, id_: str) -> int:
-    """Return how many of the ids in an ascending column are not after one."""
-    if ids.type != pa.string() or ids.null_count:
-        return bisect_right(range(len(ids)), id_, key=lambda row: ids[row].as_py())
-    # UTF-8 sorts as the text does, and to look at its bytes is four times faster
-    _, offsets, data = ids.buffers()
-    starts, text = memoryview(offsets).cast("i"), memoryview(data or b"")
-    wanted, first = id_.encode(errors="surrogatepass"), ids.offset
-    low, high = 0, len(ids)
-    while low < high:
-        middle = (low + high) >> 1
-        if bytes(text[starts[first + middle] : starts[first + middle + 1]]) <= wanted:
-            low = middle + 1
-        else:
-            high = middle
-    return low

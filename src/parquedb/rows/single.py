@@ -40,7 +40,8 @@ class RowReader:
     def __init__(self, batch: pa.RecordBatch, schema: Schema) -> None:
         columns = batch.schema
         names = [name for name in in_document_order(schema) if name in columns.names]
-        reads = {name: _reader_of(batch.column(columns.get_field_index(name))) for name in names}
+        found = {name: batch.column(columns.get_field_index(name)) for name in names}
+        reads = {name: _reader_of(each) for name, each in found.items() if not _is_void(each)}
         self._data = reads.pop(DATA, None)
         self._reads = tuple(reads.items())
 
@@ -65,8 +66,6 @@ class RowReader:
 def _reader_of(column: AnyArray) -> Read:
     """Return what reads the value of a row of a column, None for null."""
     kind = column.type
-    if column.null_count == len(column):
-        return lambda _: None
     if kind in _NUMBERS:
         return _where_valid(column, _numbers(column, _NUMBERS[kind]))
     if kind in _OFFSETS:
@@ -79,6 +78,11 @@ def _reader_of(column: AnyArray) -> Read:
         nested = _members if pa.types.is_struct(kind) else _items
         return _where_valid(column, nested(column))
     return lambda row: to_list(column.slice(row, 1))[0]
+
+
+def _is_void(column: AnyArray) -> bool:
+    """Whether all values of a column are null."""
+    return bool(column.null_count == len(column))
 
 
 def _is_plain(type_: AnyType) -> bool:
@@ -114,26 +118,33 @@ def _cells(buffer: pa.Buffer | None, code: str) -> Any:
 
 
 def _numbers(column: AnyArray, code: str) -> Read:
-    cells, first = _cells(column.buffers()[1], code), column.offset
-    return cells.__getitem__ if first == 0 else lambda row: cells[first + row]
+    read: Read = _cells(column.buffers()[1], code)[column.offset :].__getitem__
+    return read
 
 
 def _texts(column: AnyArray, code: str) -> Read:
     _, offsets, data = column.buffers()
-    starts, text, first = _cells(offsets, code), memoryview(data or b""), column.offset
+    starts, text = _cells(offsets, code)[column.offset :], memoryview(data or b"")
     if column.type in (pa.binary(), pa.large_binary()):
-        return lambda row: bytes(text[starts[first + row] : starts[first + row + 1]])
-    return lambda row: str(text[starts[first + row] : starts[first + row + 1]], "utf-8")
+        return lambda row: bytes(text[starts[row] : starts[row + 1]])
+    return lambda row: str(text[starts[row] : starts[row + 1]], "utf-8")
 
 
 def _instants(column: AnyArray) -> Read:
     micros = _numbers(column, "q")
+    last = (0, EPOCH)
 
     def instant(row: int) -> Any:
+        nonlocal last
+        value, known = micros(row), last
+        if known[0] == value:  # as many are that were written together
+            return known[1]
         try:
-            return EPOCH + timedelta(microseconds=micros(row))
+            found = EPOCH + timedelta(0, 0, value)
         except OverflowError:
             return to_list(column.slice(row, 1))[0]  # which says what is wrong
+        last = value, found
+        return found
 
     return instant
 
@@ -141,7 +152,10 @@ def _instants(column: AnyArray) -> Read:
 def _members(column: AnyArray) -> Read:
     """Read structs as dicts; members that are null are missing."""
     kind = column.type
-    reads = [(kind.field(i).name, _reader_of(column.field(i))) for i in range(kind.num_fields)]
+    members_ = [(kind.field(i).name, column.field(i)) for i in range(kind.num_fields)]
+    reads = [(name, _reader_of(each)) for name, each in members_ if not _is_void(each)]
+    if not any(each.null_count for _, each in members_):
+        return lambda row: {name: read(row) for name, read in reads}
 
     def members(row: int) -> Any:
         found = {name: read(row) for name, read in reads}
@@ -153,5 +167,5 @@ def _members(column: AnyArray) -> Read:
 
 
 def _items(column: AnyArray) -> Read:
-    starts, first, read = _cells(column.buffers()[1], "i"), column.offset, _reader_of(column.values)
-    return lambda row: [read(i) for i in range(starts[first + row], starts[first + row + 1])]
+    starts, read = _cells(column.buffers()[1], "i")[column.offset :], _reader_of(column.values)
+    return lambda row: [read(i) for i in range(starts[row], starts[row + 1])]

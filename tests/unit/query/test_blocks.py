@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from parquedb import DB
 from parquedb.errors import FormatError
-from parquedb.query.blocks import find_row
+from parquedb.query.seek import find_row, finder_of
 
 IDS = st.lists(st.text(st.sampled_from("aä\0🙂\uffff/~b"), max_size=4), unique=True)
 
@@ -26,12 +26,26 @@ def test_an_id_is_found_where_it_is(kind: pa.DataType, ids: list[str], wanted: s
     expected = ids.index(wanted) if wanted in ids else None
 
     assert find_row(column, wanted, ordered=True) == expected
+    assert finder_of(column, ordered=True)(wanted) == expected
     if kind == pa.string():
+        assert finder_of(column, ordered=False)(wanted) == expected
         assert find_row(column, wanted, ordered=False) == expected
 
 
+def test_an_id_is_found_among_many() -> None:
+    ids = [f"{number:05}" for number in range(0, 2000, 2)]
+    find = finder_of(pa.array(ids), ordered=True)
+
+    assert [find(id_) for id_ in ids] == list(range(len(ids)))
+    assert {find(f"{number:05}x") for number in range(-1, 2001)} == {None}
+    assert finder_of(pa.array([], pa.string()), ordered=True)("a") is None
+
+
 def test_half_of_a_surrogate_pair_is_nowhere() -> None:
-    assert find_row(pa.array(["a", "é", "\uffff"]), "\ud800", ordered=True) is None
+    column = pa.array(["a", "é", "\uffff"])
+
+    assert find_row(column, "\ud800", ordered=True) is None
+    assert finder_of(column, ordered=True)("\ud800") is None
 
 
 ROWS = 20_000
