@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
 from typing import Any
 from weakref import WeakValueDictionary
@@ -40,7 +40,10 @@ _FEW_ROWS = 256
 _AT_ONCE = 1 / 8
 """The part of a row group's pages, at most, that is read for a few rows."""
 _IN_ALL = 3 / 4
-"""The part that is read so, again and again, before the row group is decoded to be kept."""
+"""The part that is read so, again and again, before the row group is decoded to be kept.
+
+Of gets the less, the more row groups beside it they came to need: they will need this one, too.
+"""
 _START = 1 / 16
 """What it costs to begin, whatever is read, as a part of decoding a row group."""
 
@@ -81,6 +84,7 @@ class Blocks:
         self._readers: dict[tuple[str, int], _Reader] = {}
         self._groups: OrderedDict[tuple[str, int], pa.RecordBatch] = OrderedDict()
         self._read_so_far: dict[tuple[str, int], float] = {}
+        self._needed: Counter[str] = Counter()
 
     def close(self) -> None:
         """Forget everything."""
@@ -93,6 +97,7 @@ class Blocks:
             self._documents.clear()
             self._readers.clear()
             self._read_so_far.clear()
+            self._needed.clear()
             self._size_bytes = 0
 
     def open(self, source: Source) -> GroupFile:
@@ -225,7 +230,8 @@ class Blocks:
         if (source.token, index) in self._groups:
             return None
         rows = file.rows_about(index, id_)
-        if rows is None or not self._by_pages(source, file, index, rows, 1, keep=True):
+        most = _IN_ALL / (1 + self._needed[_folder_of(source)])
+        if rows is None or not self._by_pages(source, file, index, rows, 1, most):
             return None
         return file.read_rows([(index, rows)])
 
@@ -236,8 +242,7 @@ class Blocks:
         index: int,
         rows: Positions,
         together: int,
-        *,
-        keep: bool,
+        most: float | None,
     ) -> bool:
         """Whether rows of a row group are to be read by their pages; what that costs is noted.
 
@@ -247,7 +252,8 @@ class Blocks:
             index: The row group's number.
             rows: Positions in it, ascending.
             together: How many row groups are read at once.
-            keep: Whether the row group would be kept if it were decoded.
+            most: Which part of it may be read so in all; None where it would not be kept if it
+                were decoded.
         """
         key = (source.token, index)
         with self._lock:
@@ -258,7 +264,7 @@ class Blocks:
             return False
         with self._lock:
             so_far = self._read_so_far.get(key, 0.0) + share + _START / together
-            if keep and so_far > _IN_ALL:
+            if most is not None and so_far > most:
                 return False
             self._read_so_far[key] = so_far
         return True
@@ -266,6 +272,8 @@ class Blocks:
     def _reader(self, source: Source, file: GroupFile, index: int) -> _Reader:
         """Decode a row group and return what reads rows of it; both are kept as long."""
         key = (source.token, index)
+        with self._lock:
+            self._needed[_folder_of(source)] += 1
         batch = self.group(source, index)
         find = finder_of(batch.column("$id"), ordered=file.is_sorted)
         reader = _Reader(find, RowReader(batch, source.schema))
@@ -301,7 +309,7 @@ class Blocks:
             number
             for number, some in local.items()
             if len(some) <= _FEW_ROWS
-            and self._by_pages(source, file, number, some, len(places), keep=keep)
+            and self._by_pages(source, file, number, some, len(places), _IN_ALL if keep else None)
         ]
         batch = file.read_rows([(number, local[number]) for number in few])
         if batch is None:
@@ -341,7 +349,12 @@ class Blocks:
     def _keep(self, key: tuple[str, int], batch: pa.RecordBatch) -> None:
         size = batch.nbytes
         with self._lock:
-            if key in self._groups or size > self.budget_bytes:
+            if key in self._groups:
+                return
+            self._read_so_far.pop(key, None)  # else it would be decoded each time, once forgotten
+            if self._size_bytes + size > self.budget_bytes:
+                self._needed.clear()  # more of them are of no use where there is no room
+            if size > self.budget_bytes:
                 return
             self._groups[key] = batch
             self._size_bytes += size
@@ -356,3 +369,7 @@ class Blocks:
 def indices(rows: Positions) -> Any:
     """Return positions as ``take`` wants them."""
     return pa.array(rows, pa.int64())
+
+
+def _folder_of(source: Source) -> str:
+    return source.file.path.rpartition("/")[0]

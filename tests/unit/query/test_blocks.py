@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -101,12 +102,71 @@ def test_many_rows_are_taken_from_the_whole(folder: Path) -> None:
         assert decoded(db) == 1
 
 
-def test_rows_come_in_the_order_asked_for_wherever_they_are_from(tmp_path: Path) -> None:
-    with DB(tmp_path) as db:
-        documents = [{"$id": f"users/{n:06}", "n": n * 7919 % 140_000} for n in range(140_000)]
-        db.users.create_many(documents)
+GROUP = 65_536
+MANY = [{"$id": f"users/{n:06}", "n": n * 7919 % 140_000} for n in range(140_000)]
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three row groups."""
+    path = tmp_path_factory.mktemp("large")
+    with DB(path) as db:
+        db.users.create_many(MANY)
         db.flush()
-        by_n = sorted((each["n"], each["$id"]) for each in documents)
+    return path
+
+
+def gets_until_decoded(db: DB, group: int) -> int:
+    """Get documents of a row group, one of each page, until it is decoded; return how many."""
+    for count, number in enumerate(range(group * GROUP, (group + 1) * GROUP, 2048), 1):
+        assert db.users[f"users/{number:06}"]["n"] == MANY[number]["n"]
+        if any(index == group for _, index in db.users.space.blocks._groups):
+            return count
+    raise AssertionError("it was not decoded")
+
+
+def test_after_one_row_group_gets_come_to_need_the_others_sooner(large: Path) -> None:
+    with DB(large) as db:
+        assert [gets_until_decoded(db, group) for group in (0, 1)] == [9, 5]
+        assert decoded(db) == 2
+
+
+def test_gets_go_by_pages_again_where_there_is_no_room_for_what_was_decoded(large: Path) -> None:
+    with DB(large) as db:
+        gets_until_decoded(db, 0)
+        budget = db.users.space.blocks.held_bytes(db.users.space.view().sources) * 3 // 2
+    with DB(large, cache_bytes=budget) as db:
+        for expected in ([9, 5], [9, 9], [9, 9]):
+            assert [gets_until_decoded(db, group) for group in (0, 1)] == expected
+            assert decoded(db) == 1
+
+
+def test_gets_go_by_pages_where_a_row_group_has_no_room_at_all(large: Path) -> None:
+    with DB(large, cache_bytes=1000) as db:
+        reads = count_decoding(db)
+        for number in range(0, 60_000, 1000):
+            assert db.users[f"users/{number:06}"]["n"] == MANY[number]["n"]
+        assert len(reads) == 60 // 9
+
+
+def count_decoding(db: DB) -> list[int]:
+    """Return a list to which the number of each row group is added that is decoded."""
+    blocks, found = db.users.space.blocks, []
+    for source in db.users.space.view().sources:
+        file = blocks.open(source)
+        read = file.read
+
+        def counting(index: int, read: Any = read) -> pa.RecordBatch:
+            found.append(index)
+            return read(index)
+
+        file.read = counting  # type: ignore[method-assign]
+    return found
+
+
+def test_rows_come_in_the_order_asked_for_wherever_they_are_from(large: Path) -> None:
+    with DB(large) as db:
+        by_n = sorted((each["n"], each["$id"]) for each in MANY)
         list(db.users.find({"$id": {"$gte": "users/070000", "$lt": "users/070900"}}))
         assert decoded(db) == 1
         for first in range(0, 60_000, 6000):
