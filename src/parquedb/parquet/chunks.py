@@ -12,9 +12,9 @@ from collections.abc import Sequence
 
 from parquedb.parquet.thrift import (
     ThriftError,
-    next_member,
     read_list_header,
     read_varint,
+    seek_member,
     skip_value,
     unzigzag,
 )
@@ -22,10 +22,15 @@ from parquedb.parquet.thrift import (
 _ROW_GROUPS, _COLUMNS, _META, _CRYPTO, _ENCRYPTED = 4, 1, 3, 8, 9
 _TYPE, _STATISTICS, _SIZES = 1, 12, 16
 _BOUNDS = (1, 2, 5, 6)
+"""Of ``Statistics``."""
 _WIDTHS = {0: 1, 1: 4, 2: 8, 3: 12, 4: 4, 5: 8}
 """How many bytes a value of a physical type takes; of the others it is not said here."""
 _UNENCODED, _REPETITIONS, _DEFINITIONS = 1, 2, 3
 _BYTE_ARRAY = 6
+_OF_GROUP = (_COLUMNS,)
+_OF_CHUNK = (_META, _CRYPTO, _ENCRYPTED)
+_OF_METADATA = (_TYPE, _STATISTICS, _SIZES)
+_OF_SIZES = (_UNENCODED, _REPETITIONS, _DEFINITIONS)
 _I32, _I64, _BINARY, _LIST, _STRUCT = 5, 6, 8, 9, 12
 
 Leaf = tuple[int, int, int, int]
@@ -56,10 +61,10 @@ def check_chunks(footer: bytes, leaves: Sequence[Leaf]) -> None:
 def _check_group(footer: bytes, start: int, leaves: Sequence[Leaf]) -> int:
     last, at, found = 0, start, -1
     while True:
-        last, type_, at = next_member(footer, at, last)
+        last, type_, at = seek_member(footer, at, last, _OF_GROUP)
         if not type_:
             break
-        if last != _COLUMNS or type_ != _LIST:
+        if type_ != _LIST:
             at = skip_value(footer, at, type_)
             continue
         found, item, at = read_list_header(footer, at)
@@ -75,12 +80,12 @@ def _check_group(footer: bytes, start: int, leaves: Sequence[Leaf]) -> int:
 def _check_chunk(footer: bytes, at: int, leaf: Leaf) -> int:
     last = 0
     while True:
-        last, type_, at = next_member(footer, at, last)
+        last, type_, at = seek_member(footer, at, last, _OF_CHUNK)
         if not type_:
             return at
         if last in (_CRYPTO, _ENCRYPTED):
             raise ThriftError("a column is encrypted in a file that is not")
-        if last == _META and type_ == _STRUCT:
+        if type_ == _STRUCT:
             at = _check_metadata(footer, at, leaf)
         else:
             at = skip_value(footer, at, type_)
@@ -89,7 +94,7 @@ def _check_chunk(footer: bytes, at: int, leaf: Leaf) -> int:
 def _check_metadata(footer: bytes, at: int, leaf: Leaf) -> int:
     last = 0
     while True:
-        last, type_, at = next_member(footer, at, last)
+        last, type_, at = seek_member(footer, at, last, _OF_METADATA)
         if not type_:
             return at
         if last == _TYPE and type_ == _I32 and unzigzag(read_varint(footer, at)[0]) != leaf[0]:
@@ -105,7 +110,7 @@ def _check_metadata(footer: bytes, at: int, leaf: Leaf) -> int:
 def _check_sizes(footer: bytes, at: int, leaf: Leaf) -> int:
     last = 0
     while True:
-        last, type_, at = next_member(footer, at, last)
+        last, type_, at = seek_member(footer, at, last, _OF_SIZES)
         if not type_:
             return at
         if type_ == _LIST and last in (_REPETITIONS, _DEFINITIONS):
@@ -120,10 +125,10 @@ def _check_sizes(footer: bytes, at: int, leaf: Leaf) -> int:
 def _check_statistics(footer: bytes, at: int, width: int) -> int:
     last = 0
     while True:
-        last, type_, at = next_member(footer, at, last)
+        last, type_, at = seek_member(footer, at, last, _BOUNDS)
         if not type_:
             return at
-        if type_ == _BINARY and last in _BOUNDS and 0 < read_varint(footer, at)[0] < width:
+        if type_ == _BINARY and 0 < read_varint(footer, at)[0] < width:
             raise ThriftError("a bound is shorter than a value")
         at = skip_value(footer, at, type_)
 
@@ -132,9 +137,9 @@ def _find(data: bytes, at: int, wanted: int, wanted_type: int) -> int | None:
     """Return where a member of a struct begins."""
     last = 0
     while True:
-        last, type_, at = next_member(data, at, last)
+        last, type_, at = seek_member(data, at, last, (wanted,))
         if not type_:
             return None
-        if last == wanted and type_ == wanted_type:
+        if type_ == wanted_type:
             return at
         at = skip_value(data, at, type_)

@@ -21,6 +21,7 @@ from parquedb.parquet.thrift import (
     next_member,
     read_list_header,
     read_varint,
+    seek_member,
     skip_value,
     unzigzag,
 )
@@ -109,13 +110,9 @@ class GroupPlaces:
     """
 
     def __init__(self, footer: bytes) -> None:
-        last = at = 0
-        while last != _ROW_GROUPS:
-            last, type_, at = next_member(footer, at, last)
-            if not type_:
-                raise LookupError("a footer has no row groups")
-            if last != _ROW_GROUPS:
-                at = skip_value(footer, at, type_)
+        _, type_, at = seek_member(footer, 0, 0, (_ROW_GROUPS,))
+        if not type_:
+            raise LookupError("a footer has no row groups")
         self._footer = footer
         self._count, _, first = read_list_header(footer, at)
         self._found = [first]

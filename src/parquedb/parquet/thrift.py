@@ -6,9 +6,12 @@ kept byte for byte. https://github.com/apache/thrift/blob/master/doc/specs/thrif
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from parquedb.slotted import dataclass
 
-_STOP, _TRUE, _FALSE, _BINARY = 0, 1, 2, 8
+_STOP, _TRUE, _FALSE, _BINARY, _STRUCT = 0, 1, 2, 8, 12
+_NONE: Collection[int] = ()
 
 I32 = 5
 _MAX_DEPTH = 64
@@ -154,6 +157,49 @@ def next_member(data: bytes, at: int, last: int) -> tuple[int, int, int]:
     return unzigzag(number), header & 0x0F, at
 
 
+def seek_member(
+    data: bytes, at: int, last: int, wanted: Collection[int], depth: int = 0
+) -> tuple[int, int, int]:
+    """Read headers of a struct's members until one is wanted; the others are skipped.
+
+    Args:
+        data: The bytes.
+        at: Where the first header begins.
+        last: The number of the member before it, 0 for the first.
+        wanted: Numbers of members.
+        depth: In how many values the struct lies.
+
+    Returns:
+        As :func:`next_member`.
+
+    Raises:
+        ThriftError: The struct does not end.
+    """
+    size = len(data)
+    while at < size:
+        header = data[at]
+        at += 1
+        if header == _STOP:
+            return last, _STOP, at
+        type_ = header & 0x0F
+        if header >> 4:
+            last += header >> 4
+        else:
+            number, at = read_varint(data, at)
+            last = unzigzag(number)
+        if last in wanted:
+            return last, type_, at
+        if 4 <= type_ <= 6:  # most members, so without a call
+            while at < size and data[at] >= 0x80:
+                at += 1
+            at += 1
+        elif type_ == _BINARY and at < size and data[at] < 0x80:
+            at += 1 + data[at]
+        else:
+            at = skip_value(data, at, type_, depth + 1)
+    raise ThriftError("a struct does not end")
+
+
 def skip_value(data: bytes, position: int, type_: int, depth: int = 0) -> int:
     """Return where a value ends.
 
@@ -201,24 +247,7 @@ def _skip_other(data: bytes, position: int, type_: int, depth: int) -> int:
 
 
 def _skip_struct(data: bytes, position: int, depth: int) -> int:
-    size = len(data)
-    while position < size:
-        header = data[position]
-        position += 1
-        if header == _STOP:
-            return position
-        if header >> 4 == 0:
-            _, position = read_varint(data, position)
-        type_ = header & 0x0F
-        if 4 <= type_ <= 6:  # most members, so without a call
-            while position < size and data[position] >= 0x80:
-                position += 1
-            position += 1
-        elif type_ == _BINARY and position < size and data[position] < 0x80:
-            position += 1 + data[position]
-        else:
-            position = skip_value(data, position, type_, depth + 1)
-    raise ThriftError("a struct does not end")
+    return seek_member(data, position, 0, _NONE, depth)[2]
 
 
 def _skip_list(data: bytes, position: int, depth: int) -> int:
@@ -231,6 +260,10 @@ def _skip_list(data: bytes, position: int, depth: int) -> int:
             while position < size and data[position] >= 0x80:
                 position += 1
             position += 1
+        return position
+    if type_ == _STRUCT and depth < _MAX_DEPTH:
+        for _ in range(count):
+            position = seek_member(data, position, 0, _NONE, depth + 1)[2]
         return position
     for _ in range(count):
         position = skip_value(data, position, type_, depth + 1)
