@@ -17,7 +17,7 @@ from parquedb.ambient import SYSTEM
 from parquedb.errors import InvalidInputError, StateError
 from parquedb.model.format import Format
 from parquedb.namespace import local_journal, object_journal
-from parquedb.namespace.entry import Cutover, Flush, Migrate, Retire, Staged, State, Write
+from parquedb.namespace.entry import Cutover, Flush, Migrate, One, Retire, Staged, State, Write
 from parquedb.namespace.journal import (
     CollectedError,
     Committed,
@@ -27,7 +27,9 @@ from parquedb.namespace.journal import (
 )
 from parquedb.namespace.local_journal import LocalJournal
 from parquedb.namespace.object_journal import ObjectJournal
-from parquedb.storage import Store
+from parquedb.rows.jsonform import encode_document
+from parquedb.rows.values import STORED_BYTES
+from parquedb.storage import Appends, Store
 from parquedb.storage.counting import count
 from parquedb.storage.faults import inject
 from parquedb.storage.local import LocalStore
@@ -75,6 +77,16 @@ def fill(journal: Journal, count: int) -> None:
 
 def numbers(journal: Journal, after: int = 0) -> list[int]:
     return [entry.number for entry in journal.read(after)]
+
+
+def fails(journal: Journal) -> None:
+    """Extend by something that raises, also where that is not asked for."""
+
+    def build(_at_us: int) -> None:
+        raise ZeroDivisionError
+
+    journal.extend(journal.head(), 0, build)
+    build(0)
 
 
 class TestBeforeTheFirstEntry:
@@ -148,6 +160,56 @@ class TestEntries:
                 journal.append(Write(bad), expect=0, at_us=0)
         assert journal.id is None
         assert list(store.list("")) == []
+
+    def test_one_document_by_the_short_way(self, store: Store) -> None:
+        journal, other = open_(store), open_(store)
+        asked: list[int] = []
+
+        def build(at_us: int, n: int) -> One | None:
+            asked.append(at_us)
+            document = {"$id": f"users/{n}", "n": n}
+            return One(f"users/{n}", encode_document(document), document) if n else None
+
+        assert journal.extend(0, 0, build, 1) is None  # there is no segment yet
+        assert not asked
+        fill(journal, 1)
+        other.read(0)
+        late = SYSTEM.now_us() + 10**9
+        written = {1: write(1)}
+        for head in range(1, 30):
+            writer, reader = (journal, other) if head % 3 else (other, journal)
+            asked.clear()
+            document = {"$id": f"users/{head}", "n": head}
+            done = writer.extend(head, late, build, head)
+            if done is None:  # a segment is begun, or this store has no short way
+                assert not asked
+                writer.read(head)
+                body = Write({f"users/{head}": document})
+                assert writer.append(body, expect=head, at_us=late) == Committed(head + 1)
+            else:
+                assert asked == [done.at_us] == [late + 1]
+                assert done.one.kept == document
+            written[head + 1] = Write({f"users/{head}": document})
+            assert writer.head() == head + 1
+            assert reader.extend(head, 0, build, 9) is None  # somebody else wrote
+            assert len(asked) <= 1
+            assert {entry.number: entry.body for entry in reader.read(0)} == written
+        assert journal.extend(30, 0, build, 0) is None  # it says another way
+        with pytest.raises(ZeroDivisionError):
+            fails(journal)
+        assert numbers(open_(store)) == numbers(other) == list(range(1, 31))
+        fill(other, 2)
+        assert numbers(journal, 30) == [31, 32]
+
+    def test_one_document_that_is_too_large(self, store: Store) -> None:
+        journal = open_(store)
+        fill(journal, 1)
+        big = One("users/2", b"x" * (STORED_BYTES + 1), b"")
+        if isinstance(store, Appends):
+            with pytest.raises(InvalidInputError, match="users/2: the document's JSON form has"):
+                journal.extend(1, 0, lambda _at_us: big)
+        fill(journal, 1)
+        assert numbers(open_(store)) == [1, 2]
 
     def test_the_size_is_that_of_all_segments(self, store: Store) -> None:
         journal, other = open_(store), open_(store)

@@ -17,9 +17,10 @@ import pytest
 from parquedb.errors import CommitUnknownError, FormatError, ParqueDBError, StorageError
 from parquedb.model.format import Format
 from parquedb.namespace import local_journal, object_journal
-from parquedb.namespace.entry import Body, Flush, Write
+from parquedb.namespace.entry import Body, Flush, One, Write
 from parquedb.namespace.journal import Committed, Journal, open_journal
 from parquedb.namespace.wire import encode_entry
+from parquedb.rows.jsonform import encode_document
 from parquedb.storage import Store
 from parquedb.storage.faults import Fault, FaultKind, SimulatedCrashError, inject
 from parquedb.storage.local import LocalStore
@@ -57,7 +58,10 @@ def run(journal: Journal, told: Told, *, steps: int) -> None:
         head = journal.head()
         body: Body = Flush(head, Format.NATIVE, head) if step % 5 == 4 else write(head + 1)
         try:
-            done = journal.append(body, expect=head, at_us=head)
+            # by the short way where there is one
+            done = extend(journal, body, head) if step % 2 else None
+            if done is None:
+                done = journal.append(body, expect=head, at_us=head)
         except (CommitUnknownError, SimulatedCrashError):
             told.maybe[head + 1] = body
             raise
@@ -68,6 +72,20 @@ def run(journal: Journal, told: Told, *, steps: int) -> None:
         if isinstance(body, Flush):
             told.collected = max(told.collected, body.through)
             journal.collect(body.through)
+
+
+def extend(journal: Journal, body: Body, head: int) -> Committed | None:
+    """Append a write of one document by the short way; None where there is none."""
+    if not isinstance(body, Write):
+        return None
+    ((id_, document),) = body.documents.items()
+    assert isinstance(document, dict)
+    one = One(id_, encode_document(document), document)
+    done = journal.extend(head, head, lambda _at_us: one)
+    if done is None:
+        return None
+    assert done.at_us > head
+    return Committed(journal.head())
 
 
 def check(journal: Journal, told: Told) -> None:

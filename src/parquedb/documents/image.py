@@ -91,9 +91,9 @@ def new_image(
     Raises:
         InvalidInputError: A value, a name or the id is not acceptable; all problems are named.
     """
-    data = as_mapping(rules, data)
-    if checked and rules.is_free and type(data) is dict and GIVEN_NAMES.isdisjoint(data):
+    if type(data) is dict and checked and rules.is_free and GIVEN_NAMES.isdisjoint(data):
         return _free_image(rules, data, ulids, now, actor)
+    data = as_mapping(rules, data)
     fields = _fields(rules, data)
     image: Document = {"$id": "", "$type": _type(rules, data)}
     if checked or rules.fields or rules.strict:

@@ -32,7 +32,7 @@ from parquedb.errors import (
     InvalidInputError,
     NotFoundError,
 )
-from parquedb.namespace.entry import Write
+from parquedb.namespace.entry import One, Write
 from parquedb.namespace.layout import held_ids
 from parquedb.namespace.live import LiveNamespace
 from parquedb.query.filter import And, At, ContainsAll, Equals, Filter, In, Path
@@ -81,7 +81,8 @@ class Writing:
     def create(self, data: Spec, *, actor: str | None = None) -> Entity:
         """See :meth:`.collection.Collection.create`."""
         rules = self._rules
-        data = as_mapping(rules, data)
+        if type(data) is not dict:
+            data = as_mapping(rules, data)
         now = self._now() if rules.fields else NOT_YET
         image = new_image(rules, data, self._ulids, now, actor)
         key = image["$id"]
@@ -89,13 +90,14 @@ class Writing:
 
         if is_made and not self._unique.paths and self._transactions.current is None:
 
-            def build_blindly(at_us: int) -> Write:
+            def encode(at_us: int) -> One:
                 self._stamp(image, instant(at_us))
-                return Write({key: encode_document(image)})
+                text = encode_document(image)
+                return One(key, text, text)
 
-            self._space.write(build_blindly, is_blind=True)
-            self._on_write(self._space)
-            return Entity(image)  # nobody else has it
+            if self._space.write_one(encode, is_blind=True):
+                self._on_write(self._space)
+                return Entity(image)  # nobody else has it
 
         def build(now: datetime) -> Written:
             if not is_made:
@@ -259,7 +261,7 @@ class Writing:
                 self._stamp(image, now)
             return by_id
 
-        self._write(build)
+        self._write(build, are_many=True)
         return list(by_id)
 
     def _stamp(self, image: Document, now: datetime) -> None:
@@ -316,13 +318,14 @@ class Writing:
             found = self._reading.documents_for_write(query)
             return {before["$id"]: change(before, now) for before in found}
 
-        return len(self._write(build))
+        return len(self._write(build, are_many=True))
 
-    def _write(self, build: Callable[[datetime], Written]) -> Written:
+    def _write(self, build: Callable[[datetime], Written], *, are_many: bool = False) -> Written:
         """Write what ``build`` makes of the newest state; keep it for later in a transaction.
 
         Args:
             build: Returns the documents to be written, given the time that they carry.
+            are_many: Whether they are more than one as a rule.
         """
         transaction = self._transactions.joined(self)
         if transaction is not None:
@@ -335,7 +338,17 @@ class Writing:
             written = self._unique.checked(build(instant(at_us)))
             return Write(written)
 
-        self._space.write(write)
+        def write_one(at_us: int) -> One | None:
+            nonlocal written
+            written = self._unique.checked(build(instant(at_us)))
+            if len(written) == 1:
+                ((key, image),) = written.items()
+                if image is not None:
+                    return One(key, encode_document(image), image)
+            return None
+
+        if are_many or not self._space.write_one(write_one):
+            self._space.write(write)
         self._on_write(self._space)
         return written
 

@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol, TypeVar, TypeVarTuple
 from parquedb.ambient import SYSTEM, Ambient
 from parquedb.errors import StateError
 from parquedb.model.format import Format
-from parquedb.namespace.entry import Body, Entry, State
+from parquedb.namespace.entry import Body, Entry, One, State
 from parquedb.storage.store import Appends, Store
 
 T = TypeVar("T")
@@ -39,6 +39,18 @@ class Conflict(NamedTuple):
     """
 
     head: int
+
+
+class Extended(NamedTuple):
+    """A write of one document that was appended.
+
+    Attributes:
+        at_us: Its time, microseconds since the epoch.
+        one: The document.
+    """
+
+    at_us: int
+    one: One
 
 
 class CollectedError(StateError):
@@ -80,10 +92,6 @@ class Journal(Protocol):
         """
         ...
 
-    def is_at(self, number: int) -> bool:
-        """Whether an entry is the last one now. False also where that is not known cheaply."""
-        ...
-
     def state(self) -> State:
         """Return the state at the last entry known (see :meth:`head`). No I/O."""
         ...
@@ -114,6 +122,33 @@ class Journal(Protocol):
         Raises:
             InvalidInputError: A document holds what a document may not hold.
             StateError: The journal ends before ``expect``.
+            StorageError: Nothing was written.
+            CommitUnknownError: The store did not say whether it was written.
+        """
+        ...
+
+    def extend(
+        self,
+        expect: int,
+        after_us: int,
+        build: Callable[[int, *Ts], One | None],
+        *args: *Ts,
+    ) -> Extended | None:
+        """Write entry ``expect + 1``, of one document, where that is all there is to do.
+
+        Args:
+            expect: Number of the last entry that the caller knows.
+            after_us: The entry's time is later than this, microseconds since the epoch.
+            build: Returns the document, given the entry's time and ``args``; None if it shall go
+                another way. Other writers are held off meanwhile.
+            args: What ``build`` is given besides.
+
+        Returns:
+            What was written; None where something else must be done first: entries to be read, a
+            segment to be begun. Nothing was written then: read, and :meth:`append`.
+
+        Raises:
+            InvalidInputError: The document is too large.
             StorageError: Nothing was written.
             CommitUnknownError: The store did not say whether it was written.
         """

@@ -24,16 +24,24 @@ from parquedb.errors import (
     StorageError,
 )
 from parquedb.model.format import Format
-from parquedb.namespace.entry import Body, Entry, Flush, State, Write
+from parquedb.namespace.entry import Body, Entry, Flush, One, State, Write
 from parquedb.namespace.journal import (
     Committed,
     Conflict,
+    Extended,
     collected,
     ends_before,
     replaced,
 )
 from parquedb.namespace.segments import Collected, DamagedError, Segment, Segments
-from parquedb.namespace.wire import Header, encode_entry, encode_header, parse_entry, scan
+from parquedb.namespace.wire import (
+    Header,
+    encode_entry,
+    encode_header,
+    encode_one,
+    parse_entry,
+    scan,
+)
 from parquedb.storage.store import AppendFile, Appends, NewObject, Store
 
 T = TypeVar("T")
@@ -167,21 +175,9 @@ class LocalJournal:
             self._current = False
             self._owner = 0
 
-    def is_at(self, number: int) -> bool:
-        """Whether an entry is the last one: at most one system call."""
-        with self._guard:
-            tail = self.tail
-            if tail is None or tail.number != number:
-                return False
-            if not self._current:
-                if tail.file.size() != tail.offset:
-                    return False
-                self._current = self._owner == get_ident()
-            return True
-
     def read(self, after: int) -> Sequence[Entry]:
         """Return all entries after one: one system call where there are none."""
-        if self.is_at(after):
+        if self._is_at(after):
             return ()
         return self._surely(lambda: self._read(after))
 
@@ -192,6 +188,46 @@ class LocalJournal:
         if self._owner == get_ident():
             return self._append(line, number, body)
         return self.exclusively(self._append, line, number, body)
+
+    def extend(
+        self,
+        expect: int,
+        after_us: int,
+        build: Callable[[int, *Ts], One | None],
+        *args: *Ts,
+    ) -> Extended | None:
+        """Append a line with one document to the newest segment, if that is all there is to do."""
+        return self._lock.hold(self._extend_by_one, expect, after_us, build, args)
+
+    def _extend_by_one(
+        self,
+        expect: int,
+        after_us: int,
+        build: Callable[[int, *Ts], One | None],
+        args: tuple[*Ts],
+    ) -> Extended | None:
+        with self._guard:
+            tail = self.tail
+            if (
+                tail is None
+                or tail.number != expect
+                or tail.torn
+                or tail.offset >= SEGMENT_BYTES
+                or self._rotate
+                or self._failed is not None
+                or tail.file.size() != tail.offset
+            ):
+                return None
+            at_us = self._ambient.now_us()
+            if at_us <= after_us:
+                at_us = after_us + 1
+            one = build(at_us, *args)
+            if one is None:
+                return None
+            number = expect + 1
+            tx = f"{self._session}-{next(self._attempts):x}"
+            self._extend(tail, number, encode_one(number, at_us, tx, one), None)
+            return Extended(at_us, one)
 
     def sync(self) -> None:
         """Make every entry known durable: one ``fdatasync`` for all threads that wait for it."""
@@ -219,6 +255,18 @@ class LocalJournal:
         with self._sync_turn, self._guard:  # nobody's number may be another file's by then
             if self.tail is not None:
                 self.tail.file.close()
+
+    def _is_at(self, number: int) -> bool:
+        """Whether an entry is the last one: at most one system call."""
+        with self._guard:
+            tail = self.tail
+            if tail is None or tail.number != number:
+                return False
+            if not self._current:
+                if tail.file.size() != tail.offset:
+                    return False
+                self._current = self._owner == get_ident()
+            return True
 
     def _collect(self, through: int) -> int:
         with self._guard:
@@ -268,15 +316,15 @@ class LocalJournal:
                 if not self._begin(tail, number, line, body):
                     return Conflict(number)
             else:
-                self._extend(tail, number, line, body)
+                self._extend(tail, number, line, None if type(body) is Write else body)
             self._current = True
             return Committed(number)
 
-    def _extend(self, tail: _Tail, number: int, line: bytes, body: Body) -> None:
+    def _extend(self, tail: _Tail, number: int, line: bytes, body: Body | None) -> None:
         if tail.torn:
             self._clean(tail)
         end = tail.offset + len(line)
-        state = tail.state if type(body) is Write else tail.state.after(body)
+        state = tail.state if body is None else tail.state.after(body)
         try:
             tail.file.append(line)
         except CommitUnknownError as error:

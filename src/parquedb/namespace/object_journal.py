@@ -16,7 +16,7 @@ from parquedb.errors import (
     UnsupportedError,
 )
 from parquedb.model.format import Format
-from parquedb.namespace.entry import Body, Entry, State
+from parquedb.namespace.entry import Body, Entry, One, State
 from parquedb.namespace.journal import (
     Committed,
     Conflict,
@@ -105,6 +105,16 @@ class ObjectJournal:
                 self._size_bytes = sum(self._segments.sizes().values())
             return self._size_bytes
 
+    def extend(
+        self,
+        expect: int,  # noqa: ARG002
+        after_us: int,  # noqa: ARG002
+        build: Callable[[int, *Ts], One | None],  # noqa: ARG002
+        *args: *Ts,  # noqa: ARG002
+    ) -> None:
+        """Return None: an entry is never all there is to do."""
+        return
+
     def exclusively(self, action: Callable[[*Ts], T], *args: *Ts) -> T:
         """Hold off the other threads that use this object."""
         with self._lock:
@@ -118,10 +128,6 @@ class ObjectJournal:
 
     def close(self) -> None:
         """Do nothing."""
-
-    def is_at(self, number: int) -> bool:  # noqa: ARG002
-        """Return False: only a request could tell."""
-        return False
 
     def read(self, after: int) -> Sequence[Entry]:
         """Return all entries after one: as many requests as there are, and two."""
