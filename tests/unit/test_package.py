@@ -45,6 +45,15 @@ def test_a_get_imports_next_to_nothing_that_pyarrow_does_without(tmp_path):
     assert len({name for name in more if name.startswith("parquedb")}) < 100
 
 
+def test_a_sorted_page_of_numbers_needs_neither_duckdb_nor_arrows_functions(tmp_path):
+    with parquedb.DB(tmp_path) as db:
+        db.users.create_many({"n": number * 7 % 100} for number in range(100))
+        db.flush()
+    page = f"list(DB({str(tmp_path)!r}).users.find({{'n': {{'$gt': 5}}}}, sort='-n', limit=3))"
+    code = f"from parquedb import DB\nassert [each.n for each in {page}] == [99, 98, 97]"
+    assert loaded_after(code).isdisjoint({"duckdb", "pyarrow.compute", "pyarrow.parquet"})
+
+
 def test_the_database_is_exported():
     from parquedb.db import DB
     from parquedb.documents.collection import Collection

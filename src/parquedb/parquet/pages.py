@@ -57,6 +57,11 @@ _TRAILER_BYTES = 8
 _I64, _LIST = 6, 9
 _VERSION, _SCHEMA, _ROWS, _ROW_GROUPS = 1, 2, 3, 4
 _CHILDREN = 5
+_FEW = 64
+"""How many rows are cut out of others one by one."""
+
+
+_Span = tuple[Rows, Rows]
 
 
 class PagedFile:
@@ -207,7 +212,7 @@ class PagedFile:
         batches = table.combine_chunks().to_batches()
         if len(batches) != 1:
             return None
-        return _taken(batches[0], np.concatenate(places)).columns
+        return pick_rows(batches[0], np.concatenate(places)).columns
 
     def _is_void(self, group: GroupPages, column: int) -> bool:
         return group.chunks[self._leaves[column][0]].is_void
@@ -220,6 +225,7 @@ class PagedFile:
                 self._groups[index] = None
             else:
                 self._groups[index] = found
+                self._places.note_end(index, found.end)
         return self._groups[index]
 
     def _read(self, offset: int, size_bytes: int) -> bytes:
@@ -251,7 +257,12 @@ class _Excerpt:
     def add(self, chunks: Sequence[ChunkPages], lows: Rows, highs: Rows) -> None:
         """Add a row group: the pages of chunks that hold rows from some to others, exactly."""
         rows = int((highs - lows).sum())
-        encoded = [self._copy(chunk, lows, highs) for chunk in chunks]
+        spans: dict[int, _Span] = {}
+        for chunk in chunks:  # most of which have the same beginnings, as the same object
+            if id(chunk.firsts) not in spans:
+                first = np.searchsorted(chunk.firsts, lows)
+                spans[id(chunk.firsts)] = first, np.searchsorted(chunk.firsts, highs) - 1
+        encoded = [self._copy(chunk, *spans[id(chunk.firsts)]) for chunk in chunks]
         # one row more than there are, so that pyarrow comes to tell where pages hold too many
         head = b"\x19" + encode_list_header(len(encoded), STRUCT)
         self._groups.append(
@@ -260,20 +271,23 @@ class _Excerpt:
         self.rows += rows
 
     def _copy(self, chunk: ChunkPages, lows: Rows, highs: Rows) -> bytes:
-        """Copy pages of a chunk and return what the footer says of them."""
+        """Copy pages of a chunk and return what the footer says of them.
+
+        Args:
+            chunk: The chunk.
+            lows: The first page of each stretch.
+            highs: The last.
+        """
         start = self._size_bytes
         first = int(chunk.offsets[0])
         if chunk.start < first:
             self._append(self._read(chunk.start, first - chunk.start))
         pages = self._size_bytes
-        begins = chunk.offsets[np.searchsorted(chunk.firsts, lows)].tolist()
-        ends = chunk.ends[np.searchsorted(chunk.firsts, highs) - 1].tolist()
+        begins, ends = chunk.offsets[lows].tolist(), chunk.ends[highs].tolist()
         for begin, end in zip(begins, ends, strict=True):
             self._append(self._read(begin, end - begin))
         numbers = (
-            chunk.lead,  # up to member 4; the others' numbers are told by their distances
-            _i64(1, chunk.values),
-            _i64(1, chunk.uncompressed_bytes),
+            chunk.lead,  # up to member 6; the others' numbers are told by their distances
             _i64(1, self._size_bytes - start),
             _i64(2, pages),
             _i64(2, start) if start < pages else b"",
@@ -316,13 +330,19 @@ class _Schema:
         below = [(child, *walk_elements(child)) for child in root.children]
         self._columns = [b"".join(map(encode_element, elements)) for elements in below]
         self._counts = [len(elements) for elements in below]
+        self._last: tuple[Sequence[int], bytes] = ((), b"")
 
     def of(self, columns: Sequence[int]) -> bytes:
         """Return the footer's member for some columns."""
+        known, encoded = self._last
+        if list(known) == list(columns):
+            return encoded
         count = RawField(_CHILDREN, I32, encode_varint(zigzag(len(columns))))
         root = encode_element(replace(self._root, shape=encode_struct([*self._shape, count])))
         head = encode_list_header(1 + sum(self._counts[column] for column in columns), STRUCT)
-        return b"".join((head, root, *(self._columns[column] for column in columns)))
+        encoded = b"".join((head, root, *(self._columns[column] for column in columns)))
+        self._last = columns, encoded
+        return encoded
 
 
 def _root_of(footer: bytes) -> Element:
@@ -343,11 +363,23 @@ def _ranges(lows: Rows, highs: Rows) -> Rows:
     return np.concatenate([np.empty(0, np.int64), *spans])
 
 
-def _taken(batch: pa.RecordBatch, places: Rows) -> pa.RecordBatch:
+def pick_rows(batch: pa.RecordBatch, places: Rows) -> pa.RecordBatch:
+    """Return rows of a batch.
+
+    A few are cut out one by one: ``take`` would import pyarrow's functions first, which takes
+    longer than to find and read ten rows of a million.
+
+    Args:
+        batch: The batch.
+        places: Their positions, at least one.
+    """
     first, count = int(places[0]), len(places)
     if (places == np.arange(first, first + count)).all():
         return batch.slice(first, count)
-    return batch.take(places)
+    if count > _FEW:
+        return batch.take(pa.array(places, pa.int64()))
+    rows = pa.Table.from_batches([batch.slice(place, 1) for place in places.tolist()])
+    return rows.combine_chunks().to_batches()[0]
 
 
 def _i64(distance: int, value: int) -> bytes:

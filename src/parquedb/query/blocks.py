@@ -22,6 +22,7 @@ import pyarrow as pa
 from parquedb.errors import NotFoundError
 from parquedb.parquet.dynamic import AnyArray
 from parquedb.parquet.groups import GroupFile
+from parquedb.parquet.pages import pick_rows
 from parquedb.query.seek import Find, find_row, finder_of
 from parquedb.query.seek import rows_through as rows_through  # noqa: PLC0414
 from parquedb.query.view import Document, Source, StaleError
@@ -316,14 +317,16 @@ class Blocks:
             few = []
         rest = [number for number in places if number not in few]
         pieces = [] if batch is None else [batch]
-        pieces += [self.group(source, n, keep=keep).take(indices(local[n])) for n in rest]
+        pieces += [pick_rows(self.group(source, n, keep=keep), local[n]) for n in rest]
         table = pa.Table.from_batches(pieces, file.arrow_schema)
         taken = np.concatenate([order[:0], *(places[number] for number in (*few, *rest))])
-        if (taken[1:] < taken[:-1]).any():
-            back = np.empty(len(rows), dtype=np.int64)
-            back[taken] = np.arange(len(rows))
-            return table.take(indices(back))
-        return table
+        if not (taken[1:] < taken[:-1]).any():
+            return table
+        back = np.empty(len(rows), dtype=np.int64)
+        back[taken] = np.arange(len(rows))
+        if len(pieces) == 1:
+            return pa.Table.from_batches([pick_rows(pieces[0], back)])
+        return table.take(indices(back))
 
     def held_bytes(self, sources: Sequence[Source]) -> int:
         """Return the memory that decoded row groups of some files take."""

@@ -279,10 +279,45 @@ def test_garbage_is_no_offset_index(data, cut):
     sound = bytes.fromhex("192c1608151c1600001636151c16140000")
     for damaged in (data, sound[:cut] + data, b"\x19\x2c" + data):
         try:
-            offsets, sizes, firsts = parse_locations(damaged)
+            ((offsets, sizes, firsts),) = parse_locations([damaged])
         except ThriftError:
             continue
         assert len(offsets) == len(sizes) == len(firsts) > 0
+
+
+def varint(number: int) -> bytes:
+    parts = bytearray()
+    while number > 0x7F:
+        parts.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes([*parts, number])
+
+
+LOCATIONS = st.lists(
+    st.tuples(st.integers(0, 2**50), st.integers(0, 2**31 - 1), st.integers(0, 2**40)),
+    min_size=1,
+    max_size=14,
+)
+
+
+@given(st.lists(st.tuples(LOCATIONS, st.sampled_from(["00", "1926820104ff7f00"])), max_size=4))
+def test_offset_indexes_are_parsed_together_as_alone(given_):
+    indexes = []
+    for pages, end in given_:
+        data = bytes([0x19, len(pages) << 4 | 0xC])
+        for offset, size, first in pages:
+            data += b"\x16" + varint(2 * offset) + b"\x15" + varint(2 * size)
+            data += b"\x16" + varint(2 * first) + b"\x00"
+        indexes.append(data + bytes.fromhex(end))
+    found = parse_locations(indexes) if indexes else []
+    alone = [parse_locations([data])[0] for data in indexes]
+    wanted = [pages for pages, _ in given_]
+    for parsed in (found, alone):
+        columns = [[each.tolist() for each in arrays] for arrays in parsed]
+        assert [list(zip(*each, strict=True)) for each in columns] == wanted
+    if indexes:
+        with pytest.raises(ThriftError):
+            parse_locations([*indexes, indexes[-1][:-9]])
 
 
 def test_a_bound_that_is_no_text_bounds_nothing(tmp_path):
