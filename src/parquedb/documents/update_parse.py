@@ -47,7 +47,8 @@ def parse_update(spec: Mapping[str, Any], rules: CollectionRules | None = None) 
             database sets; the message says where.
         UnsupportedError: It is an aggregation pipeline or has a positional ``$``.
     """
-    _check_shape(spec)
+    if not isinstance(spec, Mapping) or not spec or not _KNOWN.issuperset(spec):
+        _check_shape(spec)
     relations: dict[Path, Kind] | None = None
     steps: list[Step] = []
     for operator, fields in spec.items():
@@ -99,6 +100,8 @@ def _check_shape(spec: object) -> None:
 def _path_of(name: object, here: str) -> Path:
     if not isinstance(name, str):
         raise InvalidInputError(f"{here}: a field's name is a string")
+    if name.isidentifier() and name not in SYSTEM_NAMES:
+        return (name,)
     path = tuple(name.split("."))
     if path[0] in SYSTEM_NAMES:
         raise InvalidInputError(f"{here}: {path[0]} is set by the database{_instead(path[0])}")
@@ -128,6 +131,8 @@ def _instead(name: str) -> str:
 
 def _copied(value: Any, here: str) -> Any:
     """Return an operand as it is stored."""
+    if type(value) in _ALWAYS_CLEAN:
+        return value
     if not is_clean(value, 1):
         problems: list[str] = []
         find_problems(value, problems)
@@ -358,6 +363,8 @@ _PARSERS: dict[str, Callable[[Path, Any, str], Step]] = {
 }
 OPERATORS = (*_PARSERS, "$link", "$unlink")
 """All update operators."""
+_KNOWN = frozenset(OPERATORS)
+_ALWAYS_CLEAN = frozenset({int, bool, type(None)})
 
 
 def _paths(step: Step) -> Iterator[Path]:
@@ -368,6 +375,8 @@ def _paths(step: Step) -> Iterator[Path]:
 
 def _check_overlap(steps: list[Step]) -> None:
     """Refuse two steps one of whose paths begins with the other's."""
+    if len(steps) == 1 and not isinstance(steps[0], Rename):
+        return
     paths = sorted(path for step in steps for path in _paths(step))
     for one, other in pairwise(paths):
         if other[: len(one)] == one:
