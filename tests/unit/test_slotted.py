@@ -110,6 +110,7 @@ def test_one_of_one_field_and_one_of_none():
     assert Nothing() == Nothing()
     assert hash(Nothing()) == hash(())
     assert repr(Nothing()).endswith("Nothing()")
+    assert (One.__doc__, Nothing.__doc__) == ("One(value)", "Nothing()")
 
 
 def test_what_a_class_has_of_its_own_stays():
