@@ -81,7 +81,6 @@ class Blocks:
         self._lock = threading.RLock()
         self._files: OrderedDict[str, GroupFile] = OrderedDict()
         self._in_use: WeakValueDictionary[str, GroupFile] = WeakValueDictionary()
-        self._documents: set[str] = set()
         self._readers: dict[tuple[str, int], _Reader] = {}
         self._groups: OrderedDict[tuple[str, int], pa.RecordBatch] = OrderedDict()
         self._read_so_far: dict[tuple[str, int], float] = {}
@@ -95,7 +94,6 @@ class Blocks:
             self._files.clear()
             self._in_use.clear()
             self._groups.clear()
-            self._documents.clear()
             self._readers.clear()
             self._read_so_far.clear()
             self._needed.clear()
@@ -154,7 +152,6 @@ class Blocks:
 
     def _forget_file(self, token: str) -> None:
         del self._files[token]
-        self._documents.discard(token)
         for key in [key for key in self._read_so_far if key[0] == token]:
             del self._read_so_far[key]
 
@@ -192,14 +189,12 @@ class Blocks:
 
     def get(self, source: Source, id_: str) -> Document | None:
         """Return the document of an id, None if the file does not hold it."""
-        if source.token not in self._documents:  # else it is open, and its row groups say more
-            lower, upper = source.id_bounds()
-            if (lower is not None and id_ < lower) or (upper is not None and id_ > upper):
-                return None
-            if not is_document_schema(source.schema):
-                return None
+        lower, upper = source.id_bounds()
+        if (lower is not None and id_ < lower) or (upper is not None and id_ > upper):
+            return None
+        if not is_document_schema(source.schema):
+            return None
         file = self.open(source)
-        self._documents.add(source.token)
         for index in file.groups_about(id_):
             found = self._get_from(source, file, index, id_)
             if found is not None:
