@@ -255,11 +255,14 @@ class GroupFile:
         pages = self._pages
         return 1.0 if pages is None else pages.share(index, self._stored(index, rows), self._own)
 
-    def read_rows(self, wanted: Sequence[tuple[int, Rows]]) -> pa.RecordBatch | None:
+    def read_rows(
+        self, wanted: Sequence[tuple[int, Rows]], columns: Sequence[str] | None = None
+    ) -> pa.RecordBatch | None:
         """Read some rows of row groups by the pages that hold them.
 
         Args:
             wanted: Numbers of row groups, and positions in each, ascending.
+            columns: Names of the schema's columns to read, which the file has, all by default.
 
         Returns:
             The rows in that order; None where only whole row groups can be read, or tell what is
@@ -270,19 +273,23 @@ class GroupFile:
         """
         if self._pages is None or not wanted:
             return None
+        fields = [f for f in self.schema.fields if columns is None or f.name in columns]
+        own = self._own
+        if columns is not None:
+            own = sorted(self._layout.found[field.id] for field in fields)
         stored = [(index, self._stored(index, rows)) for index, rows in wanted]
-        arrays = self._pages.read(stored, self._own)
+        arrays = self._pages.read(stored, own)
         offered = self._layout.offered
         if arrays is None or any(arrays[n].type != offered[n].type for n in arrays):
             return None
         count = sum(len(rows) for _, rows in wanted)
-        for number in self._own:
+        for number in own:
             if number not in arrays:
                 arrays[number] = pa.nulls(count, offered[number].type)
         batch = pa.RecordBatch.from_arrays(
-            [arrays[number] for number in self._own], names=[offered[n].name for n in self._own]
+            [arrays[number] for number in own], names=[offered[n].name for n in own]
         )
-        return self._as_schema_has_it(self.schema.fields, batch.num_rows, batch)
+        return self._as_schema_has_it(fields, batch.num_rows, batch)
 
     def rows_about(self, index: int, key: str) -> Rows | None:
         """Return the positions in a row group among which a key is, if it is there at all.

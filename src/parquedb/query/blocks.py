@@ -201,6 +201,24 @@ class Blocks:
                 return found
         return None
 
+    def place_of(self, source: Source, id_: str) -> int | None:
+        """Return the position of an id in a file, None if the file does not hold it."""
+        file = self.open(source)
+        for index in file.groups_about(id_):
+            batch, rows = self._groups.get((source.token, index)), None
+            if batch is None:
+                rows = file.rows_about(index, id_)
+                if rows is not None and not len(rows):
+                    continue
+                if rows is not None:
+                    batch = file.read_rows([(index, rows)], ["$id"])
+            if batch is None:
+                batch, rows = file.read(index, ["$id"]), None
+            row = find_row(batch.column("$id"), id_, ordered=file.is_sorted)
+            if row is not None:
+                return file.groups[index].start + (row if rows is None else int(rows[row]))
+        return None
+
     def _get_from(self, source: Source, file: GroupFile, index: int, id_: str) -> Document | None:
         key = (source.token, index)
         with self._lock:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from parquedb.model.types import Field
 from parquedb.query import literals
 from parquedb.query.blocks import Blocks, Positions
+from parquedb.query.hidden import Hidden
 from parquedb.query.parts import Part
 from parquedb.query.sort import SortKey
 from parquedb.query.sql import Condition, sort_expression
@@ -53,6 +54,7 @@ class Sieve:
     def __init__(self, blocks: Blocks) -> None:
         self._blocks = blocks
         self.vectors = Vectors(blocks)
+        self._hidden = Hidden(blocks)
 
     def count(
         self, view: View, parts: Sequence[Part], conditions: Sequence[Condition]
@@ -65,7 +67,7 @@ class Sieve:
             conditions: What is searched for in each.
         """
         plans = self._plans(view, parts, conditions, None)
-        files = None if plans is None else self._files(plans)
+        files = None if plans is None else self._files(view, plans)
         return None if files is None else count_rows(files)
 
     def find(
@@ -98,7 +100,7 @@ class Sieve:
             return None
         key = keys[0] if keys else None
         plans = self._plans(view, parts, conditions, key)
-        files = None if plans is None else self._files(plans)
+        files = None if plans is None else self._files(view, plans)
         if files is None:
             return None
         if key is None:
@@ -114,8 +116,6 @@ class Sieve:
         conditions: Sequence[Condition],
         key: SortKey | None,
     ) -> list[_Plan] | None:
-        if self._hides(view):
-            return None
         plans = []
         for part, condition in zip(parts, conditions, strict=True):
             plan = _plan(view, part, condition, key)
@@ -124,16 +124,10 @@ class Sieve:
             plans.append(plan)
         return plans
 
-    def _hides(self, view: View) -> bool:
-        """Whether a row of the files may be hidden by a newer document."""
-        return any(
-            group.may_hold(id_)
-            for source in view.sources
-            for group in self._blocks.open(source).groups
-            for id_ in view.overlay
-        )
-
-    def _files(self, plans: Sequence[_Plan]) -> list[Sifted] | None:
+    def _files(self, view: View, plans: Sequence[_Plan]) -> list[Sifted] | None:
+        hidden = self._hidden.rows_in(view)
+        if hidden is None:
+            return None
         files = []
         for plan in plans:
             fields = [*plan.columns.values(), *([] if plan.key is None else [plan.key])]
@@ -142,11 +136,14 @@ class Sieve:
             found = self.vectors.of(plan.part.sources, names)
             if found is None or predicate is None:
                 return None
-            for source, vectors in zip(plan.part.sources, found, strict=True):
+            for index, (source, vectors) in enumerate(
+                zip(plan.part.sources, found, strict=True), plan.part.first
+            ):
                 by_name = dict(zip(names, vectors, strict=True))
                 columns = {sql: by_name[field.name] for sql, field in plan.columns.items()}
                 key = None if plan.key is None else by_name[plan.key.name]
-                files.append(Sifted(self._blocks.open(source).rows, predicate, columns, key))
+                rows = self._blocks.open(source).rows
+                files.append(Sifted(rows, predicate, columns, key, hidden.get(index)))
         return files
 
 

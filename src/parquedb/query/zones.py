@@ -40,12 +40,14 @@ class Sifted:
         predicate: What the rows must pass.
         columns: The columns that it compares, by the SQL that names them.
         key: The column that is sorted by; None where it is null everywhere.
+        hidden: Rows that do not pass, ascending, if any.
     """
 
     rows: int
     predicate: Sql
     columns: Mapping[str, Vector]
     key: Vector | None = None
+    hidden: Rows | None = None
 
     def zones(self) -> range:
         """Return the numbers of its zones."""
@@ -57,7 +59,16 @@ class Sifted:
 
     def passing(self, zone: int) -> Mask | bool:
         """Return which rows of a zone pass; True for all, False for none."""
-        return _passing(self.predicate, self.columns, zone)
+        mask = _passing(self.predicate, self.columns, zone)
+        if mask is False or self.hidden is None:
+            return mask
+        start = zone * ZONE_ROWS
+        low, high = np.searchsorted(self.hidden, [start, start + ZONE_ROWS])
+        if low == high:
+            return mask
+        mask = np.ones(self.size(zone), np.bool_) if mask is True else mask.copy()
+        mask[self.hidden[low:high] - start] = False
+        return mask
 
 
 def compared(predicate: Sql) -> frozenset[str] | None:

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from parquedb import DB
-from parquedb.query import sifting, vectors
+from parquedb.query import hidden, sifting, vectors
 from parquedb.query.match import matches
 from parquedb.query.parse import parse_filter
 from parquedb.query.sort import parse_sort, sort_documents
@@ -133,6 +133,23 @@ def test_numbers_need_no_duckdb(tmp_path: Path) -> None:
         assert not asks_duckdb(db)
         assert sorted(kept(db)) == ["deletedAt", "n"]
         assert db.users.count({"text": "t1", "n": {"$lt": 100}}) == 72
+        assert asks_duckdb(db)
+
+
+def test_a_tail_needs_no_duckdb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with filled(tmp_path) as db:
+        for number in (0, 27, 2_500, 4_998):
+            db.users.update(f"users/{number:06}", {"$set": {"n": 5_000 + number}})
+        db.users.delete("users/000028", hard=True)
+        db.users.create({"$id": "users/zz", "n": 999})
+        assert [each["n"] for each in db.users.find(sort="-n", limit=6)] == [
+            9_998, 7_500, 5_027, 5_000, 999, 999,
+        ]  # fmt: skip
+        assert db.users.count({"n": {"$lt": 1_000}}) == 4_995
+        assert db.users.count({"n": 999}) == 5 + 1 - 1
+        assert not asks_duckdb(db)
+        monkeypatch.setattr(hidden, "_MOST", 4)
+        assert db.users.count({"n": {"$lt": 1_000}}) == 4_995
         assert asks_duckdb(db)
 
 
