@@ -164,8 +164,8 @@ class GroupFile:
     def _highest_keys(self) -> list[str] | None:
         """Return the highest key of each row group; None where they do not follow each other."""
         found = [group.highest for group in self.groups if group.highest is not None]
-        known = len(found) == len(self.groups) and self.groups[0].lowest is not None
-        return found if found and known and self.is_sorted else None
+        known = found and len(found) == len(self.groups) and self.groups[0].lowest is not None
+        return found if known and self.is_sorted else None
 
     def groups_about(self, key: str) -> list[int]:
         """Return the numbers of the row groups that can hold a key by their bounds."""
