@@ -466,6 +466,48 @@ def test_what_create_returns_is_the_callers(db):
     assert db.users.get(made.id) == kept
 
 
+@pytest.mark.parametrize("place_", ["tail", "read tail", "flushed"])
+def test_what_writes_and_gets_return_is_the_callers(db, place_):
+    nested = {"tags": ["a", ["b"]], "address": {"city": "Bonn", "lines": [{"x": 1}]}}
+
+    def spoil(found):
+        found.tags[1].append("c")
+        found.tags.append("d")
+        found.address["lines"][0]["x"] = 2
+        found.address["new"] = {}
+
+    def check(at, **more):
+        found = db.users.get("a", as_of=at)
+        assert {key: found[key] for key in nested} == nested
+        assert all(found[key] == value for key, value in more.items())
+
+    spoil(db.users.create({"$id": "a", **nested}))
+    made = moment()
+    if place_ == "read tail":
+        assert db.users.find_one({"address.city": "Bonn"}).id == "users/a"
+    elif place_ == "flushed":
+        db.flush()
+    for n in range(3):
+        spoil(db.users.get("a"))
+        spoil(db.users.update("a", {"$set": {"n": n}}))
+        check(None, n=n, version=2 + n)
+    with db.transaction():
+        spoil(db.users.update("a", {"$set": {"n": 3}}))
+        spoil(db.users.get("a"))
+        spoil(db.users.create({"$id": "b", **nested}))
+        spoil(db.users.get("b"))
+        spoil(db.users.update("a", {"$inc": {"n": 1}}))
+    spoil(db.users.get("b"))
+    check(None, n=4, version=6)
+    spoil(db.users.upsert({"$id": "a"}, {"$set": {"n": 5}}))
+    db.users.delete("a")
+    spoil(db.users.restore("a"))
+    check(None, n=5, version=9)
+    assert db.users["b"].tags == nested["tags"]
+    if place_ != "flushed":
+        check(made, version=1)
+
+
 def test_as_of_inside_the_tail(db):
     db.users.create({"$id": "a", "n": 1})
     t1 = moment()

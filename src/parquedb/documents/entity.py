@@ -5,8 +5,6 @@ from __future__ import annotations
 import reprlib
 from typing import Any, NoReturn
 
-from parquedb.query.view import own_nested
-
 _SHOWN_FIELDS = 4
 _QUIET = frozenset({"$id", "$type", "createdAt", "updatedAt", "createdBy", "updatedBy", "version"})
 
@@ -94,10 +92,3 @@ class Entity(dict[str, Any]):
         near = difflib.get_close_matches(name, keys, n=3, cutoff=0.6)
         hint = f" Did you mean {' or '.join(near)}?" if near else ""
         raise AttributeError(f"{self._label()} has no field {name!r}.{hint}")
-
-
-def entity_of(image: dict[str, Any]) -> Entity:
-    """Return a document as the user's own copy."""
-    entity = Entity(image)
-    own_nested(entity)
-    return entity

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from parquedb.documents.transaction import Transactions
 from parquedb.errors import InvalidInputError, NotFoundError
-from parquedb.query.view import Document, View
+from parquedb.query.view import Document, View, own_copy
 
 if TYPE_CHECKING:
     import pyarrow
@@ -77,11 +77,11 @@ class Reading:
         return query, compile_projection(parse_projection(project))
 
     def get(self, key: str, as_of: AsOf = None) -> Document | None:
-        """Return a stored image; it must not be changed."""
+        """Return a stored image, the taker's own."""
         if as_of is None:
             pending = self._transactions.pending(self._space)
             if key in pending:
-                return pending[key]
+                return _own(pending[key])
             return self._space.get(key)
         return self._space.retrying(lambda: self._space.executor.get(self.view(as_of), key))
 
@@ -101,12 +101,12 @@ class Reading:
         return NotFoundError(f"there is no document {key!r} in {self._space.store.root!r}")
 
     def for_write(self, key: str) -> Document | None:
-        """Return a stored image that a write depends on; it must not be changed."""
+        """Return a stored image that a write depends on, the taker's own."""
         transaction = self._transactions.current
         if transaction is None:
             return self._space.get(key)
         if transaction.space is self._space and key in transaction.pending:
-            return transaction.pending[key]
+            return _own(transaction.pending[key])
         found = self._space.get(key)
         transaction.see(key, found)
         return found
@@ -215,6 +215,10 @@ def parse_as_of(as_of: int | str | datetime) -> tuple[int | None, int | None]:
     if isinstance(as_of, date):
         return parse_as_of(datetime(as_of.year, as_of.month, as_of.day, tzinfo=UTC))
     raise InvalidInputError(f"as_of is a version or a time, not {as_of!r}")
+
+
+def _own(document: Document | None) -> Document | None:
+    return None if document is None else own_copy(document)
 
 
 def _check_number(name: str, value: object) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from parquedb.documents.entity import Entity, entity_of
+from parquedb.documents.entity import Entity
 from parquedb.documents.reading import Reading
 from parquedb.documents.relations import Relations
 from parquedb.documents.rules import CollectionRules
@@ -77,7 +77,7 @@ class Searching:
         found = self._reading.get(self._reading.key(id), as_of)
         if found is None or ("deletedAt" in found and not include_deleted):
             return None
-        entity = entity_of(found)
+        entity = Entity(found)
         if not populate:
             return entity
         return self._relations.populated(self._rules, [entity], populate, as_of)[0]

@@ -53,10 +53,9 @@ class Transaction:
         """Remember a document that was read to be changed."""
         self._seen.setdefault(key, _state_of(document))
 
-    def write(self, written: Mapping[str, Document | None]) -> Mapping[str, Document | None]:
+    def write(self, written: Mapping[str, Document | None]) -> None:
         """Keep the result of a write for the end."""
         self.pending.update(written)
-        return written
 
     def commit(self) -> None:
         """Write everything.

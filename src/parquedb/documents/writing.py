@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from parquedb.documents.bulk import bulk_images, create_documents
-from parquedb.documents.entity import Entity, entity_of
+from parquedb.documents.entity import Entity
 from parquedb.documents.ids import Ulids
 from parquedb.documents.image import (
     NOT_YET,
@@ -38,6 +38,7 @@ from parquedb.namespace.live import LiveNamespace
 from parquedb.query.filter import And, At, ContainsAll, Equals, Filter, In, Path
 from parquedb.query.operand import describe
 from parquedb.query.parse import parse_filter
+from parquedb.query.view import own_copy
 from parquedb.rows.jsonform import encode_document
 from parquedb.rows.values import checked_copy
 
@@ -105,8 +106,9 @@ class Writing:
             self._stamp(image, now)
             return {key: image}
 
-        self._write(build)
-        return entity_of(image)
+        written = self._write(build)[key]
+        assert written is not None  # nothing was removed
+        return Entity(written)
 
     def create_many(self, items: Iterable[Spec], *, actor: str | None = None) -> list[str]:
         """See :meth:`.collection.Collection.create_many`."""
@@ -184,7 +186,7 @@ class Writing:
         written = self._write(build)
         image = next(iter(written.values()))
         assert image is not None  # nothing was removed
-        return entity_of(image)
+        return Entity(image)
 
     def delete(
         self,
@@ -228,7 +230,7 @@ class Writing:
         found = self._reading.for_write(key)
         if found is None:
             raise self._reading.not_found(key)
-        return entity_of(found)
+        return Entity(found)
 
     def check_unique(
         self, documents: Mapping[str, Document | None]
@@ -309,7 +311,7 @@ class Writing:
 
         image = self._write(build)[key]
         assert image is not None  # changed, not removed
-        return entity_of(image)
+        return Entity(image)
 
     def _change_many(self, spec: Spec, change: Any) -> int:
         query, _ = self._reading.parse(spec)
@@ -326,31 +328,40 @@ class Writing:
         Args:
             build: Returns the documents to be written, given the time that they carry.
             are_many: Whether they are more than one as a rule.
+
+        Returns:
+            What ``build`` did; nobody else keeps it.
         """
         transaction = self._transactions.joined(self)
         if transaction is not None:
-            made = build(self._now())
-            return transaction.write(self._unique.checked(made, transaction.pending))
+            made = self._unique.checked(build(self._now()), transaction.pending)
+            transaction.write(made)
+            return {key: None if image is None else own_copy(image) for key, image in made.items()}
         written: Written = {}
 
         def write(at_us: int) -> Write:
             nonlocal written
             written = self._unique.checked(build(instant(at_us)))
-            return Write(written)
+            return Write({key: _text_of(image) for key, image in written.items()})
 
         def write_one(at_us: int) -> One | None:
             nonlocal written
             written = self._unique.checked(build(instant(at_us)))
             if len(written) == 1:
                 ((key, image),) = written.items()
-                if image is not None:
-                    return One(key, encode_document(image), image)
+                text = _text_of(image)
+                if text is not None:
+                    return One(key, text, text)
             return None
 
         if are_many or not self._space.write_one(write_one):
             self._space.write(write)
         self._on_write(self._space)
         return written
+
+
+def _text_of(image: Document | None) -> bytes | None:
+    return None if image is None else encode_document(image)
 
 
 def by_distinct_id(images: Iterable[Document]) -> dict[str, Document]:

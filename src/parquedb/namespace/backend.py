@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from parquedb.errors import InvalidInputError
 from parquedb.formats.dialects import check_format_version
 from parquedb.model.format import Format
 from parquedb.namespace.places import Places
+from parquedb.slotted import dataclass
 
 _EXAMPLE = '{"type": "iceberg", "migrate_from": "auto"}'
 _BACKEND_KEYS = frozenset({"type", "warehouse", "location", "migrate_from", "format_version"})
@@ -49,6 +48,8 @@ def parse_backend(backend: str | Mapping[str, Any] | None) -> Backend:
     given = {"type": backend} if isinstance(backend, str) else dict(backend)
     for key in given:
         if key not in _BACKEND_KEYS:
+            import difflib  # noqa: PLC0415  (a get does without)
+
             near = difflib.get_close_matches(str(key), _BACKEND_KEYS, 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise InvalidInputError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from parquedb.errors import StateError, UnsupportedError
 from parquedb.log.commit import Through
@@ -18,6 +18,7 @@ from parquedb.parquet.scan import read_batches
 from parquedb.query.view import Document, Source
 from parquedb.rows.columns import find_variant, is_document_schema, unfit_column
 from parquedb.rows.typescript import decode_batch, is_typescript_layout
+from parquedb.slotted import dataclass
 from parquedb.storage.store import Store
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple, assert_never
 
 from parquedb.model.format import Format
 from parquedb.rows.values import Document
+from parquedb.slotted import dataclass
 
 
 @dataclass(frozen=True, slots=True)

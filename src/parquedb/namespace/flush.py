@@ -10,7 +10,7 @@ import itertools
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from weakref import WeakValueDictionary
 
 import pyarrow as pa
@@ -40,6 +40,7 @@ from parquedb.namespace.runs import merge_rows
 from parquedb.parquet.write import Arrangement, write_parquet
 from parquedb.query.view import Source, StaleError, View
 from parquedb.rows.columns import evolve, find_variant
+from parquedb.slotted import dataclass
 from parquedb.storage.store import Appends, Renames, Store, StoreLock
 
 GROUP_ROWS = 65_536

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from parquedb.namespace.entry import Write
 from parquedb.namespace.live import LiveNamespace
 from parquedb.query.filter import EVERYTHING
+from parquedb.slotted import dataclass
 
 UNFLUSHED = "unflushed"
 """The operation of the line that stands for the tail."""

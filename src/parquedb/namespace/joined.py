@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from parquedb.errors import NotFoundError
 from parquedb.formats.native.merge import rekey_stats
@@ -14,6 +14,7 @@ from parquedb.namespace.base import Base, staged_source, token_of
 from parquedb.namespace.entry import Staged
 from parquedb.parquet.footer import read_footer
 from parquedb.query.view import Source, StaleError
+from parquedb.slotted import dataclass
 from parquedb.storage.store import Store
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from parquedb.query.blocks import Blocks
 from parquedb.query.view import Document, Source
+from parquedb.slotted import dataclass
 
 SMALL_BYTES = 8 << 20
 """A file below this is small."""

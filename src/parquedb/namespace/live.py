@@ -21,7 +21,7 @@ from parquedb.namespace.places import Places
 from parquedb.namespace.tail import Tail
 from parquedb.query.blocks import Blocks
 from parquedb.query.duck import Duck
-from parquedb.query.view import Document, Source, StaleError, View
+from parquedb.query.view import Document, Source, StaleError, View, own_copy
 from parquedb.slotted import dataclass
 from parquedb.storage.store import Store
 
@@ -141,7 +141,10 @@ class LiveNamespace(Current):
             return View(files.schema, files.sources, base.overlaid(past.overlay()))
 
     def get(self, id_: str) -> Document | None:
-        """Return the document of an id, soft-deleted or not, None if there is none."""
+        """Return the document of an id, soft-deleted or not, None if there is none.
+
+        It is the taker's own.
+        """
         return self.retrying(lambda: self._get(id_))
 
     def retrying(self, read: Callable[[], T]) -> T:
@@ -324,11 +327,12 @@ class LiveNamespace(Current):
         with self.lock:
             self.refresh()
             if self._tail.holds(id_):
-                return self._tail.get(id_)
+                return self._tail.own(id_)
             sources = self._sources().sources
             assert self._base is not None  # refreshed
             if self._base.documents:
-                return self._base.overlaid({}).get(id_)
+                stored = self._base.overlaid({}).get(id_)
+                return None if stored is None else own_copy(stored)
         for source in sources:
             found = self.blocks.get(source, id_)
             if found is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 from typing import TypeVar, TypeVarTuple
 
@@ -26,6 +26,7 @@ from parquedb.namespace.journal import (
 )
 from parquedb.namespace.segments import Collected, Segment, Segments
 from parquedb.namespace.wire import Header, encode_entry, encode_header, parse_entry
+from parquedb.slotted import dataclass
 from parquedb.storage.store import NewObject, Store
 
 T = TypeVar("T")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from parquedb.model.format import Format
 from parquedb.model.types import Type
+from parquedb.slotted import dataclass
 
 
 @dataclass(frozen=True, slots=True)

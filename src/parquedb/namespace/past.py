@@ -55,7 +55,10 @@ class ReadableNamespace(Protocol):
         ...
 
     def get(self, id_: str) -> Document | None:
-        """Return the document of an id, soft-deleted or not, None if there is none."""
+        """Return the document of an id, soft-deleted or not, None if there is none.
+
+        It is the taker's own.
+        """
         ...
 
     def retrying(self, read: Callable[[], T]) -> T:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from parquedb.errors import InvalidInputError
 from parquedb.model.format import Format
+from parquedb.slotted import dataclass
 from parquedb.storage.keys import join
 
 RESERVED = frozenset({"data", "metadata"})

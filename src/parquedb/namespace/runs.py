@@ -18,7 +18,8 @@ import pyarrow.compute as pc
 from parquedb.errors import FormatError, StateError
 from parquedb.model.schema import Schema
 from parquedb.parquet.arrow import arrow_schema_of
-from parquedb.query.blocks import Blocks, indices, rows_through
+from parquedb.query.blocks import Blocks, indices
+from parquedb.query.seek import rows_through
 from parquedb.query.view import Document, Source
 from parquedb.rows.shred import shred
 

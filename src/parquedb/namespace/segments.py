@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from parquedb.errors import FormatError, NotFoundError
 from parquedb.namespace.entry import Entry, State
@@ -17,6 +16,7 @@ from parquedb.namespace.wire import (
     scan,
     shapes_state,
 )
+from parquedb.slotted import dataclass
 from parquedb.storage.keys import uri_of
 from parquedb.storage.store import Store
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from parquedb.errors import NotFoundError, ParqueDBError
 from parquedb.formats.dialects import DIALECTS, NOTHING_OWNED, Owned
@@ -23,6 +22,7 @@ from parquedb.log.ports import LogReader
 from parquedb.model.format import Format
 from parquedb.namespace.journal import open_journal
 from parquedb.namespace.places import Places, check_namespace
+from parquedb.slotted import dataclass
 from parquedb.storage.keys import join
 from parquedb.storage.store import Store
 

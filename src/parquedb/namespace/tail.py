@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from parquedb.namespace.entry import Entry, Kept, Staged, Write
+from parquedb.query.view import own_copy
 from parquedb.rows.jsonform import decode_document
 from parquedb.rows.values import Document
+from parquedb.slotted import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +70,21 @@ class Tail:
         return id_ in self._overlay
 
     def get(self, id_: str) -> Document | None:
-        """Return a document that was written; None if it was removed or not touched."""
+        """Return a document that was written; None if it was removed or not touched.
+
+        It must not be changed.
+        """
         kept = self._overlay.get(id_)
         if isinstance(kept, bytes):
             self._overlay[id_] = kept = decode_document(kept)
         return kept
+
+    def own(self, id_: str) -> Document | None:
+        """Return what :meth:`get` does, as the taker's own."""
+        kept = self._overlay.get(id_)
+        if isinstance(kept, bytes):
+            return decode_document(kept)
+        return None if kept is None else own_copy(kept)
 
     def overlay(self) -> dict[str, Document | None]:
         """Return the documents by id, None for removed ones. The result never changes."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple, assert_never
 from zlib import crc32
 
@@ -30,6 +29,7 @@ from parquedb.namespace.entry import (
 )
 from parquedb.rows.jsonform import encode_document, restore_document
 from parquedb.rows.values import STORED_BYTES, too_large
+from parquedb.slotted import dataclass
 
 VERSION = 1
 SECTION = "docs/spec/journal.md"

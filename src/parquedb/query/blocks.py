@@ -24,7 +24,6 @@ from parquedb.parquet.dynamic import AnyArray
 from parquedb.parquet.groups import GroupFile
 from parquedb.parquet.pages import pick_rows
 from parquedb.query.seek import Find, find_row, finder_of
-from parquedb.query.seek import rows_through as rows_through  # noqa: PLC0414
 from parquedb.query.view import Document, Source, StaleError
 from parquedb.rows.columns import is_document_schema
 from parquedb.rows.single import RowReader
