@@ -4,7 +4,7 @@ import itertools
 import uuid
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
-from enum import IntEnum, StrEnum
+from enum import Enum, IntEnum, StrEnum
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -114,15 +114,52 @@ def test_odd_names(where):
 
 def test_types_that_become_others(where):
     db = where.open()
-    made = db.users.create(
-        {"t": (1, (2,)), "c": Color.RED, "l": Level.LOW, "e": datetime(2020, 1, 1, tzinfo=EAST)}
-    )
+    east, folded = datetime(2020, 1, 1, tzinfo=EAST), datetime(2020, 1, 1, tzinfo=UTC, fold=1)
+    given = {"t": (1, (2,)), "c": Color.RED, "l": Level.LOW, "e": east, "f": [folded]}
+    made = db.users.create(given)
+    wanted = {"t": [1, [2]], "c": "red", "l": 1, "f": [datetime(2020, 1, 1, tzinfo=UTC)]}
+    wanted["e"] = datetime(2019, 12, 31, 18, 30, tzinfo=UTC)
+    assert same(fields_of(made), wanted)
     for _ in range(2):
         got = fields_of(db.users.get(made.id))
-        wanted = {"t": [1, [2]], "c": "red", "l": 1}
-        wanted["e"] = datetime(2019, 12, 31, 18, 30, tzinfo=UTC)
         assert same(got, wanted)
         db.flush()
+    assert same(fields_of(db.users.replace(made.id, given)), wanted)
+
+
+class Odd(str, Enum):  # noqa: UP042  (a StrEnum's worth is its text)
+    """What it is as text, and what it is worth, are two things."""
+
+    ME = "me"
+
+    def __new__(cls, text: str) -> "Odd":
+        made = str.__new__(cls, text)
+        made._value_ = {"$id": "users/another"}  # type: ignore[assignment]
+        return made
+
+    __repr__ = object.__repr__
+
+
+def test_text_of_a_kind_of_its_own_becomes_text(where):
+    """Names of fields, types and people too, before and after a flush."""
+    db = where.open()
+    first = db.users.create({"n": 1}, actor=Odd.ME)
+    assert db.users.delete(first.id, actor=Odd.ME)
+    db.users.upsert({Color.RED: 1}, {"$set": {Odd.ME: 2}}, actor=Odd.ME)
+    db.users.create_many([{Odd.ME: 1, "$type": Odd.ME}], actor=Odd.ME)
+    db.users.create({"$id": "a", "$type": Odd.ME, "$name": Odd.ME}, actor=Color.RED)
+    for update in ({"$set": {Odd.ME: {Odd.ME: 1}}}, {"$rename": {"me": Color.RED}}):
+        entity = db.users.update("a", update, actor=Odd.ME)
+        assert same(dict(entity), dict(where.open().users["a"]))
+    db.users.replace("a", {Odd.ME: 1}, actor=Odd.ME)
+    db.users.update("a", {"$inc": {Odd.ME: 1}}, actor=Odd.ME)
+    before = {each.id: dict(each) for each in db.users.find(include_deleted=True)}
+    assert len(before) == 4
+    for one in before.values():
+        assert {type(value) for value in one.values() if isinstance(value, str)} == {str}
+        assert one["updatedBy"] == "me"
+    db.flush()
+    assert same({each.id: dict(each) for each in db.users.find(include_deleted=True)}, before)
 
 
 def test_a_field_that_changes_its_type(where):

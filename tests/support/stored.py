@@ -25,13 +25,16 @@ def same(a: Any, b: Any) -> bool:
     if type(a) is not type(b):
         return False
     if isinstance(a, dict):
+        if set(map(type, a)) != set(map(type, b)):  # a member of an enum equals its text
+            return False
         return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
     if isinstance(a, list):
         return len(a) == len(b) and all(map(same, a, b))
     if isinstance(a, float):
         return a.hex() == b.hex()
     if isinstance(a, datetime):
-        return a == b and a.utcoffset() == b.utcoffset() and (a.tzinfo is UTC) is (b.tzinfo is UTC)
+        zones = a.utcoffset() == b.utcoffset() and (a.tzinfo is UTC) is (b.tzinfo is UTC)
+        return a == b and a.fold == b.fold and zones
     return bool(a == b)
 
 

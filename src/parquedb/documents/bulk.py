@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from parquedb.documents.ids import Ulids
-from parquedb.documents.image import GIVEN_NAMES, is_actor, new_image
+from parquedb.documents.image import GIVEN_NAMES, actor_of, new_image
 from parquedb.documents.rules import CollectionRules
 from parquedb.documents.unique import UniqueBatches
 from parquedb.errors import AlreadyExistsError, CommitUnknownError, ConflictError, ParqueDBError
@@ -245,8 +245,8 @@ def bulk_images(
             yield image
         return
     head: Document = {"createdAt": now, "updatedAt": now}
-    if is_actor(actor):
-        head |= {"createdBy": actor, "updatedBy": actor}
+    if (by := actor_of(actor)) is not None:
+        head |= {"createdBy": by, "updatedBy": by}
     head["version"] = 1
     prefix, type_ = f"{rules.namespace}/", rules.type
     for data, ulid in zip(_apart(items), _made(ulids), strict=False):

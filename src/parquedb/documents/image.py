@@ -33,15 +33,17 @@ def instant(at_us: int) -> datetime:
     return _EPOCH + timedelta(0, 0, at_us)
 
 
-def is_actor(actor: object) -> bool:
-    """Whether there is somebody to be recorded.
+def actor_of(actor: object) -> str | None:
+    """Return who is to be recorded, as plain text; None where nobody is.
 
     Raises:
         InvalidInputError: It is neither a string nor None.
     """
-    if actor is not None and not _is_short_text(actor):
+    if actor is None:
+        return None
+    if not _is_short_text(actor):
         raise InvalidInputError(f"actor is a short string that says who writes, not {shown(actor)}")
-    return actor is not None
+    return str.__str__(actor)
 
 
 def _is_short_text(value: object) -> TypeGuard[str]:
@@ -106,8 +108,8 @@ def new_image(
     if name is not None:
         image["name"] = name
     image["createdAt"] = image["updatedAt"] = now
-    if is_actor(actor):
-        image["createdBy"] = image["updatedBy"] = actor
+    if (by := actor_of(actor)) is not None:
+        image["createdBy"] = image["updatedBy"] = by
     image["version"] = 1
     image.update(fields)
     return image
@@ -127,8 +129,8 @@ def _free_image(
     if "name" not in fields and (name := _name(rules, data, fields)) is not None:
         image["name"] = name
     image["createdAt"] = image["updatedAt"] = now
-    if actor is not None and is_actor(actor):
-        image["createdBy"] = image["updatedBy"] = actor
+    if actor is not None:
+        image["createdBy"] = image["updatedBy"] = actor_of(actor)
     image["version"] = 1
     image.update(fields)
     return image
@@ -161,13 +163,13 @@ def changed_image(
     image = {**fitted, **new}
     image["updatedAt"] = max(now, before.get("updatedAt") or now)
     image["version"] = before.get("version", 0) + 1
-    has_actor = is_actor(actor)
-    if has_actor:
-        image["updatedBy"] = actor
+    by = actor_of(actor)
+    if by is not None:
+        image["updatedBy"] = by
     name = _renamed(rules, before, image, touched)
     if name is not None:
         image["name"] = name
-    return _ordered(image) if has_actor or name is not None or "name" in touched else image
+    return _ordered(image) if by is not None or name is not None or "name" in touched else image
 
 
 def replaced_image(
@@ -193,8 +195,8 @@ def replaced_image(
     fields, _ = checked_copy(fields, before["$id"])
     image = {key: before[key] for key in before if key in SYSTEM_NAMES}
     image["updatedAt"] = max(now, before.get("updatedAt") or now)
-    if is_actor(actor):
-        image["updatedBy"] = actor
+    if (by := actor_of(actor)) is not None:
+        image["updatedBy"] = by
     image["version"] = before.get("version", 0) + 1
     name = _name(rules, data, fields)
     if name is not None:
@@ -206,8 +208,8 @@ def deleted_image(before: Document, now: datetime, actor: str | None) -> Documen
     """Return the image of a document that is deleted but kept."""
     image = dict(before)
     image["updatedAt"] = image["deletedAt"] = max(now, before.get("updatedAt") or now)
-    if is_actor(actor):
-        image["updatedBy"] = image["deletedBy"] = actor
+    if (by := actor_of(actor)) is not None:
+        image["updatedBy"] = image["deletedBy"] = by
     image["version"] = before.get("version", 0) + 1
     return _ordered(image)
 
@@ -216,8 +218,8 @@ def restored_image(before: Document, now: datetime, actor: str | None) -> Docume
     """Return the image of a deleted document that is back."""
     image = {key: before[key] for key in before if key not in ("deletedAt", "deletedBy")}
     image["updatedAt"] = max(now, before.get("updatedAt") or now)
-    if is_actor(actor):
-        image["updatedBy"] = actor
+    if (by := actor_of(actor)) is not None:
+        image["updatedBy"] = by
     image["version"] = before.get("version", 0) + 1
     return image
 
@@ -256,7 +258,7 @@ def _type(rules: CollectionRules, data: Mapping[str, Any]) -> str:
     given = data.get("$type", rules.type)
     if not given or not _is_short_text(given):
         raise InvalidInputError(f"'$type' is the name of a type, not {shown(given)}")
-    return given
+    return str.__str__(given)
 
 
 def _with_name(rules: CollectionRules, data: Mapping[str, Any], fields: Document) -> Document:
@@ -272,7 +274,7 @@ def _name(rules: CollectionRules, data: Mapping[str, Any], fields: Mapping[str, 
     if "$name" in data:
         if not _is_short_text(data["$name"]):
             raise InvalidInputError(f"'$name' is a short string, not {shown(data['$name'])}")
-        return str(data["$name"])
+        return str.__str__(data["$name"])
     if "name" in fields:
         return None
     for key in (rules.name_field, *_NAMES):

@@ -100,6 +100,7 @@ def _check_shape(spec: object) -> None:
 def _path_of(name: object, here: str) -> Path:
     if not isinstance(name, str):
         raise InvalidInputError(f"{here}: a field's name is a string")
+    name = str.__str__(name)  # it becomes a key of the document
     if name.isidentifier() and name not in SYSTEM_NAMES:
         return (name,)
     path = tuple(name.split("."))

@@ -61,7 +61,13 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 def describe(value: object) -> str:
     """Return a value's type in an error's words."""
-    return "None" if value is None else f"{type(value).__name__} {str(value)[:40]!r}"
+    if value is None:
+        return "None"
+    try:
+        text = str(value)
+    except ValueError:  # Python writes no int of that many digits
+        text = hex(value) if isinstance(value, int) else object.__repr__(value)
+    return f"{type(value).__name__} {text[:40]!r}"
 
 
 def mapping_of(value: object, place: Place, what: str) -> Mapping[str, Any]:

@@ -215,7 +215,7 @@ def in_utc(value: datetime) -> datetime:
     """
     zone = value.tzinfo
     if zone is UTC:
-        return value
+        return value.replace(fold=0) if value.fold else value
     if zone is None or value.utcoffset() is None:
         return value.replace(tzinfo=None, fold=0)
     return value.astimezone(UTC)

@@ -347,6 +347,7 @@ def test_numbers_keep_their_kinds(one: Any, number: Any, total: Any, product: An
         ({"a": Decimal(1)}, {"$inc": {"a": math.inf}}, "have no number as their result"),
         ({"a": 5}, {"$set": {"a.b": 1}}, "$set at 'a.b': 'a' is int '5', no document"),
         ({"a": None}, {"$set": {"a.b": 1}}, "'a' is None, no document"),
+        ({"a": 10**5000}, {"$set": {"a.b": 1}}, "'a' is int '0x"),
         ({"a": {"b": "x"}}, {"$push": {"a.b.c": 1}}, "'a.b' is str 'x', no document"),
         ({"a": [1]}, {"$set": {"a.b": 1}}, "'a' is a list; 'b' is no index of it"),
         ({"a": [1]}, {"$set": {"a.01": 1}}, "'01' is no index of it"),

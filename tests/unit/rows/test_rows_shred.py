@@ -199,7 +199,8 @@ def test_documents_and_values_of_subclasses() -> None:
     schema = evolve(None, docs)
     assert {"s", "t", "a"} <= set(schema.names)
     want = [{"$id": "a", "s": {"a": "a"}, "t": ["a", "b"], "a": 1}]
-    assert_same(assemble(shred(docs, schema), schema), want)
+    (got,) = assemble(shred(docs, schema), schema)
+    assert_same([{str.__str__(name): value for name, value in got.items()}], want)
 
 
 @pytest.mark.parametrize(
