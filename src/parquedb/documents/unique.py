@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -22,7 +22,7 @@ _MANY = 1000
 class UniqueFields:
     """Checks what is about to be written. Null and missing values are not compared.
 
-    Not safe between threads: used while nobody else can write, or by one alone.
+    Safe between threads. What is found free stays so only while nobody else can write.
 
     The files are searched by value; an index of the tail is kept as it grows.
 
@@ -55,20 +55,14 @@ class UniqueFields:
         """
         if not self._paths or not documents:
             return documents
-        self._index_tail()
-        files = self._space.files()
         changed = {**pending, **documents}
-        for number, path in enumerate(self._paths):
-            new: dict[Any, tuple[str, Any]] = {}
-            for id_, document in documents.items():
-                value = _value_at(document, path)
-                if value is None:
-                    continue
-                key = compare_key(value)
-                if key in new:
-                    raise self._taken(path, value, new[key][0])
-                new[key] = (id_, value)
-            self._check_tail(number, path, new, changed)
+        wanted = [_new_values(path, documents, self._taken) for path in self._paths]
+        with self._space.lock:  # the index goes with the tail; of others, a transaction may ask too
+            files = self._space.files()
+            self._index_tail()
+            for number, new in enumerate(wanted):
+                self._check_tail(number, self._paths[number], new, changed)
+        for path, new in zip(self._paths, wanted, strict=True):
             self._check_files(files, path, new, changed)
         return documents
 
@@ -136,6 +130,24 @@ class UniqueFields:
             f"{'.'.join(path)!r} is unique in {self._space.name!r}, and {holder!r} has {value!r} "
             "already; choose another value or update that document"
         )
+
+
+def _new_values(
+    path: tuple[str, ...],
+    documents: Mapping[str, Document | None],
+    taken: Callable[[tuple[str, ...], object, str], AlreadyExistsError],
+) -> dict[Any, tuple[str, Any]]:
+    """Return the values of a field in documents, by what is compared, with the id of each."""
+    new: dict[Any, tuple[str, Any]] = {}
+    for id_, document in documents.items():
+        value = _value_at(document, path)
+        if value is None:
+            continue
+        key = compare_key(value)
+        if key in new:
+            raise taken(path, value, new[key][0])
+        new[key] = (id_, value)
+    return new
 
 
 class UniqueBatches:
