@@ -21,6 +21,7 @@ from parquedb.errors import (
 )
 from parquedb.namespace.tail import Tail
 from parquedb.storage.local import LocalStore
+from tests.support.databases import moment
 
 UNIQUE = {"User": {"email": "string##", "n": "int?"}}
 
@@ -489,3 +490,27 @@ def test_creating_beside_another_program(tmp_path):
         assert db.users[again.id].n == 20 + turn
     db.flush()
     assert DB(tmp_path).users.count() == 12
+
+
+def test_a_table_of_another_kind_in_the_place_of_the_documents(tmp_path):
+    """What the journal holds has no place there: whoever reads is told, and nothing is lost."""
+    with DB(tmp_path) as db:
+        kept = db.users.create({"$id": "a", "n": 1})
+        db.flush()
+        file = next(tmp_path.rglob("*.parquet"))
+        saved = file.read_bytes()
+        db.users.update("a", {"$set": {"n": 2}})
+        pq.write_table(pa.table({"x": [1]}), file)
+        with DB(tmp_path) as other:
+            asks = [
+                other.users.count,
+                lambda: list(other.users.find({"n": 2})),
+                lambda: other.users.count({}, as_of=moment()),
+                lambda: other.sql("SELECT * FROM users"),
+                other.flush,
+            ]
+            for ask in asks:
+                with pytest.raises(StateError, match=r"holds 1 documents that belong.*put it back"):
+                    ask()
+            file.write_bytes(saved)
+        assert db.users[kept.id].n == 2

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from parquedb.ambient import SYSTEM, Ambient
 from parquedb.errors import ConflictError, StateError
-from parquedb.namespace.base import Base, check_documents, load_base
+from parquedb.namespace.base import Base, check_documents, holds_documents, load_base
 from parquedb.namespace.current import ATTEMPTS, Current
 from parquedb.namespace.entry import Body, Entry, One, Write
 from parquedb.namespace.journal import Committed
@@ -137,6 +137,8 @@ class LiveNamespace(Current):
                     past = self._tail.until(at_us)
             elif at_us is not None:
                 past = self._tail.until(at_us)
+            if past.documents and not holds_documents(base):
+                raise self._severed(base, past)
             files = self._sources_of(base, past)
             return View(files.schema, files.sources, base.overlaid(past.overlay()))
 
@@ -246,6 +248,15 @@ class LiveNamespace(Current):
             "go back to a version without it"
         )
 
+    def _severed(self, base: Base, tail: Tail) -> StateError:
+        """Make the error for documents whose table is none of documents any more."""
+        return StateError(
+            f"the {base.format.label} table of namespace {self.name!r} has no string column '$id', "
+            f"but the journal holds {tail.documents} documents that belong to it: the table was "
+            "replaced by another one; put it back, or move "
+            f"'_parquedb/{self.name}/journal' away to go on without these documents"
+        )
+
     def note(self, body: Body) -> Entry:
         """Append an entry that is no write: a flush, a cutover.
 
@@ -344,6 +355,8 @@ class LiveNamespace(Current):
             self.refresh()
             base, tail = self._base, self._tail
             assert base is not None  # refreshed
+            if tail.documents and self._fit is not base and not holds_documents(base):
+                raise self._severed(base, tail)
             files = self._sources()
             view = View(files.schema, files.sources, base.overlaid(tail.overlay()))
             paths = {written.staged.path for written in tail.staged}
