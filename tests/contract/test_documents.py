@@ -1,5 +1,6 @@
 """Collections over every backend and store: what is written is what is found."""
 
+import itertools
 import threading
 import time
 from dataclasses import replace
@@ -449,6 +450,26 @@ def test_a_document_carries_the_time_of_its_write(tmp_path):
         assert db.users.count(as_of=at - timedelta(microseconds=1)) == min(before - 1, 3)
     assert db.users.get(made[0].id, as_of=times[2]).n == 0
     assert db.users.get(made[0].id, as_of=times[3]).n == 9
+
+
+@pytest.mark.parametrize("backend", ["iceberg", "delta"])
+@pytest.mark.parametrize("step_us", [0, -250_000])
+def test_a_time_shows_its_write_after_flushes_too(tmp_path, backend, step_us):
+    """Versions are a millisecond apart even where a clock stands still, and writes come after."""
+    clock = itertools.count(1_700_000_000_000_000, step_us)
+    ambient = replace(SYSTEM, now_us=lambda: next(clock))
+    before = 0
+    for _ in range(3):
+        with DB(tmp_path, backend=backend, ambient=ambient, durability="os") as db:
+            for _ in range(2):
+                made = db.users.create({"n": 1})
+                assert db.users.count(as_of=made.updatedAt) == before + 1
+                if before % 2:  # inside of the tail a microsecond is told apart
+                    earlier = made.updatedAt - timedelta(microseconds=1)
+                    assert db.users.count(as_of=earlier) == before
+                before += 1
+                if before % 3:
+                    db.flush()
 
 
 def test_what_create_returns_is_the_callers(db):

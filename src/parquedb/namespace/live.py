@@ -14,7 +14,7 @@ from parquedb.ambient import SYSTEM, Ambient
 from parquedb.errors import ConflictError, StateError
 from parquedb.namespace.base import Base, check_documents, holds_documents, load_base
 from parquedb.namespace.current import ATTEMPTS, Current
-from parquedb.namespace.entry import Body, Entry, One, Write
+from parquedb.namespace.entry import Body, Entry, Flush, One, Write
 from parquedb.namespace.journal import Committed
 from parquedb.namespace.options import LiveOptions
 from parquedb.namespace.places import Places
@@ -272,10 +272,24 @@ class LiveNamespace(Current):
     def _note(self, body: Body) -> Entry:
         for _ in range(ATTEMPTS * 5):
             self.refresh()
-            entry = self._appended(body, self._head, self.ambient.now_us())
+            at_us = max(self.ambient.now_us(), self._after_version_us(body))
+            entry = self._appended(body, self._head, at_us)
             if entry is not None:
                 return entry
         raise self._overrun()
+
+    def _after_version_us(self, body: Body) -> int:
+        """Return the time of the version that a flush made, 0 where writes need not come after it.
+
+        A version comes a millisecond after the one before, also where the last write in it does
+        not: what is written next shall be later than both. A version that is later by more follows
+        somebody else's, whose clock is not ours.
+        """
+        base = self._base
+        if not isinstance(body, Flush) or base is None or base.version != body.version:
+            return 0
+        made_us = base.at_ms * 1000
+        return made_us if made_us - self._last_at_us <= 1000 else 0
 
     def _append(self, build: Callable[[int], Write]) -> Entry | None:
         stale: StaleError | None = None
