@@ -381,6 +381,19 @@ class Blocks:
         self._readers.pop(key, None)
 
 
+def located(rows: Positions, counts: Sequence[int]) -> tuple[npt.NDArray[np.int32], Positions]:
+    """Return in which file each row is, and its position there.
+
+    Args:
+        rows: Rows, counted on from file to file.
+        counts: How many each file has.
+    """
+    ends = np.cumsum(counts, dtype=np.int64)
+    found = np.searchsorted(ends, rows, side="right")
+    starts = np.concatenate([[0], ends])
+    return found.astype(np.int32), rows - starts[found]
+
+
 def indices(rows: Positions) -> Any:
     """Return positions as ``take`` wants them."""
     return pa.array(rows, pa.int64())

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from parquedb.errors import FormatError
 from parquedb.model.schema import Schema
-from parquedb.query.blocks import Blocks, Positions
+from parquedb.query.blocks import Blocks, Positions, located
 from parquedb.query.duck import Duck, literal, quote
 from parquedb.query.filter import And, At, Expression, Filter, Not, Or
 from parquedb.query.parts import Part, may_hold, parts_of
@@ -76,15 +76,13 @@ class Finder:
 
     def count(self, view: View, filter_: Filter) -> int | None:
         """Count the rows that match and are not overlaid, None where SQL cannot decide."""
-        parts = parts_of(self._blocks, view, filter_)
-        conditions = [part.condition(filter_) for part in parts]
+        parts, conditions = self._parts(view, filter_)
         if not all(condition.exact for condition in conditions):
             return None
         total = self._sieve.count(view, parts, conditions)
         if total is None:
             total = self._count_by_sql(view, filter_, parts, conditions)
-        for source in view.sources:
-            self._blocks.check(source)
+        self._check(view)
         return total
 
     def _count_by_sql(
@@ -127,13 +125,11 @@ class Finder:
             return NO_HITS
         if not self._blocks.in_order(view.sources):
             sort = (*sort, *_BY_ID)  # which is the order of rows elsewhere
-        parts = parts_of(self._blocks, view, filter_)
-        conditions = [part.condition(filter_) for part in parts]
+        parts, conditions = self._parts(view, filter_)
         places = self._sieve.find(view, parts, conditions, sort, limit)
         if places is None:
             return self._find_by_sql(view, filter_, sort, limit, parts, conditions)
-        for source in view.sources:
-            self._blocks.check(source)
+        self._check(view)
         return Hits(*places, np.zeros(len(places[1]), np.bool_), ordered=True)
 
     def _find_by_sql(
@@ -156,8 +152,7 @@ class Finder:
             sources = np.asarray(found["s"], dtype=np.int32)
             rows = np.asarray(found["r"], dtype=np.int64)
             unsure = np.asarray(found["u"], dtype=np.bool_)
-        for source in view.sources:
-            self._blocks.check(source)
+        self._check(view)
         return Hits(*self._places(view, sources, rows), unsure, ordered)
 
     def _places(
@@ -167,11 +162,18 @@ class Finder:
         if len(view.sources) == 1 or not len(rows):
             return sources, rows
         counts = [self._blocks.open(source).rows for source in view.sources]
-        ends = np.cumsum(counts, dtype=np.int64)
-        starts = ends - counts
-        numbers = starts[sources] + rows
-        found = np.searchsorted(ends, numbers, side="right")
-        return found.astype(np.int32), numbers - starts[found]
+        starts = np.cumsum(counts, dtype=np.int64) - counts
+        return located(starts[sources] + rows, counts)
+
+    def _parts(self, view: View, filter_: Filter) -> tuple[list[Part], list[Condition]]:
+        """Return the files that can hold a match, and what is searched for in each part."""
+        parts = parts_of(self._blocks, view, filter_)
+        return parts, [part.condition(filter_) for part in parts]
+
+    def _check(self, view: View) -> None:
+        """Make sure that no file was replaced meanwhile."""
+        for source in view.sources:
+            self._blocks.check(source)
 
     def group(
         self, view: View, filter_: Filter, compile_: Callable[[Schema], SqlGroup | None]
@@ -186,9 +188,8 @@ class Finder:
         Returns:
             The SQL and its result rows; None where documents must be looked at.
         """
-        parts = parts_of(self._blocks, view, filter_)
+        parts, conditions = self._parts(view, filter_)
         compiled = [compile_(part.schema) for part in parts]
-        conditions = [part.condition(filter_) for part in parts]
         if any(part.overflow or not c.exact for part, c in zip(parts, conditions, strict=True)):
             return None
         found: list[tuple[SqlGroup, list[tuple[Any, ...]]]] = []
@@ -201,8 +202,7 @@ class Finder:
                 sql = f"SELECT {group.select} FROM {relation} WHERE {condition.possible}{hidden}"
                 rows = self._run(cursor, f"{sql} {group.group_by}", part.sources).fetchall()
                 found.append((group, rows))
-        for source in view.sources:
-            self._blocks.check(source)
+        self._check(view)
         return found
 
     def define_view(
@@ -231,8 +231,7 @@ class Finder:
 
     def statement(self, view: View, filter_: Filter, sort: Sequence[SortKey] = ()) -> str:
         """Return the SQL that :meth:`find` runs, for people to read."""
-        parts = parts_of(self._blocks, view, filter_)
-        conditions = [part.condition(filter_) for part in parts]
+        parts, conditions = self._parts(view, filter_)
         return self._statement(view, filter_, sort, None, parts, conditions)[0]
 
     def decides(

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from parquedb.model.types import Field
 from parquedb.query import literals
-from parquedb.query.blocks import Blocks, Positions
+from parquedb.query.blocks import Blocks, Positions, located
 from parquedb.query.hidden import Hidden
 from parquedb.query.parts import Part
 from parquedb.query.sort import SortKey
@@ -175,7 +175,5 @@ def _places(
 ) -> tuple[npt.NDArray[np.int32], Positions]:
     """Return the file of each row and its position there."""
     numbers = [part.first + at for part in parts for at in range(len(part.sources))]
-    ends = np.cumsum([file.rows for file in files], dtype=np.int64)
-    found = np.searchsorted(ends, rows, side="right")
-    starts = np.concatenate([[0], ends])
-    return np.array(numbers, np.int32)[found], rows - starts[found]
+    found, places = located(rows, [file.rows for file in files])
+    return np.array(numbers, np.int32)[found], places
