@@ -17,7 +17,7 @@ from parquedb.ambient import SYSTEM
 from parquedb.errors import InvalidInputError, StateError
 from parquedb.model.format import Format
 from parquedb.namespace import local_journal, object_journal
-from parquedb.namespace.entry import Cutover, Flush, Migrate, One, Retire, Staged, State, Write
+from parquedb.namespace.entry import Cutover, Flush, Migrate, Retire, Staged, State, Write
 from parquedb.namespace.journal import (
     CollectedError,
     Committed,
@@ -165,10 +165,10 @@ class TestEntries:
         journal, other = open_(store), open_(store)
         asked: list[int] = []
 
-        def build(at_us: int, n: int) -> One | None:
+        def build(at_us: int, n: int) -> Write | None:
             asked.append(at_us)
-            document = {"$id": f"users/{n}", "n": n}
-            return One(f"users/{n}", encode_document(document), document) if n else None
+            text = encode_document({"$id": f"users/{n}", "n": n})
+            return Write({f"users/{n}": text}) if n else None
 
         assert journal.extend(0, 0, build, 1) is None  # there is no segment yet
         assert not asked
@@ -188,7 +188,8 @@ class TestEntries:
                 assert writer.append(body, expect=head, at_us=late) == Committed(head + 1)
             else:
                 assert asked == [done.at_us] == [late + 1]
-                assert done.one.kept == document
+                assert done.number == head + 1
+                assert done.body == Write({f"users/{head}": encode_document(document)})
             written[head + 1] = Write({f"users/{head}": document})
             assert writer.head() == head + 1
             assert reader.extend(head, 0, build, 9) is None  # somebody else wrote
@@ -204,7 +205,7 @@ class TestEntries:
     def test_one_document_that_is_too_large(self, store: Store) -> None:
         journal = open_(store)
         fill(journal, 1)
-        big = One("users/2", b"x" * (STORED_BYTES + 1), b"")
+        big = Write({"users/2": b"x" * (STORED_BYTES + 1)})
         if isinstance(store, Appends):
             with pytest.raises(InvalidInputError, match="users/2: the document's JSON form has"):
                 journal.extend(1, 0, lambda _at_us: big)

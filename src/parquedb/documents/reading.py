@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from parquedb.documents.transaction import Transactions
 from parquedb.errors import InvalidInputError, NotFoundError
-from parquedb.query.view import Document, View, own_copy
+from parquedb.query.view import Document, View, owned
 
 if TYPE_CHECKING:
     import pyarrow
@@ -81,7 +81,7 @@ class Reading:
         if as_of is None:
             pending = self._transactions.pending(self._space)
             if key in pending:
-                return _own(pending[key])
+                return owned(pending[key])
             return self._space.get(key)
         return self._space.retrying(lambda: self._space.executor.get(self.view(as_of), key))
 
@@ -106,7 +106,7 @@ class Reading:
         if transaction is None:
             return self._space.get(key)
         if transaction.space is self._space and key in transaction.pending:
-            return _own(transaction.pending[key])
+            return owned(transaction.pending[key])
         found = self._space.get(key)
         transaction.see(key, found)
         return found
@@ -215,10 +215,6 @@ def parse_as_of(as_of: int | str | datetime) -> tuple[int | None, int | None]:
     if isinstance(as_of, date):
         return parse_as_of(datetime(as_of.year, as_of.month, as_of.day, tzinfo=UTC))
     raise InvalidInputError(f"as_of is a version or a time, not {as_of!r}")
-
-
-def _own(document: Document | None) -> Document | None:
-    return None if document is None else own_copy(document)
 
 
 def _check_number(name: str, value: object) -> None:

@@ -6,7 +6,9 @@ journal's end (docs/spec/journal.md).
 
 from __future__ import annotations
 
+import functools
 import threading
+from typing import TYPE_CHECKING
 
 from parquedb.ambient import SYSTEM, Ambient
 from parquedb.errors import ConflictError, ParqueDBError, StateError
@@ -22,9 +24,13 @@ from parquedb.namespace.tables import Namespace
 from parquedb.namespace.tail import Tail
 from parquedb.namespace.unmarked import included_without_mark
 from parquedb.query.blocks import Blocks
+from parquedb.query.duck import Duck
 from parquedb.query.view import Source
 from parquedb.slotted import dataclass
 from parquedb.storage.store import Store
+
+if TYPE_CHECKING:
+    from parquedb.query.find import Executor
 
 ATTEMPTS = 20
 """How often something is read again that was replaced meanwhile."""
@@ -46,6 +52,7 @@ class Current:
         name: The namespace.
         places: Where its tables are.
         blocks: Decoded row groups, shared with other namespaces.
+        duck: The DuckDB that searches, shared too.
         options: How it is written.
         ambient: Clock, identities, randomness.
 
@@ -60,6 +67,7 @@ class Current:
         name: str,
         places: Places,
         blocks: Blocks,
+        duck: Duck,
         options: LiveOptions,
         *,
         ambient: Ambient = SYSTEM,
@@ -68,6 +76,7 @@ class Current:
         self.tables = Namespace(store, name, places)
         self.name = self.tables.name
         self.blocks = blocks
+        self._duck = duck
         self.options = options
         self.ambient = ambient
         self.has_written = False
@@ -83,6 +92,7 @@ class Current:
         self._base: Base | None = None
         self._fit: Base | None = None  # the base that is known to hold documents
         self._mark: object = None
+        self._looked_us = 0  # when a write compared it last, microseconds since the epoch
         self._tail = Tail()
         self._head = 0
         self._floor = 0  # the tail holds all entries after this one
@@ -93,6 +103,13 @@ class Current:
         self._is_whole = True  # base and tail go together
         self._is_deciding = False  # what a write depends on is being read: it stays as it is
         self._closed = False
+
+    @functools.cached_property
+    def executor(self) -> Executor:
+        """What runs queries; imported with the first one, because a get does without."""
+        from parquedb.query.find import Executor  # noqa: PLC0415
+
+        return Executor(self.blocks, self._duck)
 
     @property
     def format(self) -> Format:

@@ -32,20 +32,6 @@ Kept = Document | bytes | None
 """A document, or its JSON as the journal has it; None for one that was removed for good."""
 
 
-class One(NamedTuple):
-    """A document that is written alone.
-
-    Attributes:
-        id: Its id.
-        text: Its JSON.
-        kept: What stays of it in memory: the document or its JSON.
-    """
-
-    id: str
-    text: bytes
-    kept: Document | bytes
-
-
 class Write(NamedTuple):
     """Documents written together.
 

@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol, TypeVar, TypeVarTuple
 from parquedb.ambient import SYSTEM, Ambient
 from parquedb.errors import StateError
 from parquedb.model.format import Format
-from parquedb.namespace.entry import Body, Entry, One, State
+from parquedb.namespace.entry import Body, Entry, State, Write
 from parquedb.storage.store import Appends, Store
 
 T = TypeVar("T")
@@ -39,18 +39,6 @@ class Conflict(NamedTuple):
     """
 
     head: int
-
-
-class Extended(NamedTuple):
-    """A write of one document that was appended.
-
-    Attributes:
-        at_us: Its time, microseconds since the epoch.
-        one: The document.
-    """
-
-    at_us: int
-    one: One
 
 
 class CollectedError(StateError):
@@ -131,16 +119,16 @@ class Journal(Protocol):
         self,
         expect: int,
         after_us: int,
-        build: Callable[[int, *Ts], One | None],
+        build: Callable[[int, *Ts], Write | None],
         *args: *Ts,
-    ) -> Extended | None:
-        """Write entry ``expect + 1``, of one document, where that is all there is to do.
+    ) -> Entry | None:
+        """Write entry ``expect + 1``, where that is all there is to do.
 
         Args:
             expect: Number of the last entry that the caller knows.
             after_us: The entry's time is later than this, microseconds since the epoch.
-            build: Returns the document, given the entry's time and ``args``; None if it shall go
-                another way. Other writers are held off meanwhile.
+            build: Returns what the entry says, given its time and ``args``; None if nothing shall
+                be written here. Nobody else can use the journal meanwhile.
             args: What ``build`` is given besides.
 
         Returns:
@@ -148,7 +136,7 @@ class Journal(Protocol):
             segment to be begun. Nothing was written then: read, and :meth:`append`.
 
         Raises:
-            InvalidInputError: The document is too large.
+            InvalidInputError: A document holds what a document may not hold.
             StorageError: Nothing was written.
             CommitUnknownError: The store did not say whether it was written.
         """

@@ -6,27 +6,20 @@ brings this process up to date with what other processes wrote before it answers
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from parquedb.ambient import SYSTEM, Ambient
 from parquedb.errors import ConflictError, StateError
 from parquedb.namespace.base import Base, check_documents, holds_documents, load_base
 from parquedb.namespace.current import ATTEMPTS, Current
-from parquedb.namespace.entry import Body, Entry, Flush, One, Write
+from parquedb.namespace.entry import Body, Entry, Flush, Write
 from parquedb.namespace.journal import Committed
-from parquedb.namespace.options import LiveOptions
-from parquedb.namespace.places import Places
 from parquedb.namespace.tail import Tail
-from parquedb.query.blocks import Blocks
-from parquedb.query.duck import Duck
-from parquedb.query.view import Document, Source, StaleError, View, own_copy
+from parquedb.query.view import Document, Source, StaleError, View, owned
 from parquedb.slotted import dataclass
-from parquedb.storage.store import Store
 
 if TYPE_CHECKING:
-    from parquedb.query.find import Executor
+    pass
 
 T = TypeVar("T")
 
@@ -58,43 +51,7 @@ class Now:
 
 
 class LiveNamespace(Current):
-    """One namespace, opened for reading and writing. Safe between threads and processes.
-
-    Args:
-        store: The storage.
-        name: The namespace.
-        places: Where its tables are.
-        blocks: Decoded row groups, shared with other namespaces.
-        duck: The DuckDB that searches, shared too.
-        options: How it is written.
-        ambient: Clock, identities, randomness.
-
-    Raises:
-        InvalidInputError: The name cannot be a namespace's.
-        FormatError: Its journal or a table's metadata cannot be read.
-    """
-
-    def __init__(
-        self,
-        store: Store,
-        name: str,
-        places: Places,
-        blocks: Blocks,
-        duck: Duck,
-        options: LiveOptions,
-        *,
-        ambient: Ambient = SYSTEM,
-    ) -> None:
-        super().__init__(store, name, places, blocks, options, ambient=ambient)
-        self._duck = duck
-        self._looked_us = -_BLIND_US  # when a write looked at the base last
-
-    @functools.cached_property
-    def executor(self) -> Executor:
-        """What runs queries; imported with the first one, because a get does without."""
-        from parquedb.query.find import Executor  # noqa: PLC0415
-
-        return Executor(self.blocks, self._duck)
+    """One namespace, opened for reading and writing. Safe between threads and processes."""
 
     def view(self) -> View:
         """Return the namespace as it is now."""
@@ -161,13 +118,20 @@ class LiveNamespace(Current):
                     self._forget()
         raise AssertionError("unreachable")
 
-    def write(self, build: Callable[[int], Write]) -> Entry | None:
+    def write(
+        self, build: Callable[[int], Write], *, is_brief: bool = False, is_blind: bool = False
+    ) -> Entry | None:
         """Append one write to the journal.
 
         Args:
             build: Makes the write from the newest state, which :meth:`get` and :meth:`view` show;
                 called again if somebody else wrote meanwhile. Its argument is the write's time,
                 microseconds since the epoch, that of ``as_of`` too: documents shall carry it.
+            is_brief: Whether that is soon done, and without staged files. Then it goes a short way
+                where there is nothing else to do, on which nobody else can use the journal.
+            is_blind: Whether it looks at nothing that is there. That somebody else replaced the
+                table may be noticed :data:`_BLIND_US` later then, by the next write or whatever
+                reads.
 
         Returns:
             The entry; None if ``build`` found nothing to write.
@@ -178,67 +142,12 @@ class LiveNamespace(Current):
             StorageError: It could not be written.
         """
         with self.lock:
-            entry = self.journal.exclusively(self._append, build)
+            entry = self._write_shortly(build, is_blind) if is_brief else None
+            if entry is None:
+                entry = self.journal.exclusively(self._append, build)
         if entry is not None and self.options.is_durable:
             self.journal.sync()
         return entry
-
-    def write_one(self, build: Callable[[int], One | None], *, is_blind: bool = False) -> bool:
-        """Append a write of one document, where that is all there is to do.
-
-        Args:
-            build: See :meth:`write`; None where it is not one document that is to be written.
-            is_blind: Whether it looks at nothing that is there. That somebody else replaced the
-                table may be noticed :data:`_BLIND_US` later then, by the next write or whatever
-                reads.
-
-        Returns:
-            Whether it was written. If not, nothing was, and :meth:`write` does it.
-
-        Raises:
-            InvalidInputError: It is too large.
-            CommitUnknownError: It was written but may not be on the disk.
-            StorageError: It could not be written.
-        """
-        with self.lock:
-            if not self._is_whole or self._base is None or self._fit is not self._base:
-                return False
-            try:
-                done = self.journal.extend(
-                    self._head, self._last_at_us, self._decide, build, is_blind
-                )
-            except StaleError:
-                self._forget()
-                return False
-            if done is None:
-                return False
-            self.has_written = True
-            write = Write({done.one.id: done.one.kept})
-            self._apply(Entry(self._head + 1, done.at_us, "", write))
-            self._is_whole = True
-        if self.options.is_durable:
-            self.journal.sync()
-        return True
-
-    def _decide(
-        self,
-        at_us: int,
-        build: Callable[[int], One | None],
-        is_blind: bool,  # noqa: FBT001
-    ) -> One | None:
-        """Return what is to be written, None if the base must be read anew before."""
-        if not is_blind or not 0 <= at_us - self._looked_us < _BLIND_US:
-            if self._mark != self.tables.mark(self.format):
-                return None
-            self._looked_us = at_us
-        self._is_deciding = True
-        try:
-            one = build(at_us)
-        finally:
-            self._is_deciding = False
-        if one is not None:
-            self._is_whole = False  # until it is written and known here
-        return one
 
     def unreadable(self, error: StaleError) -> StateError:
         """Make the error for a file that stays away however often the table is read."""
@@ -290,6 +199,42 @@ class LiveNamespace(Current):
             return 0
         made_us = base.at_ms * 1000
         return made_us if made_us - self._last_at_us <= 1000 else 0
+
+    def _write_shortly(self, build: Callable[[int], Write], is_blind: bool) -> Entry | None:  # noqa: FBT001
+        """Write where that is all there is to do; None where it is not, and nothing was written."""
+        if not self._is_whole or self._base is None or self._fit is not self._base:
+            return None
+        try:
+            entry = self.journal.extend(self._head, self._last_at_us, self._decide, build, is_blind)
+        except StaleError:
+            self._forget()
+            return None
+        if entry is not None:
+            self.has_written = True
+            self._apply(entry)
+            self._is_whole = True
+        return entry
+
+    def _decide(
+        self,
+        at_us: int,
+        build: Callable[[int], Write],
+        is_blind: bool,  # noqa: FBT001
+    ) -> Write | None:
+        """Return what is to be written; None if nothing is, or the base must be read anew first."""
+        if not is_blind or not 0 <= at_us - self._looked_us < _BLIND_US:
+            if self._mark != self.tables.mark(self.format):
+                return None
+            self._looked_us = at_us
+        self._is_deciding = True
+        try:
+            write = build(at_us)
+        finally:
+            self._is_deciding = False
+        if not write.documents:
+            return None
+        self._is_whole = False  # until it is written and known here
+        return write
 
     def _append(self, build: Callable[[int], Write]) -> Entry | None:
         stale: StaleError | None = None
@@ -356,8 +301,7 @@ class LiveNamespace(Current):
             sources = self._sources().sources
             assert self._base is not None  # refreshed
             if self._base.documents:
-                stored = self._base.overlaid({}).get(id_)
-                return None if stored is None else own_copy(stored)
+                return owned(self._base.overlaid({}).get(id_))
         for source in sources:
             found = self.blocks.get(source, id_)
             if found is not None:

@@ -24,24 +24,16 @@ from parquedb.errors import (
     StorageError,
 )
 from parquedb.model.format import Format
-from parquedb.namespace.entry import Body, Entry, Flush, One, State, Write
+from parquedb.namespace.entry import Body, Entry, Flush, State, Write
 from parquedb.namespace.journal import (
     Committed,
     Conflict,
-    Extended,
     collected,
     ends_before,
     replaced,
 )
 from parquedb.namespace.segments import Collected, DamagedError, Segment, Segments
-from parquedb.namespace.wire import (
-    Header,
-    encode_entry,
-    encode_header,
-    encode_one,
-    parse_entry,
-    scan,
-)
+from parquedb.namespace.wire import Header, encode_entry, encode_header, parse_entry, scan
 from parquedb.storage.store import AppendFile, Appends, NewObject, Store
 
 T = TypeVar("T")
@@ -184,7 +176,7 @@ class LocalJournal:
     def append(self, body: Body, *, expect: int, at_us: int) -> Committed | Conflict:
         """Append a line to the newest segment, or begin another with it."""
         number = expect + 1
-        line = encode_entry(number, at_us, f"{self._session}-{next(self._attempts):x}", body)
+        line = encode_entry(number, at_us, self._new_tx(), body)
         if self._owner == get_ident():
             return self._append(line, number, body)
         return self.exclusively(self._append, line, number, body)
@@ -193,41 +185,39 @@ class LocalJournal:
         self,
         expect: int,
         after_us: int,
-        build: Callable[[int, *Ts], One | None],
+        build: Callable[[int, *Ts], Write | None],
         *args: *Ts,
-    ) -> Extended | None:
-        """Append a line with one document to the newest segment, if that is all there is to do."""
-        return self._lock.hold(self._extend_by_one, expect, after_us, build, args)
+    ) -> Entry | None:
+        """Append a line to the newest segment, if that is all there is to do."""
+        return self._lock.hold(self._extend_shortly, expect, after_us, build, args)
 
-    def _extend_by_one(
+    def _extend_shortly(
         self,
         expect: int,
         after_us: int,
-        build: Callable[[int, *Ts], One | None],
+        build: Callable[[int, *Ts], Write | None],
         args: tuple[*Ts],
-    ) -> Extended | None:
+    ) -> Entry | None:
         with self._guard:
             tail = self.tail
             if (
                 tail is None
-                or tail.number != expect
-                or tail.torn
                 or tail.offset >= SEGMENT_BYTES
                 or self._rotate
                 or self._failed is not None
-                or tail.file.size() != tail.offset
+                or not self._is_at(expect)
             ):
                 return None
-            at_us = self._ambient.now_us()
-            if at_us <= after_us:
-                at_us = after_us + 1
-            one = build(at_us, *args)
-            if one is None:
+            at_us = max(self._ambient.now_us(), after_us + 1)
+            body = build(at_us, *args)
+            if body is None:
                 return None
             number = expect + 1
-            tx = f"{self._session}-{next(self._attempts):x}"
-            self._extend(tail, number, encode_one(number, at_us, tx, one), None)
-            return Extended(at_us, one)
+            self._extend(tail, number, encode_entry(number, at_us, self._new_tx(), body), None)
+            return Entry(number, at_us, "", body)
+
+    def _new_tx(self) -> str:
+        return f"{self._session}-{next(self._attempts):x}"
 
     def sync(self) -> None:
         """Make every entry known durable: one ``fdatasync`` for all threads that wait for it."""

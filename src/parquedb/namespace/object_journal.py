@@ -16,7 +16,7 @@ from parquedb.errors import (
     UnsupportedError,
 )
 from parquedb.model.format import Format
-from parquedb.namespace.entry import Body, Entry, One, State
+from parquedb.namespace.entry import Body, Entry, State, Write
 from parquedb.namespace.journal import (
     Committed,
     Conflict,
@@ -110,7 +110,7 @@ class ObjectJournal:
         self,
         expect: int,  # noqa: ARG002
         after_us: int,  # noqa: ARG002
-        build: Callable[[int, *Ts], One | None],  # noqa: ARG002
+        build: Callable[[int, *Ts], Write | None],  # noqa: ARG002
         *args: *Ts,  # noqa: ARG002
     ) -> None:
         """Return None: an entry is never all there is to do."""

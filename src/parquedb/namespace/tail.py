@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from parquedb.namespace.entry import Entry, Kept, Staged, Write
-from parquedb.query.view import own_copy
+from parquedb.query.view import owned
 from parquedb.rows.jsonform import decode_document
 from parquedb.rows.values import Document
 from parquedb.slotted import dataclass
@@ -84,7 +84,7 @@ class Tail:
         kept = self._overlay.get(id_)
         if isinstance(kept, bytes):
             return decode_document(kept)
-        return None if kept is None else own_copy(kept)
+        return owned(kept)
 
     def overlay(self) -> dict[str, Document | None]:
         """Return the documents by id, None for removed ones. The result never changes."""

@@ -21,7 +21,6 @@ from parquedb.namespace.entry import (
     Flush,
     Kept,
     Migrate,
-    One,
     Retire,
     Staged,
     State,
@@ -101,20 +100,6 @@ def encode_entry(number: int, at_us: int, tx: str, body: Body) -> bytes:
     """
     text = _encode_write(body) if type(body) is Write else _encode_other(body)
     payload = b'{"n":%d,"at":%d,"tx":%b,%b}' % (number, at_us, orjson.dumps(tx), text)
-    return b"%08x %b\n" % (crc32(payload), payload)
-
-
-def encode_one(number: int, at_us: int, tx: str, one: One) -> bytes:
-    """Return the line of an entry that writes one document.
-
-    Raises:
-        InvalidInputError: The document is too large.
-    """
-    text = one.text
-    if len(text) > STORED_BYTES:
-        raise InvalidInputError(f"{one.id}: {too_large(len(text), STORED_BYTES)}")
-    head = b'{"n":%d,"at":%d,"tx":"%b","op":"write","docs":[' % (number, at_us, tx.encode())
-    payload = b"%b%b]}" % (head, text)
     return b"%08x %b\n" % (crc32(payload), payload)
 
 

@@ -29,7 +29,7 @@ from parquedb.query.filter import (
 from parquedb.query.match import compile_match
 from parquedb.query.positions import Finder, Hits
 from parquedb.query.sort import SortKey, sort_key
-from parquedb.query.view import Document, View, own_copy
+from parquedb.query.view import Document, View, own_copy, owned
 from parquedb.rows.assemble import assemble
 from parquedb.slotted import dataclass
 
@@ -73,8 +73,7 @@ class Executor:
     def get(self, view: View, id_: str) -> Document | None:
         """Return the document of an id, None if there is none."""
         if id_ in view.overlay:
-            newer = view.overlay[id_]
-            return None if newer is None else own_copy(newer)
+            return owned(view.overlay[id_])
         for source in view.sources:
             found = self.blocks.get(source, id_)
             if found is not None:

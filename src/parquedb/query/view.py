@@ -91,6 +91,11 @@ def own_copy(document: Document) -> Document:
     return copy
 
 
+def owned(document: Document | None) -> Document | None:
+    """Return what :func:`own_copy` does, None for None."""
+    return None if document is None else own_copy(document)
+
+
 def own_nested(copy: Document) -> None:
     """Replace the lists and dicts inside a shallow copy of a document by copies of their own."""
     for key, value in copy.items():
