@@ -153,15 +153,39 @@ class TestAppend:
         assert store.counts.calls["append"] == 1
 
     def test_a_file_that_may_only_be_read(self, tmp_path: Path) -> None:
-        if os.geteuid() == 0:
-            pytest.skip("root may write everything")
-        store = LocalStore(tmp_path)
-        store.create(NewObject("a", b"123"))
-        (tmp_path / "a").chmod(0o444)
-        file = store.open_append("a")
-        assert file.read(0) == b"123"
-        with pytest.raises(StorageError, match="a'"):
-            file.append(b"4")
+        """It is read, and written once it may be. Root may write everything, and gives that up."""
+        LocalStore(tmp_path / "db").create(NewObject("a", b"123"))
+        for folder in (tmp_path, *tmp_path.parents):
+            if folder.stat().st_uid == os.getuid() and folder != Path("/"):
+                folder.chmod(folder.stat().st_mode | 0o555)
+        path = tmp_path / "db" / "a"
+        path.chmod(0o444)
+        code = f"""
+import os, sys
+sys.path[:0] = {sys.path!r}
+from parquedb.errors import StorageError
+from parquedb.storage import open_store
+if os.getuid() == 0:
+    os.chown({str(path)!r}, 65534, 65534)
+    os.setgid(65534); os.setuid(65534)
+file = open_store({str(tmp_path / "db")!r}).open_append("a")
+print(file.read(0))
+for attempt in (lambda: file.append(b"4"), lambda: file.truncate(1)):
+    try:
+        attempt()
+    except StorageError as error:
+        print(error)
+os.chmod({str(path)!r}, 0o644)
+file.truncate(2)
+file.append(b"4")
+print(file.read(0))
+"""
+        run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert run.returncode == 0, run.stderr
+        before, append, truncate, after = run.stdout.splitlines()
+        assert (before, after) == ("b'123'", "b'124'")
+        assert append == truncate
+        assert append.startswith(f"{str(path)!r}: Permission denied; make the folder writable, and")
 
     def test_a_full_disk(self, tmp_path: Path) -> None:
         """What fits of an append is taken back."""
@@ -202,6 +226,24 @@ for size in (5000, 3996, 1):
         monkeypatch.setattr(os, "ftruncate", fail)
         with pytest.raises(CommitUnknownError, match="cannot be removed"):
             file.append(b"2345")
+        assert file.read(0) == b"123"
+
+    def test_a_write_that_says_that_it_failed(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Whatever is there: it may be some of it, or all."""
+        store = LocalStore(tmp_path)
+        store.create(NewObject("a", b"1"))
+        file = store.open_append("a")
+        write = os.write
+
+        def fail(fd: int, data: bytes) -> int:
+            write(fd, data)
+            raise OSError(errno.EIO, "Input/output error")
+
+        monkeypatch.setattr(os, "write", fail)
+        with pytest.raises(CommitUnknownError, match=r"a': Input/output error.* read again"):
+            file.append(b"23")
         assert file.read(0) == b"123"
 
     def test_a_sync_that_fails(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

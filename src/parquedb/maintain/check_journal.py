@@ -152,8 +152,13 @@ class JournalCheck:
         """Check the files of writes that are not in the table yet.
 
         Args:
-            included: Number of the last entry that the base includes.
+            included: Number of the last entry that the base's own mark says it includes. What was
+                flushed, or in the table when it became the base, is included without a mark too.
         """
+        if self.state is not None:
+            included = max(included, self.state.through)
+        if self.flushed is not None:
+            included = max(included, self.flushed.through)
         for path, (number, size_bytes) in self._waiting.items():
             if number <= included:
                 continue

@@ -7,7 +7,6 @@ short was never acknowledged; the next writer removes it.
 
 from __future__ import annotations
 
-import itertools
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -24,6 +23,7 @@ from parquedb.errors import (
     StorageError,
 )
 from parquedb.model.format import Format
+from parquedb.namespace.attempts import Attempts, look_for
 from parquedb.namespace.entry import Body, Entry, Flush, State, Write
 from parquedb.namespace.journal import (
     Committed,
@@ -101,8 +101,7 @@ class LocalJournal:
         self._segments = Segments(store, namespace)
         self._ambient = ambient
         self._base = state
-        self._session = f"{ambient.random_bits(48):012x}"
-        self._attempts = itertools.count(1)
+        self._attempts = Attempts(ambient)
         self._rotate = False
         self._older = (-1, 0)
         self._sync_turn = threading.Lock()
@@ -176,7 +175,7 @@ class LocalJournal:
     def append(self, body: Body, *, expect: int, at_us: int) -> Committed | Conflict:
         """Append a line to the newest segment, or begin another with it."""
         number = expect + 1
-        line = encode_entry(number, at_us, self._new_tx(), body)
+        line = encode_entry(number, at_us, self._attempts.new(), body)
         if self._owner == get_ident():
             return self._append(line, number, body)
         return self.exclusively(self._append, line, number, body)
@@ -213,11 +212,10 @@ class LocalJournal:
             if body is None:
                 return None
             number = expect + 1
-            self._extend(tail, number, encode_entry(number, at_us, self._new_tx(), body), None)
+            self._extend(
+                tail, number, encode_entry(number, at_us, self._attempts.new(), body), None
+            )
             return Entry(number, at_us, "", body)
-
-    def _new_tx(self) -> str:
-        return f"{self._session}-{next(self._attempts):x}"
 
     def sync(self) -> None:
         """Make every entry known durable: one ``fdatasync`` for all threads that wait for it."""
@@ -317,9 +315,8 @@ class LocalJournal:
         state = tail.state if body is None else tail.state.after(body)
         try:
             tail.file.append(line)
-        except CommitUnknownError as error:
-            if tail.file.read(tail.offset) != line:
-                raise StorageError(f"entry {number} was not written whole: {error}") from error
+        except (StorageError, CommitUnknownError) as error:
+            look_for(line, tail.file, tail.offset, number, error)
         # no call between these: an interrupt comes before all of them or after
         tail.offset, tail.number, tail.state = end, number, state
 
@@ -337,7 +334,10 @@ class LocalJournal:
             journal, state = tail.journal, tail.state
             self._clean(tail)
             tail.torn = True
-            tail.file.append(END)
+            try:
+                tail.file.append(END)
+            except CommitUnknownError as error:  # it is torn in any case
+                look_for(END, tail.file, tail.offset, number, error)
             self._sync_file(tail.file)  # what follows must not outlive it
         key = self._segments.key(number)
         data = encode_header(Header(journal, number, state)) + line

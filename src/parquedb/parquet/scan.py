@@ -227,9 +227,9 @@ def parquet_of(
     """
     try:
         return ParquetFile(source, {**HOW_TO_READ, "buffer_size": buffer_bytes})
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError) as error:
         store.open_read(key).close()  # says what is wrong in the store's own words
-        raise
+        raise translate(key, error) from error
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise translate(key, error) from error
 

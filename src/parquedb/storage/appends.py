@@ -28,13 +28,16 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 _sync_data: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)
 _READ_ONLY = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+_UNWRITTEN = _READ_ONLY | {errno.EBADF, errno.EINVAL, errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""With these nothing of a ``write`` was done; with others any part of it may have been."""
 _APPENDING = os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 
 class LocalAppendFile:
     """An existing file to which bytes are appended.
 
-    Where the file may not be written, it is opened for reading only and the first append says so.
+    Where the file may not be written, it is opened for reading only. An append says so then, unless
+    it may be written by now.
 
     Args:
         path: The file.
@@ -102,6 +105,14 @@ class LocalAppendFile:
             failure = error
         if before >= 0:
             self._take_back(before, failure)
+        elif self._may_write_now(failure):
+            self.append(data)
+            return
+        elif failure.errno not in _UNWRITTEN:
+            raise CommitUnknownError(
+                f"{self._path!r}: {failure.strerror} while it was written; check the disk, and "
+                "read again before you repeat it"
+            ) from failure
         raise write_error(failure, self._path) from failure
 
     def truncate(self, size_bytes: int) -> None:
@@ -109,7 +120,9 @@ class LocalAppendFile:
         try:
             os.ftruncate(self._fd, size_bytes)
         except OSError as error:
-            raise write_error(error, self._path) from error
+            if not self._may_write_now(error):
+                raise write_error(error, self._path) from error
+            self.truncate(size_bytes)
 
     def sync(self) -> None:
         """Make the file's bytes durable, also after :meth:`close`; the first time its name too."""
@@ -145,6 +158,28 @@ class LocalAppendFile:
             if error.errno not in _READ_ONLY:
                 raise
         return os.open(self._path, os.O_RDONLY | _APPENDING)
+
+    def _may_write_now(self, failure: OSError) -> bool:
+        """Open the file anew where it was open for reading only; return whether that was it.
+
+        Raises:
+            StorageError: It may only be read still.
+        """
+        if failure.errno not in (errno.EBADF, errno.EINVAL) or self._fd < 0 or _fcntl is None:
+            return False
+        if _fcntl.fcntl(self._fd, _fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY:
+            return False
+        try:
+            found = os.open(self._path, os.O_RDWR | _APPENDING)
+        except OSError as error:
+            raise write_error(error, self._path) from error
+        try:
+            if not os.path.samestat(os.fstat(found), os.fstat(self._fd)):
+                return False
+            os.dup2(found, self._fd, inheritable=False)  # somebody may be reading by its number
+        finally:
+            os.close(found)
+        return True
 
     def _take_back(self, size_bytes: int, failure: OSError) -> None:
         try:

@@ -243,6 +243,8 @@ def _store_error(error: OSError, path: str, needed: str) -> Exception:
         case errno.ENOSPC | errno.EDQUOT | errno.EFBIG:
             return StorageError(f"{path!r}: {reason}; free space and run the same command again")
         case errno.EACCES | errno.EPERM | errno.EROFS:
-            return StorageError(f"{path!r}: {reason}; make the folder {needed} and try again")
+            return StorageError(
+                f"{path!r}: {reason}; make the folder {needed}, and what is in it, and try again"
+            )
         case _:
             return StorageError(f"{path!r}: {reason}")

@@ -742,6 +742,15 @@ def test_a_journal_with_a_gap_and_files_that_are_not_there(root, journal):
     )
 
 
+def test_staged_files_that_were_flushed_before_another_table_became_the_base(root):
+    with DB(str(root), backend="delta") as db:
+        db.users.create_many([{"n": n} for n in range(20_000)])
+        db.flush()
+    migrate_backend(storage=root, to="native", allow_lossy=True)  # which has no mark until flushed
+    assert not list(root.glob("_parquedb/users/staged/*.parquet"))
+    assert problems(root) == []
+
+
 def test_copies_that_differ(root):
     histories.delta_plain(root)
     migrate_backend(storage=root, to="iceberg", files="copy")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -403,6 +404,61 @@ for size in (9000, 1000, 1000, 3000, 1000, 1000, 5, 5):
         assert run.stdout.splitlines() == [failed, "1", "2", failed, "3", failed, "4", "5"]
         assert numbers(open_(tmp_path)) == [1, 2, 3, 4, 5]
 
+    @pytest.mark.parametrize("short", [False, True])
+    @pytest.mark.parametrize("arrives", [0, 7, None])
+    def test_a_write_that_says_that_it_failed(
+        self,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        arrives: int | None,
+        short: bool,
+    ) -> None:
+        """What counts is what is there."""
+        journal = open_(tmp_path)
+        fill(journal, 2)
+        write = os.write
+
+        def fail(fd: int, data: bytes) -> int:
+            if arrives != 0:
+                write(fd, data[:arrives])
+            raise OSError(errno.EIO, "Input/output error")
+
+        def append() -> object:
+            if short:
+                return journal.extend(2, 0, lambda _: Write({"users/3": None}))
+            return journal.append(Write({"users/3": None}), expect=2, at_us=0)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "write", fail)
+            if arrives is None:
+                assert append()
+            else:
+                with pytest.raises(StorageError, match="entry 3 was not written whole"):
+                    append()
+        assert numbers(journal) == numbers(open_(tmp_path)) == [1, 2, *([3] * (arrives is None))]
+        fill(journal, 1)
+        assert numbers(open_(tmp_path)) == list(range(1, 5 if arrives is None else 4))
+
+    def test_a_write_of_which_nobody_knows(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        journal = open_(tmp_path)
+        fill(journal, 2)
+
+        write = os.write
+
+        def fail(fd: int, data: bytes, _: int = 0) -> int:
+            if isinstance(data, bytes):
+                write(fd, data)
+            raise OSError(errno.EIO, "Input/output error")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "write", fail)
+            patch.setattr(os, "pread", fail)
+            with pytest.raises(CommitUnknownError, match="nobody knows whether entry 3"):
+                journal.append(Write({}), expect=2, at_us=0)
+        assert numbers(journal) == [1, 2, 3]
+
     def test_a_folder_that_cannot_be_locked_can_be_read(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -449,6 +505,7 @@ assert os.waitpid(pid, 0)[1] == 0
         assert (run.returncode, run.stderr) == (0, "")
         entries = open_(tmp_path).read(0)
         assert [entry.number for entry in entries] == list(range(1, 602))
+        assert len({entry.tx for entry in entries}) == 601
 
     def test_a_conflict_with_a_segment_made_without_the_lock(self, tmp_path: Path) -> None:
         """A file system whose locks do nothing still has one creator for each segment."""
