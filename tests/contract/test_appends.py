@@ -124,10 +124,25 @@ class TestAppend:
         assert isinstance(store, Appends)
         file = store.open_append("log/a")
         store.delete("log/a")
-        assert file.size() is None
+        assert (file.size(), file.is_in_place()) == (None, False)
         store.create(NewObject("log/a", b"another"))
-        assert file.size() is None
+        assert (file.size(), file.is_in_place()) == (None, False)
         file.close()
+
+    def test_an_object_that_was_moved_away(self, tmp_path: Path) -> None:
+        """It is the same for who has it open, and another one for all others."""
+        store = LocalStore(tmp_path)
+        store.create(NewObject("log/a", b"1"))
+        file, lock = store.open_append("log/a"), store.lock("log")
+        with lock:
+            assert file.is_in_place()
+        (tmp_path / "log").rename(tmp_path / "gone")
+        assert (file.size(), file.is_in_place()) == (1, False)
+        lock.doubt()
+        with lock:
+            assert (tmp_path / "log" / ".pqdb-lock").exists()
+        store.create(NewObject("log/a", b"1"))
+        assert (file.size(), file.is_in_place()) == (1, False)
 
     def test_nothing_there(self, store: Store) -> None:
         assert isinstance(store, Appends)

@@ -1,12 +1,17 @@
 """Ways in which documents were lost, or found wrongly, once."""
 
+import itertools
 import re
+import shutil
+import time
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from parquedb.ambient import SYSTEM
 from parquedb.backends import migrate_backend
 from parquedb.db import DB
 from parquedb.documents import bulk
@@ -21,7 +26,7 @@ from parquedb.errors import (
 )
 from parquedb.namespace.tail import Tail
 from parquedb.storage.local import LocalStore
-from tests.support.databases import moment
+from tests.support.databases import BACKENDS, moment
 
 UNIQUE = {"User": {"email": "string##", "n": "int?"}}
 
@@ -514,3 +519,54 @@ def test_a_table_of_another_kind_in_the_place_of_the_documents(tmp_path):
                     ask()
             file.write_bytes(saved)
         assert db.users[kept.id].n == 2
+
+
+def contents(root):
+    paths = [path for path in root.rglob("*") if path.is_file() and path.name != ".pqdb-lock"]
+    return {path: path.read_bytes() for path in paths}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("part", [".", "_parquedb"])
+def test_a_folder_that_is_moved_away_while_it_is_open(tmp_path, backend, part):
+    """And an older copy comes to its place: nothing is written to the one nor the other."""
+    clock = itertools.count(1_800_000_000_000_000, 20_000)
+    ambient = replace(SYSTEM, now_us=lambda: next(clock))
+    root, old = tmp_path / "db", tmp_path / "old"
+    db = DB(root, backend=backend, durability="os", ambient=ambient)
+    db.users.create({"$id": "a", "n": 0})
+    db.flush()
+    shutil.copytree(root, old)
+    db.users.create({"$id": "b", "n": 1})
+    (root / part).rename(tmp_path / "gone")
+    (old / part).rename(root / part)
+    journal = root / "_parquedb/users/journal"
+    before = contents(root)
+    for write in (
+        lambda: db.users.create({"n": 2}),
+        lambda: db.users.update("a", {"$inc": {"n": 1}}),
+        lambda: db.users.create_many([{"n": 3}, {"n": 4}]),
+        db.flush,
+        db.close,
+    ):
+        with pytest.raises(StateError, match=f"'file://{journal}' was moved away .* open the data"):
+            write()
+    if part == ".":
+        reader = DB(root)
+        assert values(reader.users.find(), "n") == [0]
+    assert contents(root) == before
+
+
+def test_a_folder_that_is_moved_and_moved_back(tmp_path):
+    db = DB(tmp_path / "db", durability="os")
+    db.users.create({"$id": "a", "n": 0})
+    (tmp_path / "db").rename(tmp_path / "gone")
+    time.sleep(0.011)
+    with pytest.raises(StateError, match="moved away"):
+        db.users.create({"n": 1})
+    shutil.rmtree(tmp_path / "db", ignore_errors=True)
+    (tmp_path / "gone").rename(tmp_path / "db")
+    db.users.create({"n": 2})
+    db.close()
+    with DB(tmp_path / "db") as again:
+        assert values(again.users.find(sort="n"), "n") == [0, 2]

@@ -93,6 +93,7 @@ class Current:
         self._fit: Base | None = None  # the base that is known to hold documents
         self._mark: object = None
         self._looked_us = 0  # when a write compared it last, microseconds since the epoch
+        self._placed_us = 0  # when one looked last whether the journal is where it was
         self._tail = Tail()
         self._head = 0
         self._floor = 0  # the tail holds all entries after this one
@@ -206,6 +207,7 @@ class Current:
 
     def _load(self) -> None:
         """Read the base, and forget what of the tail it includes."""
+        self.journal.check_place()  # another table may be that of another folder
         if self.journal.id is None:
             self.journal.read(0)  # somebody may have begun it, whose marks count then
             if self._mark is not None:

@@ -108,6 +108,7 @@ def flush(space: LiveNamespace, *, rewrite: bool = False) -> Flushed | None:
     if not now.entries and not rewrite:
         return None  # a mere reader leaves nothing behind, not even a lock
     with flush_lock(space.store, space.name):
+        space.journal.check_place()  # else the base would be ahead of the journal that is there
         stale: StaleError | None = None
         for _ in range(_ATTEMPTS):
             task = _task(space, rewrite=rewrite)

@@ -80,6 +80,14 @@ class Journal(Protocol):
         """
         ...
 
+    def check_place(self) -> None:
+        """Make sure that what is open here is what others find.
+
+        Raises:
+            StateError: Somebody moved the folder away, or put another one in its place.
+        """
+        ...
+
     def state(self) -> State:
         """Return the state at the last entry known (see :meth:`head`). No I/O."""
         ...
@@ -231,4 +239,13 @@ def replaced(namespace: str) -> StateError:
     return StateError(
         f"the journal of {namespace!r} was deleted or replaced while it was open; "
         "open the database again"
+    )
+
+
+def moved(location: str) -> StateError:
+    """Return the error for a journal that is open and lies elsewhere by now."""
+    return StateError(
+        f"{location!r} was moved away while it was open, or another folder was put in its place; "
+        "open the database again. What this process wrote in the last moments is where the folder "
+        "went"
     )

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _BLIND_US = 10_000
-"""For how long a write that depends on nothing does without a look at the base, microseconds."""
+"""For how long a write does without a look at whether the journal is where it was, and one that
+depends on nothing without a look at the base; microseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +223,8 @@ class LiveNamespace(Current):
         is_blind: bool,  # noqa: FBT001
     ) -> Write | None:
         """Return what is to be written; None if nothing is, or the base must be read anew first."""
+        if not 0 <= at_us - self._placed_us < _BLIND_US:
+            self._check_place(at_us)
         if not is_blind or not 0 <= at_us - self._looked_us < _BLIND_US:
             if self._mark != self.tables.mark(self.format):
                 return None
@@ -235,6 +238,11 @@ class LiveNamespace(Current):
             return None
         self._is_whole = False  # until it is written and known here
         return write
+
+    def _check_place(self, now_us: int) -> None:
+        """Make sure that no other folder was put in the place of the one that is written."""
+        self.journal.check_place()
+        self._placed_us = now_us
 
     def _append(self, build: Callable[[int], Write]) -> Entry | None:
         stale: StaleError | None = None
@@ -265,6 +273,7 @@ class LiveNamespace(Current):
     def _look(self) -> int:
         """Bring everything up to date before a write; return the time of the write."""
         now_us = self.ambient.now_us()
+        self._check_place(now_us)
         self._looked_us = now_us
         self._refresh()
         if self.journal.id is None and self._detect():

@@ -30,6 +30,7 @@ from parquedb.namespace.journal import (
     Conflict,
     collected,
     ends_before,
+    moved,
     replaced,
 )
 from parquedb.namespace.segments import Collected, DamagedError, Segment, Segments
@@ -171,6 +172,16 @@ class LocalJournal:
         if self._is_at(after):
             return ()
         return self._surely(lambda: self._read(after))
+
+    def check_place(self) -> None:
+        """Make sure that the newest segment is the one of its name, unless it was collected."""
+        with self._guard:
+            tail = self.tail
+            if tail is None or tail.file.is_in_place():
+                return
+            newer, _ = self._look(tail)
+            if newer is not None and newer.first == tail.first:
+                raise moved(self._segments.location(tail.first).rpartition("/")[0])
 
     def append(self, body: Body, *, expect: int, at_us: int) -> Committed | Conflict:
         """Append a line to the newest segment, or begin another with it."""

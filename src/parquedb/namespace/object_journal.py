@@ -87,6 +87,9 @@ class ObjectJournal:
         """Record another format in a journal that is begun here."""
         self._base = replace(self._base, base=base)
 
+    def check_place(self) -> None:
+        """Do nothing: nothing is open here, each object is asked for by its key."""
+
     def state(self) -> State:
         """Return the state at the last entry known."""
         return self._base if self._tail is None else self._tail.state

@@ -70,6 +70,13 @@ class LocalAppendFile:
             raise read_error(error, self._path) from error
         return found.st_size if found.st_nlink else None
 
+    def is_in_place(self) -> bool:
+        """Whether the file of its path is this one: neither deleted nor moved away."""
+        try:
+            return _is_at(self._path, self._fd)
+        except OSError as error:
+            raise read_error(error, self._path) from error
+
     def read(self, start: int) -> bytes:
         """Return what is there from an offset to the end."""
         try:
@@ -174,7 +181,7 @@ class LocalAppendFile:
         except OSError as error:
             raise write_error(error, self._path) from error
         try:
-            if not os.path.samestat(os.fstat(found), os.fstat(self._fd)):
+            if not _is_at(self._path, self._fd):
                 return False
             os.dup2(found, self._fd, inheritable=False)  # somebody may be reading by its number
         finally:
@@ -189,6 +196,14 @@ class LocalAppendFile:
                 f"{self._path!r}: {failure.strerror}, and what was written of it cannot be removed "
                 f"({error.strerror}); free space and read the file again"
             ) from failure
+
+
+def _is_at(path: str, fd: int) -> bool:
+    """Whether the file of a path is one that is open."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(fd))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 class FileLock:
@@ -284,10 +299,10 @@ class FileLock:
             if self._fd < 0:
                 self._make(self._path, self._open)
             _fcntl.flock(self._fd, _fcntl.LOCK_EX)
-            if os.fstat(self._fd).st_nlink:
+            if _is_at(self._path, self._fd):
                 self._doubted = False
                 return
-            self._close()  # somebody deleted the file: others lock its successor
+            self._close()  # somebody deleted the file, or moved it away: others lock another one
 
     def _error(self, error: OSError) -> Exception:
         if error.errno in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):

@@ -249,6 +249,10 @@ class AppendFile(Protocol):
         """Return the size in bytes as it is now, or None once the object was deleted."""
         ...
 
+    def is_in_place(self) -> bool:
+        """Whether the object of its key is this one: neither deleted nor moved away."""
+        ...
+
     def read(self, start: int) -> bytes:
         """Return what is there from an offset to the end."""
         ...

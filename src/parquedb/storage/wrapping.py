@@ -196,6 +196,11 @@ class WrappedFile:
         self._asked("size")
         return self._file.size()
 
+    def is_in_place(self) -> bool:
+        """Hand on."""
+        self._asked("is_in_place")
+        return self._file.is_in_place()
+
     def read(self, start: int) -> bytes:
         """Hand on."""
         self._asked("read")
