@@ -117,6 +117,24 @@ def test_a_unique_value_that_is_taken_while_documents_are_staged(tmp_path, few):
     assert values(db.users.find(), "email") == ["e7"]
 
 
+@pytest.mark.parametrize("flushed", [True, False])
+def test_all_that_have_a_unique_value_by_a_writer_without_the_schema(tmp_path, flushed):
+    asks, writes = DB(tmp_path, schema=UNIQUE), DB(tmp_path)
+    asks.users.create({"$id": "1", "email": "x"})
+    for id_ in ("2", "3"):
+        writes.users.create({"$id": id_, "email": "x"})
+    writes.users.update("3", {"$set": {"email": "y"}})
+    writes.users.delete("1")
+    if flushed:
+        asks.flush()
+    with pytest.raises(AlreadyExistsError, match="'users/2' has 'x'"):
+        asks.users.create({"email": "x"})
+    with pytest.raises(AlreadyExistsError, match="'users/2' has 'x'"):
+        asks.users.restore("1")
+    asks.users.update("2", {"$set": {"email": "z"}})
+    asks.users.restore("1")
+
+
 def test_a_unique_list_counts_as_a_whole(tmp_path):
     with DB(tmp_path, schema={"Item": {"key": "json##"}}) as db:
         for key in ([1, 2], 1, [[1, 2]], 2, {"a": [1]}):

@@ -36,6 +36,9 @@ class UniqueFields:
         self.paths = tuple(paths)
         self._paths = tuple(tuple(path.split(".")) for path in paths)
         self._known: list[dict[Any, str]] = [{} for _ in self._paths]
+        self._also: list[dict[Any, list[str]]] = [
+            {} for _ in self._paths
+        ]  # by writers without the schema
         self._first: object = None
         self._read = 0
 
@@ -72,6 +75,7 @@ class UniqueFields:
         first = entries[0] if entries else None
         if first is not self._first or self._read > len(entries):
             self._known = [{} for _ in self._paths]
+            self._also = [{} for _ in self._paths]
             self._first, self._read = first, 0
         for entry in entries[self._read :]:
             if isinstance(entry.body, Write):
@@ -79,8 +83,18 @@ class UniqueFields:
                     for number, path in enumerate(self._paths):
                         value = _value_at(document, path)
                         if value is not None:
-                            self._known[number][compare_key(value)] = id_
+                            self._index(number, compare_key(value), id_)
         self._read = len(entries)
+
+    def _index(self, number: int, key: Any, id_: str) -> None:
+        """Add a document that got a value; who had it before seldom has it still."""
+        before = self._known[number].setdefault(key, id_)
+        if before == id_:
+            return
+        value = _value_at(self._space.tail.get(before), self._paths[number])
+        if value is not None and compare_key(value) == key:
+            self._also[number].setdefault(key, []).append(before)
+        self._known[number][key] = id_
 
     def _check_tail(
         self,
@@ -89,13 +103,16 @@ class UniqueFields:
         new: Mapping[Any, tuple[str, Any]],
         documents: Mapping[str, Document | None],
     ) -> None:
+        known, also = self._known[number], self._also[number]
         for key, (id_, value) in new.items():
-            holder = self._known[number].get(key)
-            if holder is None or holder == id_ or holder in documents:
+            if key not in known:
                 continue
-            now = _value_at(self._space.tail.get(holder), path)
-            if now is not None and compare_key(now) == key:
-                raise self._taken(path, value, holder)
+            for holder in (known[key], *also.get(key, ())):
+                if holder == id_ or holder in documents:
+                    continue
+                now = _value_at(self._space.tail.get(holder), path)
+                if now is not None and compare_key(now) == key:
+                    raise self._taken(path, value, holder)
 
     def _check_files(
         self,
