@@ -62,7 +62,7 @@ def _init_of(
     cls: type[Any], fields: tuple[dataclasses.Field[Any], ...], *, frozen: bool
 ) -> Callable[..., None]:
     missing = dataclasses.MISSING
-    known: dict[str, Any] = {"__set": object.__setattr__, "__missing": missing}
+    known: dict[str, Any] = {"__missing": missing}
     parameters, body = ["self"], []
     for field in fields:
         name = value = field.name
@@ -79,7 +79,9 @@ def _init_of(
         else:
             value = f"__make_{name}()" if value != name else f"__default_{name}"
         if field.init or parameter != name:
-            body.append(f"__set(self, {name!r}, {value})" if frozen else f"self.{name} = {value}")
+            if frozen:  # twice as fast as object.__setattr__, which has to find the slot
+                known[f"__set_{name}"] = vars(cls)[name].__set__
+            body.append(f"__set_{name}(self, {value})" if frozen else f"self.{name} = {value}")
     if hasattr(cls, "__post_init__"):
         body.append("self.__post_init__()")
     head = f"def __make({', '.join(known)}):\n def __init__({', '.join(parameters)}):\n  "

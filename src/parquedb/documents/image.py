@@ -144,7 +144,7 @@ def changed_image(
         actor: Who writes.
     """
     where = before["$id"]
-    touched = frozenset(key for key in may_differ if not _is_same(before, after, key))
+    touched = frozenset([key for key in may_differ if not _is_same(before, after, key)])
     fitted = validate(rules, after, creating=False, changed=touched, now=now, where=where)
     new, size_bytes = checked_copy({key: fitted[key] for key in touched if key in fitted}, where)
     if size_bytes > _SMALL_BYTES:  # the limit is that of the whole

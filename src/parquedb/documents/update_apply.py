@@ -41,6 +41,7 @@ MAX_PADDING = 1_500_000
 """How many nulls an index beyond a list's end may put before its element, as in MongoDB."""
 
 _MISSING: Any = object()
+_SIMPLE = (str, int, bytes, type(None))
 _DIGITS = 40
 """Digits that arithmetic with decimals keeps at least: more than any column of them has."""
 
@@ -211,8 +212,7 @@ def _apply(draft: _Draft, step: Step, now: datetime, *, inserting: bool) -> None
 
 def _set(draft: _Draft, path: Path, value: Any) -> None:
     old = draft.get(path)
-    same = type(old) is type(value) and isinstance(value, str | int | bytes | None) and old == value
-    if not same:
+    if type(old) is not type(value) or not isinstance(value, _SIMPLE) or old != value:
         draft.set(path, _fresh(value))
 
 

@@ -47,12 +47,13 @@ def parse_update(spec: Mapping[str, Any], rules: CollectionRules | None = None) 
             database sets; the message says where.
         UnsupportedError: It is an aggregation pipeline or has a positional ``$``.
     """
-    if not isinstance(spec, Mapping) or not spec or not _KNOWN.issuperset(spec):
+    is_mapping = type(spec) is dict or isinstance(spec, Mapping)
+    if not is_mapping or not spec or not _KNOWN.issuperset(spec):
         _check_shape(spec)
     relations: dict[Path, Kind] | None = None
     steps: list[Step] = []
     for operator, fields in spec.items():
-        if not isinstance(fields, Mapping):
+        if type(fields) is not dict and not isinstance(fields, Mapping):
             raise InvalidInputError(
                 f'{operator}: write {{"{operator}": {{"field": …}}}}, not {describe(fields)}'
             )
@@ -66,7 +67,9 @@ def parse_update(spec: Mapping[str, Any], rules: CollectionRules | None = None) 
             else:
                 steps.append(_PARSERS[operator](path, operand, here))
     _check_overlap(steps)
-    return Update(tuple(steps), frozenset(path[0] for step in steps for path in _paths(step)))
+    touched = {step.path[0] for step in steps}
+    touched.update([step.target[0] for step in steps if isinstance(step, Rename)])
+    return Update(tuple(steps), frozenset(touched))
 
 
 def _check_shape(spec: object) -> None:

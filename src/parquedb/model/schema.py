@@ -54,7 +54,10 @@ class Schema:
 
     def find(self, name: str) -> Field | None:
         """Return the top-level field of a name, or None."""
-        return next((field for field in self.fields if field.name == name), None)
+        for field in self.fields:
+            if field.name == name:
+                return field
+        return None
 
     @property
     def matches_ids(self) -> bool:

@@ -25,7 +25,7 @@ from parquedb.namespace.tail import Tail
 from parquedb.namespace.unmarked import included_without_mark
 from parquedb.query.blocks import Blocks
 from parquedb.query.duck import Duck
-from parquedb.query.view import Source
+from parquedb.query.view import Holders, Source
 from parquedb.slotted import dataclass
 from parquedb.storage.store import Store
 
@@ -42,6 +42,7 @@ class FilesOf:
 
     schema: Schema
     sources: tuple[Source, ...]
+    holders: Holders
 
 
 class Current:
@@ -279,4 +280,5 @@ class Current:
     def _sources_of(self, base: Base, tail: Tail) -> FilesOf:
         """Return the base's files and the staged ones, and the columns of both together."""
         staged = [open_staged(self.store, written.staged) for written in tail.staged]
-        return FilesOf(*join_sources(base, staged))
+        schema, sources = join_sources(base, staged)
+        return FilesOf(schema, sources, Holders(sources))

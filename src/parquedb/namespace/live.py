@@ -7,7 +7,7 @@ brings this process up to date with what other processes wrote before it answers
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 
 from parquedb.errors import ConflictError, StateError
 from parquedb.namespace.base import Base, check_documents, holds_documents, load_base
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     pass
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 _BLIND_US = 10_000
 """For how long a write does without a look at whether the journal is where it was, and one that
@@ -68,7 +69,7 @@ class LiveNamespace(Current):
             self.refresh()
             assert self._base is not None  # refreshed
             files = self._sources()
-            return View(files.schema, files.sources, self._base.overlaid({}))
+            return View(files.schema, files.sources, self._base.overlaid({}), files.holders)
 
     def view_at(self, *, version: int | None = None, at_us: int | None = None) -> View:
         """Return the namespace as it was.
@@ -80,7 +81,7 @@ class LiveNamespace(Current):
         Raises:
             NotFoundError: There is no such version, or none at that time any more.
         """
-        return self.retrying(lambda: self._view_at(version, at_us))
+        return self.retrying(self._view_at, version, at_us)
 
     def _view_at(self, version: int | None, at_us: int | None) -> View:
         with self.lock:
@@ -98,20 +99,20 @@ class LiveNamespace(Current):
             if past.documents and not holds_documents(base):
                 raise self._severed(base, past)
             files = self._sources_of(base, past)
-            return View(files.schema, files.sources, base.overlaid(past.overlay()))
+            return View(files.schema, files.sources, base.overlaid(past.overlay()), files.holders)
 
     def get(self, id_: str) -> Document | None:
         """Return the document of an id, soft-deleted or not, None if there is none.
 
         It is the taker's own.
         """
-        return self.retrying(lambda: self._get(id_))
+        return self.retrying(self._get, id_)
 
-    def retrying(self, read: Callable[[], T]) -> T:
-        """Run something that reads, again if files were replaced under it."""
+    def retrying(self, read: Callable[[*Ts], T], *args: *Ts) -> T:
+        """Run something that reads, with ``args``, again if files were replaced under it."""
         for attempt in range(ATTEMPTS):
             try:
-                return read()
+                return read(*args)
             except StaleError as error:
                 if attempt == ATTEMPTS - 1:
                     raise self.unreadable(error) from error
@@ -307,7 +308,7 @@ class LiveNamespace(Current):
             self.refresh()
             if self._tail.holds(id_):
                 return self._tail.own(id_)
-            sources = self._sources().sources
+            sources = self._sources().holders.of(id_)
             assert self._base is not None  # refreshed
             if self._base.documents:
                 return owned(self._base.overlaid({}).get(id_))
@@ -325,7 +326,8 @@ class LiveNamespace(Current):
             if tail.documents and self._fit is not base and not holds_documents(base):
                 raise self._severed(base, tail)
             files = self._sources()
-            view = View(files.schema, files.sources, base.overlaid(tail.overlay()))
+            overlay = base.overlaid(tail.overlay())
+            view = View(files.schema, files.sources, overlay, files.holders)
             paths = {written.staged.path for written in tail.staged}
             staged = tuple(source for source in files.sources if source.file.path in paths)
             return Now(base, view, staged, self._head, len(tail), tail.last_at_us, self._mark)

@@ -25,7 +25,6 @@ from parquedb.parquet.groups import GroupFile
 from parquedb.parquet.pages import pick_rows
 from parquedb.query.seek import Find, find_row, finder_of
 from parquedb.query.view import Document, Source, StaleError
-from parquedb.rows.columns import is_document_schema
 from parquedb.rows.single import RowReader
 from parquedb.slotted import dataclass
 from parquedb.storage.store import Store
@@ -187,12 +186,7 @@ class Blocks:
         return batch
 
     def get(self, source: Source, id_: str) -> Document | None:
-        """Return the document of an id, None if the file does not hold it."""
-        lower, upper = source.id_bounds()
-        if (lower is not None and id_ < lower) or (upper is not None and id_ > upper):
-            return None
-        if not is_document_schema(source.schema):
-            return None
+        """Return the document of an id, None if the file, one of documents, does not hold it."""
         file = self.open(source)
         for index in file.groups_about(id_):
             found = self._get_from(source, file, index, id_)

@@ -74,7 +74,7 @@ class Executor:
         """Return the document of an id, None if there is none."""
         if id_ in view.overlay:
             return owned(view.overlay[id_])
-        for source in view.sources:
+        for source in view.holders(id_):
             found = self.blocks.get(source, id_)
             if found is not None:
                 return found

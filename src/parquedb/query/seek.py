@@ -31,11 +31,22 @@ def finder_of(ids: AnyArray, *, ordered: bool) -> Find:
 
     def find(id_: str) -> int | None:
         wanted = id_.encode(errors="surrogatepass")
-        low = (bisect_right(fences, wanted) - 1) * _BETWEEN
-        if low < 0:
+        fence = bisect_right(fences, wanted) - 1
+        if fence < 0:
             return None
-        row = _through(starts, text, wanted, low, min(low + _BETWEEN, count)) - 1
-        return row if bytes(text[starts[row] : starts[row + 1]]) == wanted else None
+        low = fence * _BETWEEN
+        if fences[fence] == wanted:
+            return low
+        high = min(low + _BETWEEN, count)
+        first, size = starts[low], len(wanted)
+        between = bytes(text[first : starts[high]])
+        place = between.find(wanted)
+        while place >= 0:
+            row = bisect_right(starts, first + place, low, high) - 1
+            if starts[row] == first + place and starts[row + 1] - first == place + size:
+                return row
+            place = between.find(wanted, place + 1)  # that was a part of longer ids
+        return None
 
     return find
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import field
+from itertools import accumulate
 from typing import Any
 
 from parquedb.errors import ParqueDBError
 from parquedb.model.files import DataFile
 from parquedb.model.partition import PartitionSpec
 from parquedb.model.schema import EMPTY, Schema
-from parquedb.rows.columns import DATA
+from parquedb.rows.columns import DATA, is_document_schema
 from parquedb.slotted import dataclass
 
 Document = dict[str, Any]
@@ -59,6 +61,56 @@ class Source:
         )
 
 
+class Holders:
+    """Which of some files can hold an id, by their metadata.
+
+    O(log n) where their ids do not overlap; what it takes is made with the first question.
+
+    Args:
+        sources: The files.
+    """
+
+    __slots__ = ("_bounded", "_lowest", "_reach", "_sources", "_unbounded")
+
+    def __init__(self, sources: tuple[Source, ...]) -> None:
+        self._sources = sources
+        self._bounded: list[tuple[str, str, Source]] | None = None
+        self._unbounded: list[Source] = []
+        self._lowest: list[str] = []
+        self._reach: list[str] = []  # the highest id of each file and of all before it
+
+    def of(self, id_: str) -> list[Source]:
+        """Return the files that can hold an id."""
+        bounded = self._bounded
+        if bounded is None:
+            bounded = self._prepare()
+        found = self._unbounded.copy()
+        at = bisect_right(self._lowest, id_) - 1
+        while at >= 0 and self._reach[at] >= id_:
+            if bounded[at][1] >= id_:
+                found.append(bounded[at][2])
+            at -= 1
+        return found
+
+    def _prepare(self) -> list[tuple[str, str, Source]]:
+        bounded = []
+        unbounded = []
+        for source in self._sources:
+            if not is_document_schema(source.schema):
+                continue
+            lower, upper = source.id_bounds()
+            if lower is None or upper is None:
+                unbounded.append(source)
+            else:
+                bounded.append((lower, upper, source))
+        bounded.sort(key=lambda each: each[0])
+        self._unbounded = unbounded
+        self._lowest = [lower for lower, _, _ in bounded]
+        self._reach = list(accumulate((upper for _, upper, _ in bounded), max))
+        self._bounded = bounded  # last: another thread may ask meanwhile
+        return bounded
+
+
 @dataclass(frozen=True, slots=True)
 class View:
     """One state of a namespace; never changes.
@@ -69,11 +121,17 @@ class View:
             that ids of ``overlay`` may be anywhere.
         overlay: Newer documents by id, which hide rows of the same id; None where there is no
             document any more.
+        known: Which of the files can hold an id, where that was found out before.
     """
 
     schema: Schema = EMPTY
     sources: tuple[Source, ...] = ()
     overlay: Mapping[str, Document | None] = field(default_factory=dict)
+    known: Holders | None = field(default=None, compare=False)
+
+    def holders(self, id_: str) -> list[Source]:
+        """Return the files that can hold an id."""
+        return (self.known or Holders(self.sources)).of(id_)
 
     def void_columns(self) -> frozenset[str]:
         """Return the columns that are null in every row of the files, by the metadata."""

@@ -6,6 +6,7 @@ What the operating system refuses becomes one of ParqueDB's errors here.
 from __future__ import annotations
 
 import errno
+import functools
 import io
 import os
 from collections.abc import Collection, Iterable
@@ -46,8 +47,13 @@ class NewFile(io.FileIO):
 
 def info_of(key: str, found: os.stat_result) -> ObjectInfo:
     """Return what a store says of a file."""
-    etag = f"{found.st_ino:x}-{found.st_mtime_ns:x}-{found.st_size:x}"
-    return ObjectInfo(key, found.st_size, found.st_mtime_ns // 1000, etag)
+    return _info(key, found.st_ino, found.st_mtime_ns, found.st_size)
+
+
+@functools.lru_cache(maxsize=64)  # a table's mark is looked at again and again
+def _info(key: str, inode: int, modified_ns: int, size_bytes: int) -> ObjectInfo:
+    etag = f"{inode:x}-{modified_ns:x}-{size_bytes:x}"
+    return ObjectInfo(key, size_bytes, modified_ns // 1000, etag)
 
 
 def stat_of(entry: os.DirEntry[str]) -> os.stat_result:
