@@ -141,6 +141,9 @@ class LocalJournal:
 
     def size_bytes(self) -> int:
         """Return how many bytes all segments have. They are listed only when another begins."""
+        tail, (newest, older_bytes) = self.tail, self._older
+        if tail is not None and newest == tail.first:
+            return older_bytes + tail.offset
         with self._guard:
             tail = self.tail
             if tail is None:
@@ -212,10 +215,11 @@ class LocalJournal:
             tail = self.tail
             if (
                 tail is None
+                or tail.number != expect
                 or tail.offset >= SEGMENT_BYTES
                 or self._rotate
                 or self._failed is not None
-                or not self._is_at(expect)
+                or tail.file.size() != tail.offset
             ):
                 return None
             at_us = max(self._ambient.now_us(), after_us + 1)

@@ -26,6 +26,7 @@ HINTS = "$int"
 """The reserved key at the top of ``$data``: fields whose float column reads back as int."""
 
 _SYSTEM = frozenset({"$id", "$type"})
+_NESTED = frozenset({dict, list})
 _PASS = (
     orjson.OPT_PASSTHROUGH_DATETIME
     | orjson.OPT_PASSTHROUGH_SUBCLASS
@@ -256,7 +257,7 @@ def _untag(value: Any) -> Any:
             if key[:1] == "$" and key[:2] != "$$":
                 return _untag_one(key, item)
         return _untag_top(value, frozenset())
-    if kind is list:
+    if kind is list and not _NESTED.isdisjoint(map(type, value)):
         for index, item in enumerate(value):
             if type(item) is dict or type(item) is list:
                 value[index] = _untag(item)
@@ -265,21 +266,22 @@ def _untag(value: Any) -> Any:
 
 def _untag_top(value: Document, kept: frozenset[str]) -> Document:
     """Undo tags inside a dict that is none itself; ``kept`` are keys that were not escaped."""
-    escaped = False
-    for key, item in value.items():
-        kind = type(item)
-        if kind is dict:
-            if len(item) == 1 and "$date" in item:
-                value[key] = _untag_one("$date", item["$date"])
-            else:
-                value[key] = _untag(item)
-        elif kind is list:
-            _untag(item)
-        if key[:1] == "$" and key not in kept:
-            if key[:2] != "$$":
-                raise ValueError(f"the key {key!r} is not known")
-            escaped = True
-    if not escaped:
+    if not _NESTED.isdisjoint(map(type, value.values())):
+        for key, item in value.items():
+            if type(item) is dict:
+                if len(item) == 1 and "$date" in item:
+                    value[key] = _untag_one("$date", item["$date"])
+                else:
+                    value[key] = _untag(item)
+            elif type(item) is list:
+                _untag(item)
+    if "".join(value).count("$") == len(kept) and kept.issubset(value):
+        return value  # as most: no other key has a dollar
+    marked = [key for key in value if key[:1] == "$" and key not in kept]
+    for key in marked:
+        if key[:2] != "$$":
+            raise ValueError(f"the key {key!r} is not known")
+    if not marked:
         return value
     return {key[1:] if key[:2] == "$$" else key: item for key, item in value.items()}
 

@@ -42,6 +42,16 @@ def test_an_id_is_found_among_many() -> None:
     assert finder_of(pa.array([], pa.string()), ordered=True)("a") is None
 
 
+@given(st.data())
+def test_an_id_is_found_among_others_that_hold_it(data: st.DataObject) -> None:
+    ids = sorted(data.draw(st.sets(st.text("ab", max_size=6), min_size=33, max_size=127)))
+    find = finder_of(pa.array(["", *ids], pa.string()).slice(1), ordered=True)
+
+    assert [find(id_) for id_ in ids] == list(range(len(ids)))
+    wanted = data.draw(st.text("ab", max_size=7))
+    assert find(wanted) == (ids.index(wanted) if wanted in ids else None)
+
+
 def test_half_of_a_surrogate_pair_is_nowhere() -> None:
     column = pa.array(["a", "é", "\uffff"])
 
