@@ -6,7 +6,7 @@ next. Exceptions of other libraries are translated where they enter, at the adap
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 
 class ParqueDBError(Exception):
@@ -115,3 +115,11 @@ class FormatError(ParqueDBError):
         self.section = section
         self.problems = tuple(problems)
         self.parts = tuple(parts)
+
+
+def did_you_mean(given: object, known: Iterable[str]) -> str:
+    """Return what a message adds of a name that is not known: the nearest one, if there is one."""
+    import difflib  # noqa: PLC0415  (a get does without)
+
+    near = difflib.get_close_matches(str(given).lower(), [str(each) for each in known], 1)
+    return f"; did you mean {near[0]!r}?" if near else ""

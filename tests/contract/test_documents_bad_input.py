@@ -436,7 +436,8 @@ class TestOpening:
     @pytest.mark.parametrize(
         ("backend", "message"),
         [
-            ("icebreg", "icebreg"),
+            ("icebreg", r"'icebreg' .*did you mean 'iceberg'\?"),
+            ({"type": "Delta"}, r"did you mean 'delta'\?"),
             ({"type": "parquet"}, "parquet"),
             ({"type": 5}, "5"),
             ({"tpye": "iceberg"}, "did you mean 'type'"),
@@ -445,6 +446,8 @@ class TestOpening:
             ({"type": "iceberg", "warehouse": "../up"}, "up"),
             ({"type": "iceberg", "warehouse": 5}, "warehouse"),
             ({"type": "iceberg", "migrate_from": "paper"}, "paper"),
+            ({"type": "iceberg", "migrate_from": "nativ"}, r"did you mean 'native'\?"),
+            ({"type": "iceberg", "format_version": "x"}, "version 2 or 3"),
         ],
         ids=str,
     )

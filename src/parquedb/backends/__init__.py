@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from parquedb.ambient import SYSTEM, Ambient
 from parquedb.backends.tables import Backend
-from parquedb.errors import InvalidInputError, StateError
+from parquedb.errors import InvalidInputError, StateError, did_you_mean
 from parquedb.formats.dialects import check_format_version
 from parquedb.log.ports import Version
 from parquedb.maintain.check import check_namespaces
@@ -425,4 +425,6 @@ def _choice(kind: type[_Choice], argument: str, value: str) -> _Choice:
         return kind(value)
     except ValueError:
         known = ", ".join(repr(member.value) for member in kind)
-        raise InvalidInputError(f"{argument} is {value!r}; it must be one of {known}") from None
+        raise InvalidInputError(
+            f"{argument} is {value!r}; it must be one of {known}{did_you_mean(value, kind)}"
+        ) from None

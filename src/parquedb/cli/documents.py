@@ -20,6 +20,8 @@ from parquedb.cli.options import (
     OnExistingName,
     StorageOption,
     WarehouseOption,
+    name_option,
+    number_option,
 )
 from parquedb.cli.output import (
     print_documents_table,
@@ -53,12 +55,8 @@ def query(
     filter_: Annotated[
         str, typer.Argument(metavar="[FILTER]", help="MongoDB's filter language, as JSON.")
     ] = "{}",
-    limit: Annotated[
-        int | None, typer.Option("--limit", metavar="N", min=0, help="At most so many.")
-    ] = None,
-    skip: Annotated[
-        int, typer.Option("--skip", metavar="N", min=0, help="Leave out so many at the beginning.")
-    ] = 0,
+    limit: Annotated[int | None, number_option("--limit", 0, "At most so many.")] = None,
+    skip: Annotated[int, number_option("--skip", 0, "Leave out so many at the beginning.")] = 0,
     sort: Annotated[
         str | None,
         typer.Option("--sort", metavar="A,-B", help="Order by fields, '-' before descending ones."),
@@ -125,11 +123,10 @@ def import_(
         typer.Option("--id-field", metavar="F", help="Make ids of this field's values."),
     ] = None,
     on_conflict: Annotated[
-        OnExistingName, typer.Option("--on-conflict", help="What to do where an id is taken.")
+        OnExistingName,
+        name_option("--on-conflict", OnExistingName, "What to do where an id is taken."),
     ] = OnExistingName.ERROR,
-    batch: Annotated[
-        int, typer.Option("--batch", metavar="N", min=1, help="Documents in memory at a time.")
-    ] = 65_536,
+    batch: Annotated[int, number_option("--batch", 1, "Documents in memory at a time.")] = 65_536,
     storage: StorageOption = None,
     warehouse: WarehouseOption = "",
     location: LocationOption = "",

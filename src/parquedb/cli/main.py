@@ -24,6 +24,8 @@ from parquedb.cli.options import (
     NamespacesOption,
     StorageOption,
     WarehouseOption,
+    name_option,
+    number_option,
 )
 from parquedb.cli.output import (
     iso_time,
@@ -150,9 +152,9 @@ def backend_status(
 
 @app.command("migrate-backend")
 def migrate_backend(
-    to: Annotated[FormatName, typer.Option("--to", help="Format to migrate to.")],
+    to: Annotated[FormatName, name_option("--to", FormatName, "Format to migrate to.")],
     from_: Annotated[
-        SourceName, typer.Option("--from", help="Format to migrate from.")
+        SourceName, name_option("--from", SourceName, "Format to migrate from.")
     ] = SourceName.AUTO,
     namespaces: NamespacesOption = None,
     storage: StorageOption = None,
@@ -173,23 +175,23 @@ def migrate_backend(
         str | None, typer.Option("--key", metavar="COLUMN", help="Key to merge by. [default: $id]")
     ] = None,
     history: Annotated[
-        HistoryName, typer.Option("--history", help="How much history to carry.")
+        HistoryName, name_option("--history", HistoryName, "How much history to carry.")
     ] = HistoryName.FULL,
     verify: Annotated[
-        VerifyName, typer.Option("--verify", help="How to compare the result.")
+        VerifyName, name_option("--verify", VerifyName, "How to compare the result.")
     ] = VerifyName.COUNT,
     allow_lossy: Annotated[
         bool, typer.Option("--allow-lossy", help="Accept the losses that a dry run lists.")
     ] = False,
     files: Annotated[
-        FilesName, typer.Option("--files", help="How data files come into the target.")
+        FilesName, name_option("--files", FilesName, "How data files come into the target.")
     ] = FilesName.AUTO,
     format_version: Annotated[
         int | None,
-        typer.Option("--format-version", metavar="2|3", help="Of new Iceberg tables. [default: 2]"),
+        number_option("--format-version", 2, "Of new Iceberg tables. [default: 2]", "2|3"),
     ] = None,
     batch_size: Annotated[
-        int, typer.Option("--batch-size", metavar="N", min=1, help="Versions per metadata commit.")
+        int, number_option("--batch-size", 1, "Versions per metadata commit.")
     ] = 1000,
     as_json: JsonOption = False,
 ) -> None:
@@ -273,7 +275,7 @@ def _print_report(report: object) -> None:
 
 @app.command("cleanup-backend")
 def cleanup_backend(
-    format_: Annotated[FormatName, typer.Option("--format", help="Format whose tables go.")],
+    format_: Annotated[FormatName, name_option("--format", FormatName, "Format whose tables go.")],
     namespaces: Annotated[
         str, typer.Option("--namespaces", metavar="A,B", help="Whose, with commas between.")
     ],
@@ -343,7 +345,7 @@ def cleanup_backend(
 def history(
     namespace: NamespaceArgument,
     format_: Annotated[
-        FormatName | None, typer.Option("--format", help="Whose history. [default: primary]")
+        FormatName | None, name_option("--format", FormatName, "Whose history. [default: primary]")
     ] = None,
     storage: StorageOption = None,
     warehouse: WarehouseOption = "",
@@ -383,7 +385,7 @@ def history(
 @app.command("verify")
 def verify(
     namespace: NamespaceArgument,
-    against: Annotated[FormatName, typer.Option("--against", help="Format to compare with.")],
+    against: Annotated[FormatName, name_option("--against", FormatName, "Format to compare with.")],
     count: Annotated[
         bool, typer.Option("--count", help="Compare row counts by metadata, not all rows.")
     ] = False,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from parquedb.errors import InvalidInputError
+from parquedb.errors import InvalidInputError, did_you_mean
 
 
 class FormatName(StrEnum):
@@ -34,6 +34,49 @@ class OnExistingName(StrEnum):
     ERROR = "error"
     SKIP = "skip"
     REPLACE = "replace"
+
+
+def name_option(option: str, names: type[StrEnum], text: str) -> Any:
+    """Return an option that takes one of some names.
+
+    Args:
+        option: What it is called, ``--to``.
+        names: The names.
+        text: Its help.
+    """
+
+    def parse(given: str) -> StrEnum:
+        try:
+            return names(given)
+        except ValueError:
+            known = ", ".join(repr(name.value) for name in names)
+            raise typer.BadParameter(
+                f"{given!r} is not one of {known}{did_you_mean(given, names)}"
+            ) from None
+
+    return typer.Option(option, metavar=f"<{'|'.join(names)}>", parser=parse, help=text)
+
+
+def number_option(option: str, least: int, text: str, metavar: str = "N") -> Any:
+    """Return an option that takes a whole number.
+
+    Args:
+        option: What it is called, ``--limit``.
+        least: The smallest number that it takes.
+        text: Its help.
+        metavar: What stands for the number in it.
+    """
+
+    def parse(given: str | int) -> int:
+        try:
+            number = int(given)
+        except ValueError:
+            number = least - 1
+        if number < least:
+            raise typer.BadParameter(f"{str(given)!r} is no whole number from {least} on")
+        return number
+
+    return typer.Option(option, metavar=metavar, parser=parse, help=text)
 
 
 StorageOption = Annotated[
@@ -64,7 +107,8 @@ IncludeDeletedOption = Annotated[
     bool, typer.Option("--include-deleted", help="Deleted documents count too.")
 ]
 FileFormOption = Annotated[
-    FileFormName | None, typer.Option("--format", help="The file's form. [default: its ending]")
+    FileFormName | None,
+    name_option("--format", FileFormName, "The file's form. [default: its ending]"),
 ]
 
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}

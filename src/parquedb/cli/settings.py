@@ -41,6 +41,8 @@ def _storage_in(path: Path, table: tuple[str, ...]) -> str | None:
         raise InvalidInputError(f"{str(path)!r} cannot be read as settings: {error}") from error
     for key in table:
         settings = settings.get(key, {})
+        if not isinstance(settings, dict):
+            raise InvalidInputError(f"{str(path)!r}: {key} is {settings!r}; it must be a table")
     storage = settings.get("storage")
     if storage is not None and not isinstance(storage, str):
         raise InvalidInputError(f"{str(path)!r}: storage is {storage!r}; it must be a string")

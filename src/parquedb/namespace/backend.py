@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from parquedb.errors import InvalidInputError
+from parquedb.errors import InvalidInputError, did_you_mean
 from parquedb.formats.dialects import check_format_version
 from parquedb.model.format import Format
 from parquedb.namespace.places import Places
@@ -48,21 +48,24 @@ def parse_backend(backend: str | Mapping[str, Any] | None) -> Backend:
     given = {"type": backend} if isinstance(backend, str) else dict(backend)
     for key in given:
         if key not in _BACKEND_KEYS:
-            import difflib  # noqa: PLC0415  (a get does without)
-
-            near = difflib.get_close_matches(str(key), _BACKEND_KEYS, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
             raise InvalidInputError(
-                f"backend has no setting {key!r}; it has {', '.join(sorted(_BACKEND_KEYS))}{hint}"
+                f"backend has no setting {key!r}; it has {', '.join(sorted(_BACKEND_KEYS))}"
+                f"{did_you_mean(key, _BACKEND_KEYS)}"
             )
     format_ = given.get("type")
     if format_ is not None and format_ not in set(Format):
         names = ", ".join(repr(each.value) for each in Format)
-        raise InvalidInputError(f"backend type {format_!r} is not known; it is one of {names}")
+        raise InvalidInputError(
+            f"backend type {format_!r} is not known; it is one of {names}"
+            f"{did_you_mean(format_, Format)}"
+        )
     source = given.get("migrate_from")
     if source is not None and source != "auto" and source not in set(Format):
         names = ", ".join(repr(each.value) for each in Format)
-        raise InvalidInputError(f"backend migrate_from {source!r} is neither 'auto' nor {names}")
+        raise InvalidInputError(
+            f"backend migrate_from {source!r} is neither 'auto' nor {names}"
+            f"{did_you_mean(source, ('auto', *Format))}"
+        )
     places = Places(_prefix(given, "warehouse"), _prefix(given, "location"))
     wanted = None if format_ is None else Format(format_)
     version: Any = given.get("format_version")

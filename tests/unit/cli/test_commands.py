@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -9,7 +10,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
+from parquedb.cli.main import app
 from tests.support.histories import delta_plain, iceberg_plain, people
 
 
@@ -167,6 +170,30 @@ def test_wrong_usage_exits_with_2(root, arguments):
 
 
 @pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (
+            ["migrate-backend", "--to=icebrg"],
+            "'--to': 'icebrg' is not one of 'native', 'iceberg', 'delta'; did you mean 'iceberg'?",
+        ),
+        (["history", "x", "--format=y"], "'--format': 'y' is not one of"),
+        (["import", "x", "y", "--on-conflict=Skip"], "did you mean 'skip'?"),
+        (["query", "x", "--limit=-1"], "'--limit': '-1' is no whole number from 0 on"),
+        (["query", "x", "--skip=many"], "'--skip': 'many' is no whole number from 0 on"),
+        (
+            ["migrate-backend", "--to=iceberg", "--format-version=x"],
+            "'--format-version': 'x' is no whole number from 2 on",
+        ),
+    ],
+)
+def test_wrong_usage_is_told_in_our_words(arguments, told):
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 2
+    assert told in done.stderr
+    assert not re.search("Value error|Input should", done.stderr)
+
+
+@pytest.mark.parametrize(
     "arguments",
     [
         ["migrate-backend", "--to=delta", "--namespaces=nobody"],
@@ -219,6 +246,12 @@ def test_storage_comes_from_option_environment_settings_then_here(root, tmp_path
     (elsewhere / "parquedb.toml").write_text("storage = 3\n")
     assert parquedb("backend-status", cwd=elsewhere).returncode == 2
     (elsewhere / "parquedb.toml").unlink()
+    (elsewhere / "pyproject.toml").write_text("[tool]\nparquedb = 3\n")
+    done = parquedb("backend-status", cwd=elsewhere)
+    assert (done.returncode, done.stderr) == (
+        2,
+        "parquedb: 'pyproject.toml': parquedb is 3; it must be a table\n",
+    )
     (elsewhere / "pyproject.toml").write_text(f"[tool.parquedb]\nstorage = {str(root)!r}\n")
     assert list(as_json("backend-status", cwd=elsewhere)["namespaces"]) == ["users"]
     assert as_json("backend-status", cwd=Path(tmp_path / "lake" / "data"))["namespaces"]
