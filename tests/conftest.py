@@ -14,6 +14,9 @@ settings.register_profile("same", _LENIENT, derandomize=True, database=None)
 settings.register_profile("other", _LENIENT)
 settings.load_profile(os.environ.get("PARQUEDB_HYPOTHESIS", "same"))
 
+# Readers of small tables need one thread: the other cores have tests of their own.
+os.environ.setdefault("POLARS_MAX_THREADS", "1")
+
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 

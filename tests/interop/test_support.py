@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -47,6 +52,48 @@ def test_canonical_rows_tell_differences() -> None:
         assert_same_rows(rows.slice(1), rows)
     with pytest.raises(AssertionError, match="only found"):
         assert_same_rows([{"a": [1, {"b": None}]}], [{"a": [1, {"b": 0}]}])
+
+
+WHEN = datetime(2024, 7, 1, 12, tzinfo=UTC)
+TWICE = datetime(2024, 10, 27, 2, 30, tzinfo=ZoneInfo("Europe/Zurich"))
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ([1, 1, 2], [1, 2, 2]),
+        ([1, None], [1, 0]),
+        ([1.5, math.nan], [1.5, None]),
+        ([1.5, math.nan], [1.5, 2.5]),
+        (["NaN"], [math.nan]),
+        (["1"], [1]),
+        ([WHEN], [WHEN.replace(tzinfo=None)]),
+        ([WHEN], [WHEN.replace(tzinfo=ZoneInfo("Europe/Zurich"))]),
+        ([TWICE], [TWICE.replace(fold=1)]),
+        ([WHEN], [WHEN.date()]),
+        ([b"a"], ["a"]),
+        ([[1, 2]], [[2, 1]]),
+        ([{"a": None}], [{}]),
+    ],
+)
+def test_rows_that_differ_in_one_value_are_not_the_same(left: list[Any], right: list[Any]) -> None:
+    rows = [[{"id": i, "v": v} for i, v in enumerate(values)] for values in (left, right)]
+    others = [[{"v": v, "w": 1} for v in values] for values in (left, right)]
+    for one, other in (rows, others, [rows[0], others[0]]):
+        assert_same_rows(one, one[::-1])
+        for pair in ((one, other), (other, one)):
+            with pytest.raises(AssertionError, match="rows found"):
+                assert_same_rows(*pair)
+
+
+def test_the_same_rows_are_the_same_in_any_order_and_type() -> None:
+    here = WHEN.astimezone(ZoneInfo("Europe/Zurich"))
+    nan = float("nan")
+    one = [{"a": 1, "at": WHEN, "x": nan}, {"a": 2, "at": None, "x": 0.5}]
+    other = [{"x": 0.5, "a": 2.0, "at": None}, {"x": math.nan, "a": Decimal("1.0"), "at": here}]
+    assert_same_rows(one, other)
+    assert_same_rows(iter(other), iter(one))
+    assert_same_rows([], pa.table({"a": []}))
 
 
 def test_canonical_rows_forgive_what_readers_differ_in() -> None:

@@ -17,8 +17,11 @@ EXTENSIONS = ("avro", "iceberg", "delta")
 
 @functools.cache
 def connection() -> duckdb.DuckDBPyConnection:
-    """Return this process's connection, with avro, iceberg and delta loaded."""
-    db = duckdb.connect(config={"autoinstall_known_extensions": "false"})
+    """Return this process's connection, with avro, iceberg and delta loaded.
+
+    It has one thread: the tables are small, and the other cores have tests of their own.
+    """
+    db = duckdb.connect(config={"autoinstall_known_extensions": "false", "threads": 1})
     for name in EXTENSIONS:
         db.execute(f"LOAD '{_extension(name)}'")
     return db
