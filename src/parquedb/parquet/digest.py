@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from parquedb.errors import UnsupportedError
 from parquedb.parquet.dynamic import AnyArray
+from parquedb.parquet.numbers import number_type
 from parquedb.slotted import dataclass
 
 _Hashes = npt.NDArray[np.uint64]
@@ -188,7 +189,7 @@ def _int64(array: AnyArray) -> npt.NDArray[np.int64]:
         array = array.view(pa.int32())
     elif not pa.types.is_integer(array.type):
         array = array.view(pa.int64())
-    return _raw(array, array.type.to_pandas_dtype()).astype(np.int64)
+    return _raw(array, number_type(array.type)).astype(np.int64)
 
 
 def _hash_ticks(array: AnyArray) -> _Hashes:
@@ -203,7 +204,7 @@ def _hash_ticks(array: AnyArray) -> _Hashes:
 
 
 def _hash_floats(array: AnyArray) -> _Hashes:
-    numbers = _raw(array, array.type.to_pandas_dtype()).astype(np.float64)
+    numbers = _raw(array, number_type(array.type)).astype(np.float64)
     numbers = numbers + 0.0  # -0.0 becomes 0.0
     numbers[np.isnan(numbers)] = np.nan
     return _mix(numbers.view(_U64))

@@ -30,6 +30,7 @@ from parquedb.model.types import (
     Type,
 )
 from parquedb.parquet.dynamic import AnyArray
+from parquedb.parquet.numbers import number_type
 from parquedb.query.blocks import Blocks
 from parquedb.query.view import Source
 from parquedb.slotted import dataclass
@@ -214,7 +215,7 @@ def _numbers_of(array: AnyArray) -> Array:
     if pa.types.is_decimal128(type_):
         kind = np.dtype(np.int64)
     elif pa.types.is_floating(type_) or pa.types.is_integer(type_):
-        kind = np.dtype(type_.to_pandas_dtype())
+        kind = number_type(type_)
     else:
         kind = np.dtype(f"i{max(1, type_.bit_width // 8)}")  # bools, days, or units of time
     if data is None:
