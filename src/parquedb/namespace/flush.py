@@ -107,6 +107,7 @@ def flush(space: LiveNamespace, *, rewrite: bool = False) -> Flushed | None:
     now = space.now()
     if not now.entries and not rewrite:
         return None  # a mere reader leaves nothing behind, not even a lock
+    space.journal.check_place()  # nor does who was left behind by its folder
     with flush_lock(space.store, space.name):
         space.journal.check_place()  # else the base would be ahead of the journal that is there
         stale: StaleError | None = None
