@@ -27,7 +27,7 @@ from parquedb.namespace.live import LiveNamespace
 from parquedb.parquet.write import Arrangement, write_parquet
 from parquedb.query.view import own_copy
 from parquedb.rows.columns import evolve
-from parquedb.rows.shred import shred
+from parquedb.rows.shred import join_parts, shred_parts
 
 Document = dict[str, Any]
 T = TypeVar("T")
@@ -131,19 +131,21 @@ class Stager:
         schema = self._schema
         file = hand_over(
             self._shredded(schema),
-            lambda rows: write_parquet(space.store, key, rows, schema, arrangement=arrangement),
+            lambda rows: write_parquet(
+                space.store, key, map(join_parts, rows), schema, arrangement=arrangement
+            ),
         )
         self.staged.append(Staged(key, file.size_bytes, file.rows or 0, fresh=True))
 
-    def _shredded(self, schema: Schema) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of batches as long as they follow each other."""
+    def _shredded(self, schema: Schema) -> Iterator[list[pa.RecordBatch]]:
+        """Yield the rows of batches, each in parts, as long as they follow each other."""
         rows, last = 0, ""
         while self._waiting is not None and rows < _FILE_ROWS:
             if self._waiting[0]["$id"] <= last:
                 return
             last = self._waiting[-1]["$id"]
             rows += len(self._waiting)
-            yield shred(self._waiting, schema)
+            yield shred_parts(self._waiting, schema)
             self._waiting = next(self._rest, None)
 
 
@@ -244,11 +246,11 @@ def bulk_images(
                 chosen.append(image["$id"])
             yield image
         return
-    head: Document = {"createdAt": now, "updatedAt": now}
+    head: Document = {"$type": rules.type, "createdAt": now, "updatedAt": now}
     if (by := actor_of(actor)) is not None:
         head |= {"createdBy": by, "updatedBy": by}
     head["version"] = 1
-    prefix, type_ = f"{rules.namespace}/", rules.type
+    prefix = f"{rules.namespace}/"
     for data, ulid in zip(_apart(items), _made(ulids), strict=False):
         if type(data) is not dict or not GIVEN_NAMES.isdisjoint(data) or "name" not in data:
             image = new_image(rules, data, ulids, now, actor, checked=False)
@@ -256,9 +258,7 @@ def bulk_images(
                 chosen.append(image["$id"])
             yield image
             continue
-        image = {"$id": prefix + ulid, "$type": type_, **head}
-        image.update(data)
-        yield image
+        yield {"$id": prefix + ulid, **head, **data}
 
 
 def _made(ulids: Ulids) -> Iterator[str]:

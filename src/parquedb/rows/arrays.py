@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Context, Decimal
 from itertools import chain, repeat
-from operator import contains, itemgetter
+from operator import contains, is_, itemgetter
 from types import NoneType
 from typing import Any
 from uuid import UUID
@@ -47,6 +47,9 @@ MAX_US = (date.max.toordinal() - EPOCH.toordinal() + 1) * 86_400_000_000 - 1
 US_PER_UNIT = {"s": 1_000_000, "ms": 1_000, "us": 1}
 
 _NOTHING: dict[str, Any] = {}
+_RUN = 64
+"""So many values are worth a look whether they are all the same object."""
+_RUN_BYTES = 1 << 30
 
 
 class Misfit(Exception):  # noqa: N818  (it is caught where columns are built, never shown)
@@ -68,6 +71,9 @@ def build(values: list[Any], type_: Type, arrow: AnyType) -> AnyArray:
     Raises:
         MISFITS: Some value does not fit, or may not.
     """
+    run = _run(values, type_, arrow)
+    if run is not None:
+        return run
     kinds = set(map(type, values))
     nulls = NoneType in kinds
     kinds.discard(NoneType)
@@ -97,6 +103,22 @@ def build(values: list[Any], type_: Type, arrow: AnyType) -> AnyArray:
             if isinstance(array, pa.ChunkedArray):  # more than fits in one: not a question of types
                 raise pa.ArrowCapacityError("more than 2 GiB in one column of one batch")
             return array
+
+
+def _run(values: list[Any], type_: Type, arrow: AnyType) -> AnyArray | None:
+    """Build an array of one object again and again: a type, the time of a write.
+
+    None where they are several, or so long that the usual way shall say so.
+    """
+    if len(values) < _RUN or values[0] is not values[-1] or values[0] is None:
+        return None
+    one = values[0]
+    if not all(map(is_, values, repeat(one))):
+        return None
+    array = build([one], type_, arrow)
+    if array.nbytes * len(values) > _RUN_BYTES:
+        return None
+    return array.take(pa.array(np.zeros(len(values), np.int32)))
 
 
 def fits(value: Any, type_: Type) -> bool:

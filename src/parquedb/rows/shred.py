@@ -88,24 +88,40 @@ def shred(documents: Sequence[Document], schema: Schema) -> pa.RecordBatch:
         InvalidInputError: Some values are not acceptable; the message names documents and paths.
         UnsupportedError: A column's type cannot be written.
     """
+    return join_parts(shred_parts(documents, schema))
+
+
+def shred_parts(documents: Sequence[Document], schema: Schema) -> list[pa.RecordBatch]:
+    """Return what :func:`shred` does in parts, which :func:`join_parts` joins.
+
+    There is one at least. To join them another thread can do, for it needs no Python.
+    """
     arrow = arrow_schema_of(schema)
     if set(map(type, documents)) != {dict}:
         for row, document in enumerate(documents):
             require_dict(document, f"document {row}")
-    parts: list[list[AnyArray]] = []
+    parts: list[pa.RecordBatch] = []
     problems: dict[int, list[str]] = {}
     for start in range(0, max(len(documents), 1), _PART_ROWS):
         rest = _Rest()
         part = documents[start : start + _PART_ROWS]
-        parts.append(_shred_part(part, schema, arrow, rest))
+        arrays = _shred_part(part, schema, arrow, rest)
+        if not rest.problems:
+            _check_sizes(part, arrays)
+        parts.append(pa.RecordBatch.from_arrays(arrays, schema=arrow))
         problems |= {start + row: found for row, found in rest.problems.items()}
     if problems:
         _refuse(documents, problems)
-    arrays = (
-        parts[0] if len(parts) == 1 else [_joined(column) for column in zip(*parts, strict=True)]
-    )
-    _check_sizes(documents, arrays)
-    return pa.RecordBatch.from_arrays(arrays, schema=arrow)
+    return parts
+
+
+def join_parts(parts: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
+    """Return the rows of :func:`shred_parts` together."""
+    if len(parts) == 1:
+        return parts[0]
+    columns = zip(*(part.columns for part in parts), strict=True)
+    arrays = [pa.concat_arrays(list(column)) for column in columns]
+    return pa.RecordBatch.from_arrays(arrays, schema=parts[0].schema)
 
 
 def _shred_part(
@@ -164,10 +180,6 @@ def _sparse_values(documents: Sequence[Document], having: Counter[str]) -> dict[
     return sparse
 
 
-def _joined(parts: Sequence[AnyArray]) -> AnyArray:
-    return pa.concat_arrays(list(parts))
-
-
 def _column(
     documents: Sequence[Document],
     values: list[Any],
@@ -183,19 +195,20 @@ def _column(
             values = [None] * lacking
         else:
             return pa.nulls(lacking, arrow)
-    empty = values.count(None)
     system = name in OWN_FIELDS
-    if empty != lacking and not system:
-        for row, document in enumerate(documents):
-            if values[row] is None and name in document:
-                rest.put(row, name, None)
     try:
         array = build(values, column.type, arrow)
+        empty = array.null_count
     except pa.ArrowCapacityError as error:
         raise InvalidInputError(f"{name}: {error}; pass fewer documents at once") from error
     except MISFITS:
         kept = _set_misfits_aside(values, column, rest, system=system)
         array = _build_surely(kept, column, arrow, rest)
+        empty = values.count(None)
+    if empty != lacking and not system:
+        for row, document in enumerate(documents):
+            if values[row] is None and name in document:
+                rest.put(row, name, None)
     if column.required and array.null_count:
         for row, value in enumerate(values):
             if value is None:

@@ -103,6 +103,20 @@ def test_columns_of_any_type_hold_any_values(type_: Type, found: list[Any]) -> N
     assert_same(assemble(batch, schema), [plain(doc) for doc in docs])
 
 
+@given(st.sampled_from(TYPES), shaped, st.integers(0, 70))
+@settings(deadline=None, max_examples=200)
+def test_columns_of_any_type_hold_one_value_again_and_again(
+    type_: Type, value: Any, odd: int
+) -> None:
+    docs: list[dict[str, Any]] = [{"$id": f"users/{n:02}", "f": value} for n in range(70)]
+    if odd < 70:
+        del docs[odd]["f"]
+    schema = with_column(type_)
+    batch = shred(docs, schema)
+    batch.validate(full=True)
+    assert_same(assemble(batch, schema), [plain(doc) for doc in docs])
+
+
 @given(st.sampled_from(TYPES), shaped)
 @settings(deadline=None, max_examples=600)
 def test_what_fits_is_built_and_nothing_else(type_: Type, value: Any) -> None:
