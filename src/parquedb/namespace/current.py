@@ -150,10 +150,7 @@ class Current:
                 self._refresh()
 
     def _refresh(self) -> None:
-        if self._closed:
-            raise StateError(
-                f"the database of {self.name!r}, {self.store.root!r}, was closed; open it again"
-            )
+        self._check_open()
         if not self._is_whole:  # an exception, or an interrupt, cut a change of it short
             self._start_over()
         self._is_whole = False
@@ -165,6 +162,12 @@ class Current:
                 self._is_whole = True
                 return
         raise ConflictError(f"the base of namespace {self.name!r} changes all the time; try again")
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StateError(
+                f"the database of {self.name!r}, {self.store.root!r}, was closed; open it again"
+            )
 
     def needs_flush(self) -> bool:
         """Whether the journal holds more of the tail than it should. Staged files may wait."""

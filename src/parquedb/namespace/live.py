@@ -273,6 +273,7 @@ class LiveNamespace(Current):
 
     def _look(self) -> int:
         """Bring everything up to date before a write; return the time of the write."""
+        self._check_open()
         now_us = self.ambient.now_us()
         self._check_place(now_us)
         self._looked_us = now_us
