@@ -149,6 +149,8 @@ def _settings(scratch: Path) -> dict[str, str]:
     java = f"-Dlog4j2.configurationFile=file:{quiet} -Dderby.system.home={scratch}"
     # short queries: start fast, and keep what was compiled once; by default there is room for less
     java += " -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:ReservedCodeCacheSize=400m"
+    # much short-lived garbage and some ten thousand classes: no room of either is outgrown often
+    java += " -Xms1g -Xmn512m -XX:MetaspaceSize=512m"
     if _TRUSTED.is_file():  # what this machine trusts, also for a Java that was not packaged by it
         java += f" -Djavax.net.ssl.trustStore={_TRUSTED}"
     return {
@@ -178,6 +180,8 @@ def _settings(scratch: Path) -> dict[str, str]:
         "spark.sql.sources.parallelPartitionDiscovery.parallelism": "2",
         "spark.sql.adaptive.enabled": "false",
         "spark.sql.codegen.wholeStage": "false",
+        # the same expressions come again in other tests; by default 100 are kept compiled
+        "spark.sql.codegen.cache.maxEntries": "5000",
     }
 
 
