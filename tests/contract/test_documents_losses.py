@@ -575,6 +575,21 @@ def test_a_folder_that_is_moved_away_while_it_is_open(tmp_path, backend, part):
     assert contents(root) == before
 
 
+def test_who_only_read_closes_a_folder_that_another_one_took_the_place_of(tmp_path):
+    for name in ("db", "other"):
+        with DB(tmp_path / name, durability="os") as db:
+            db.users.create({"$id": "a", "n": 0})
+            db.flush()
+            db.users.create({"$id": "b", "n": 1})
+            db.close(flush=False)
+    with DB(tmp_path / "db") as reader:
+        assert values(reader.users.find(sort="n"), "n") == [0, 1]
+        (tmp_path / "db").rename(tmp_path / "gone")
+        (tmp_path / "other").rename(tmp_path / "db")
+        before = contents(tmp_path / "db")
+    assert contents(tmp_path / "db") == before
+
+
 def test_a_folder_that_is_moved_and_moved_back(tmp_path):
     db = DB(tmp_path / "db", durability="os")
     db.users.create({"$id": "a", "n": 0})

@@ -140,15 +140,15 @@ def flush_at_close(space: LiveNamespace) -> Flushed | None:
 
     The journal keeps it as safe.
     """
-    if find_obstacle(space, space.base) is not None:
-        return None
-    large = sum(source.file.size_bytes for source in space.base.sources)
-    tail = space.journal.size_bytes() + sum(s.staged.size_bytes for s in space.tail.staged)
-    if large >= _LARGE_BYTES and tail * _SMALL_PART <= large:
-        return None
     try:
+        if find_obstacle(space, space.base) is not None:
+            return None
+        large = sum(source.file.size_bytes for source in space.base.sources)
+        tail = space.journal.size_bytes() + sum(s.staged.size_bytes for s in space.tail.staged)
+        if large >= _LARGE_BYTES and tail * _SMALL_PART <= large:
+            return None
         return flush(space)
-    except StorageError:
+    except (StorageError, StateError):
         if space.has_written:
             raise
         return None  # who only read, perhaps may not write; what waits there is not theirs
