@@ -100,11 +100,11 @@ def new_image(
     else:
         key, type_, fields = _asked(rules, data, ulids, now, checked=checked)
     image: Document = {"$id": key, "$type": type_}
-    name = None if "name" in fields and "$name" not in data else _name(rules, data, fields)
+    name = _name(rules, data, fields)
     if name is not None:
         image["name"] = name
     image["createdAt"] = image["updatedAt"] = now
-    if actor is not None and (by := actor_of(actor)) is not None:
+    if (by := actor_of(actor)) is not None:
         image["createdBy"] = image["updatedBy"] = by
     image["version"] = 1
     image.update(fields)

@@ -82,8 +82,7 @@ class Writing:
     def create(self, data: Spec, *, actor: str | None = None) -> Entity:
         """See :meth:`.collection.Collection.create`."""
         rules = self._rules
-        if type(data) is not dict:
-            data = as_mapping(rules, data)
+        data = as_mapping(rules, data)
         now = self._now() if rules.fields else NOT_YET
         image = new_image(rules, data, self._ulids, now, actor)
         key = image["$id"]

@@ -7,7 +7,7 @@ brings this process up to date with what other processes wrote before it answers
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
+from typing import TypeVar, TypeVarTuple
 
 from parquedb.errors import ConflictError, StateError
 from parquedb.namespace.base import Base, check_documents, holds_documents, load_base
@@ -17,9 +17,6 @@ from parquedb.namespace.journal import Committed
 from parquedb.namespace.tail import Tail
 from parquedb.query.view import Document, Source, StaleError, View, owned
 from parquedb.slotted import dataclass
-
-if TYPE_CHECKING:
-    pass
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
