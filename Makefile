@@ -63,12 +63,12 @@ java: $(INSTALLED)-check
 
 clean:
 	rm -rf $(VENV) .ivy .demo .bench .mypy_cache .ruff_cache .pytest_cache .hypothesis \
-	    .import_linter_cache build dist spark-warehouse
+	    .import_linter_cache build dist spark-warehouse src/*.egg-info src/parquedb/_core.*.so
 	find src tests scripts benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
-# Reinstalled whenever pyproject.toml changes; a group's stamp is written last. All have what the
-# tests need.
-$(INSTALLED)-%: pyproject.toml | $(BIN)/python
+# Reinstalled whenever pyproject.toml changes, or what is compiled (where there is a compiler); a
+# group's stamp is written last. All have what the tests need.
+$(INSTALLED)-%: pyproject.toml setup.py $(wildcard src/core/*) | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --group $* -e .
 	@touch $(INSTALLED)-test $@

@@ -19,6 +19,7 @@ from uuid import UUID
 
 import orjson
 
+from parquedb import compiled
 from parquedb.errors import FormatError, InvalidInputError
 from parquedb.rows.values import Document, in_utc, plain
 
@@ -52,7 +53,9 @@ def encode_document(document: Document) -> bytes:
     Raises:
         InvalidInputError: It holds a value of no such kind.
     """
-    text = _encode(document, ("$id" in document) + ("$type" in document))
+    text = compiled.encode_document(document) or _encode(
+        document, ("$id" in document) + ("$type" in document)
+    )
     if text is None:
         text = orjson.dumps(
             {

@@ -6,12 +6,13 @@ Values of the common types are taken from Arrow's buffers without an Arrow objec
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
 import pyarrow as pa
 
+from parquedb import compiled
 from parquedb.model.schema import Schema
 from parquedb.parquet.dynamic import AnyArray, AnyType
 from parquedb.rows.arrays import EPOCH
@@ -25,6 +26,8 @@ Read = Callable[[int], Any]
 _INSTANT = pa.timestamp("us", "UTC")
 _NUMBERS = {pa.int64(): "q", pa.int32(): "i", pa.float64(): "d"}
 _OFFSETS = {pa.string(): "i", pa.large_string(): "q", pa.binary(): "i", pa.large_binary(): "q"}
+_CODES = {pa.string(): "s", pa.large_string(): "S", pa.binary(): "b", pa.large_binary(): "B"}
+"""What the compiled reader calls them (``src/core/rows.c``)."""
 
 
 class RowReader:
@@ -35,15 +38,21 @@ class RowReader:
         schema: The columns of the table.
     """
 
-    __slots__ = ("_data", "_reads")
+    __slots__ = ("_data", "_read")
 
     def __init__(self, batch: pa.RecordBatch, schema: Schema) -> None:
         columns = batch.schema
         names = [name for name in in_document_order(schema) if name in columns.names]
         found = {name: batch.column(columns.get_field_index(name)) for name in names}
-        reads = {name: _reader_of(each) for name, each in found.items() if not _is_void(each)}
-        self._data = reads.pop(DATA, None)
-        self._reads = tuple(reads.items())
+        found = {name: each for name, each in found.items() if not _is_void(each)}
+        data = found.pop(DATA, None)
+        self._data = None if data is None else _reader_of(data)
+        self._read: Callable[[int], Document]
+        if compiled.RowReader is None:
+            self._read = _row_reader(found)
+        else:
+            described = tuple(_described(name, each) for name, each in found.items())
+            self._read = compiled.RowReader(described, len(batch)).read
 
     def read(self, row: int) -> Document:
         """Return the document of a row.
@@ -51,16 +60,65 @@ class RowReader:
         Raises:
             FormatError: A text in ``$data`` is not valid, or a time is out of range.
         """
-        document: Document = {}
-        for name, read in self._reads:
-            value = read(row)
-            if value is not None:
-                document[name] = value
+        document = self._read(row)
         if self._data is not None:
             text = self._data(row)
             if text is not None:
                 add_data([document], [text])
         return document
+
+
+def _row_reader(columns: Mapping[str, AnyArray]) -> Callable[[int], Document]:
+    """Return what reads the values of a row by name; those that are null are missing."""
+    reads = tuple((name, _reader_of(each)) for name, each in columns.items())
+
+    def read_row(row: int) -> Document:
+        document: Document = {}
+        for name, read in reads:
+            value = read(row)
+            if value is not None:
+                document[name] = value
+        return document
+
+    return read_row
+
+
+def _described(name: str | None, column: AnyArray) -> compiled.Column:
+    """Describe a column for the compiled reader, which reads rows as :func:`_reader_of` does."""
+    kind = column.type
+    nested: list[tuple[str | None, AnyArray]] = []
+    if kind == _INSTANT:
+        code = "t"
+    elif pa.types.is_boolean(kind):
+        code = "?"
+    elif kind in _NUMBERS or kind in _OFFSETS:
+        code = _NUMBERS.get(kind) or _CODES[kind]
+    elif not _is_plain(kind):
+        return (name, "(", 0, len(column), None, None, None, _reader_of(column), ())
+    elif pa.types.is_struct(kind):
+        code = "{"
+        members = ((kind.field(i).name, column.field(i)) for i in range(kind.num_fields))
+        nested += [member for member in members if not _is_void(member[1])]
+    else:
+        code = "["
+        nested.append((None, column.values))
+    buffers = column.buffers()
+    return (
+        name,
+        code,
+        column.offset,
+        len(column),
+        buffers[0] if column.null_count else None,
+        None if code == "{" else buffers[1],
+        buffers[2] if kind in _OFFSETS else None,
+        _one_by_one(column) if code == "t" else None,
+        tuple(_described(*each) for each in nested),
+    )
+
+
+def _one_by_one(column: AnyArray) -> Read:
+    """Read any column, by an Arrow object for each row."""
+    return lambda row: to_list(column.slice(row, 1))[0]
 
 
 def _reader_of(column: AnyArray) -> Read:
@@ -77,7 +135,7 @@ def _reader_of(column: AnyArray) -> Read:
     if _is_plain(kind):
         nested = _members if pa.types.is_struct(kind) else _items
         return _where_valid(column, nested(column))
-    return lambda row: to_list(column.slice(row, 1))[0]
+    return _one_by_one(column)
 
 
 def _is_void(column: AnyArray) -> bool:

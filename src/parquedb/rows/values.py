@@ -14,6 +14,7 @@ from types import NoneType
 from typing import Any, cast
 from uuid import UUID
 
+from parquedb import compiled
 from parquedb.errors import InvalidInputError
 
 Document = dict[str, Any]
@@ -89,7 +90,7 @@ def checked_copy(document: Document, where: str) -> tuple[Document, int]:
         InvalidInputError: Some values are not acceptable; the message lists them by path.
     """
     try:
-        copy, size_bytes = _copy_dict(document, 0)
+        copy, size_bytes = compiled.copy_document(document) or _copy_dict(document, 0)
     except (_Unclean, UnicodeEncodeError, OverflowError):
         size_bytes = check_document(document, where)
         return plain(document), size_bytes

@@ -19,6 +19,7 @@ from parquedb.rows.jsonform import (
     encode_value,
     restore_document,
 )
+from tests.support.core import both_ways  # noqa: F401  (a fixture)
 from tests.support.stored import same
 
 ID = UUID("12345678-1234-5678-1234-567812345678")

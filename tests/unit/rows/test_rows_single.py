@@ -7,6 +7,7 @@ from parquedb.rows.assemble import assemble
 from parquedb.rows.columns import evolve
 from parquedb.rows.shred import shred
 from parquedb.rows.single import RowReader
+from tests.support.core import both_ways  # noqa: F401  (a fixture)
 from tests.support.stored import assert_same, documents
 
 

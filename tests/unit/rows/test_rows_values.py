@@ -26,6 +26,7 @@ from parquedb.rows.values import (
     plain,
 )
 from parquedb.rows.values import check_document as check_only
+from tests.support.core import both_ways  # noqa: F401  (a fixture)
 from tests.support.stored import Color, Level, same, values
 
 BERLIN = timezone(timedelta(hours=1))
