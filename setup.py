@@ -10,7 +10,7 @@ setup(
     ext_modules=[
         Extension(
             "parquedb._core",
-            [f"src/core/{name}.c" for name in ("module", "copy", "encode", "rows")],
+            [f"src/core/{name}.c" for name in ("module", "copy", "encode", "restore", "rows")],
             depends=["src/core/core.h"],
             libraries=[] if IS_WINDOWS else ["m"],
             # No debugger's information: it would be most of what is installed.

@@ -18,9 +18,13 @@
 /* Return how many bytes a text takes in UTF-8; -1 where it holds half of a surrogate pair. */
 Py_ssize_t text_size(PyObject *text);
 
+/* Whether a key stays as it is at the top of a document, though it begins with a dollar. */
+int is_system_key(PyObject *key);
+
 /* Functions of the module; each takes one argument. */
 PyObject *copy_document(PyObject *module, PyObject *document);
 PyObject *encode_document(PyObject *module, PyObject *document);
+PyObject *restore_document(PyObject *module, PyObject *parsed);
 
 /* Make the type RowReader; -1 with an exception where that fails. */
 int add_row_reader(PyObject *module);
@@ -28,5 +32,6 @@ int add_row_reader(PyObject *module);
 /* Get the functions of datetime for one part each; -1 with an exception where that fails. */
 int begin_copy(void);
 int begin_encode(void);
+int begin_restore(void);
 
 #endif

@@ -273,8 +273,7 @@ static int put_date(Text *text, PyObject *value)
     return put(text, written, (size_t)(out - written));
 }
 
-/* Whether a key stays as it is at the top of a document, though it begins with a dollar. */
-static int is_system(PyObject *key)
+int is_system_key(PyObject *key)
 {
     return PyUnicode_CompareWithASCIIString(key, "$id") == 0
            || PyUnicode_CompareWithASCIIString(key, "$type") == 0;
@@ -294,7 +293,7 @@ static int put_dict(Text *text, PyObject *value, int depth)
         }
         is_first = 0;
         int dollar = PyUnicode_GET_LENGTH(key) && PyUnicode_READ_CHAR(key, 0) == '$';
-        if (put_text(text, key, dollar && (depth || !is_system(key))) < 0
+        if (put_text(text, key, dollar && (depth || !is_system_key(key))) < 0
             || put(text, ":", 1) < 0 || put_value(text, item, depth + 1) < 0) {
             return -1;
         }

@@ -10,15 +10,21 @@ PyDoc_STRVAR(encode_document_doc,
 "encode_document(document, /)\n--\n\n"
 "Return what parquedb.rows.jsonform.encode_document does, None where Python is to decide.");
 
+PyDoc_STRVAR(restore_document_doc,
+"restore_document(parsed, /)\n--\n\n"
+"Return what parquedb.rows.jsonform.restore_document does, with `parsed` used up; None where\n"
+"Python is to go on with it.");
+
 static PyMethodDef functions[] = {
     {"copy_document", copy_document, METH_O, copy_document_doc},
     {"encode_document", encode_document, METH_O, encode_document_doc},
+    {"restore_document", restore_document, METH_O, restore_document_doc},
     {NULL, NULL, 0, NULL},
 };
 
 static int begin(PyObject *module)
 {
-    if (begin_copy() < 0 || begin_encode() < 0) {
+    if (begin_copy() < 0 || begin_encode() < 0 || begin_restore() < 0) {
         return -1;
     }
     return add_row_reader(module);

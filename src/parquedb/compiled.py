@@ -35,5 +35,7 @@ copy_document = core.copy_document if is_compiled else _declined
 """Return a document's checked copy and its approximate size in bytes, None where Python is to."""
 encode_document = core.encode_document if is_compiled else _declined
 """Return a document's JSON, None where Python is to encode it."""
+restore_document = core.restore_document if is_compiled else _declined
+"""Return a document of its parsed JSON, which is used up, None where Python is to go on with it."""
 RowReader: type[core.RowReader] | None = core.RowReader if is_compiled else None
 """Reads rows of Arrow columns; None where Python reads them."""

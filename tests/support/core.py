@@ -11,6 +11,7 @@ def python_only(patch: pytest.MonkeyPatch) -> None:
     """Have Python do everything."""
     patch.setattr(compiled, "copy_document", lambda _document: None)
     patch.setattr(compiled, "encode_document", lambda _document: None)
+    patch.setattr(compiled, "restore_document", lambda _parsed: None)
     patch.setattr(compiled, "RowReader", None)
 
 

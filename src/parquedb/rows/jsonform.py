@@ -78,7 +78,7 @@ def decode_document(text: bytes | str) -> Document:
     dollars = text.count('"$') if isinstance(text, str) else text.count(b'"$')
     if dollars == ("$id" in document) + ("$type" in document):
         return document
-    return _guarded(text, lambda: _untag_top(document, _SYSTEM))  # type: ignore[no-any-return]
+    return _guarded(text, lambda: _restored(document))  # type: ignore[no-any-return]
 
 
 def restore_document(parsed: Document) -> Document:
@@ -91,9 +91,13 @@ def restore_document(parsed: Document) -> Document:
         FormatError: It is not a document's JSON form.
     """
     try:
-        return _untag_top(parsed, _SYSTEM)
+        return _restored(parsed)
     except (ValueError, OverflowError, RecursionError, InvalidOperation) as error:
         raise _malformed(repr(parsed), str(error)) from error
+
+
+def _restored(parsed: Document) -> Document:
+    return compiled.restore_document(parsed) or _untag_top(parsed, _SYSTEM)
 
 
 def encode_value(value: Any) -> bytes:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import shutil
 import sysconfig
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
+import orjson
 import pyarrow as pa
 import pytest
 from hypothesis import example, given
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from parquedb import compiled
 from parquedb.errors import InvalidInputError
 from parquedb.rows import single
-from parquedb.rows.jsonform import decode_document, encode_document
+from parquedb.rows.jsonform import decode_document, encode_document, restore_document
 from parquedb.rows.values import checked_copy
 from tests.support.core import python_only
 from tests.support.stored import assert_same, instants, texts, values
@@ -53,6 +54,18 @@ def _is_finite_utc(value: Any) -> bool:
         inner = value.values() if isinstance(value, dict) else value
         return all(map(_is_finite_utc, inner))
     return not isinstance(value, datetime) or (value.tzinfo in (None, UTC) and not value.fold)
+
+
+def _has_only_instants(value: Any) -> bool:
+    """Whether the only tags of a value's JSON are of instants, and no key is escaped."""
+    if isinstance(value, dict):
+        escaped = [key for key in value if key[:1] == "$" and key not in ("$id", "$type")]
+        return not escaped and all(map(_has_only_instants, value.values()))
+    if isinstance(value, list):
+        return all(map(_has_only_instants, value))
+    if isinstance(value, datetime):
+        return value.tzinfo is not None
+    return not isinstance(value, date)
 
 
 def test_it_is_there_where_it_can_be_compiled():
@@ -157,6 +170,83 @@ def test_no_document_is_encoded_otherwise_than_python_does(document):
     if found is not None:
         wanted = decode_document(_in_python(encode_document, document))
         assert_same(decode_document(found), wanted)
+
+
+@needs_core
+@given(common)
+def test_common_documents_are_restored_as_python_does(document):
+    document = {"$id": "users/1", "$type": "User", **document}
+    parsed = orjson.loads(_in_python(encode_document, document))
+    found = compiled.restore_document(parsed)
+    assert found is parsed or not _has_only_instants(document)
+    if found is not None:
+        assert_same(found, _in_python(restore_document, parsed))
+
+
+@needs_core
+@given(anything)
+def test_no_document_is_restored_otherwise_than_python_does(document):
+    text = _in_python(encode_document, document)
+    wanted = _in_python(restore_document, orjson.loads(text))
+    found = compiled.restore_document(orjson.loads(text))
+    if found is not None:
+        assert_same(found, wanted)
+    assert_same(restore_document(orjson.loads(text)), wanted)  # Python goes on where it declines
+
+
+@needs_core
+@pytest.mark.parametrize(
+    "text",
+    [
+        1,
+        "",
+        "Z",
+        "2020-01-01",
+        "2020-01-01T00:00:00",
+        "2020-01-01T00:00:00z",
+        "2020-01-01 00:00:00Z",
+        "2020-01-01T00:00:00,000000Z",
+        "2020-01-01T00:00:00.00000aZ",
+        "2020-01-01T00:00:00.000Z",
+        "2020-13-01T00:00:00Z",
+        "2021-02-29T00:00:00Z",
+        "2020-01-01T24:00:00Z",
+        "2020-01-01T00:00:60Z",
+        "0000-01-01T00:00:00Z",
+        "２０20-01-01T00:00:00Z",
+    ],
+)
+def test_an_instant_in_another_form_is_left_to_python(text):
+    assert compiled.restore_document({"a": {"$date": text}}) is None
+    assert compiled.restore_document({"a": [{"$date": text}]}) is None
+
+
+@needs_core
+@pytest.mark.parametrize(
+    "parsed",
+    [
+        {"$date": "2020-01-01T00:00:00Z"},
+        {"a": {"$id": "users/1"}},
+        {"a": {"$date": "2020-01-01T00:00:00Z", "b": 1}},
+        {"a": {"$$date": "2020-01-01T00:00:00Z"}},
+        {"$$a": 1},
+        {"a": [[{"$day": "2020-01-01"}]]},
+        [],
+        None,
+    ],
+    ids=repr,
+)
+def test_other_tags_and_escaped_keys_are_left_to_python(parsed):
+    assert compiled.restore_document(parsed) is None
+
+
+@needs_core
+def test_json_that_is_nested_without_end_is_an_error():
+    deep: Any = 1
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(RecursionError):
+        compiled.restore_document({"a": deep})
 
 
 @needs_core
