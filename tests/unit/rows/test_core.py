@@ -125,7 +125,6 @@ def test_a_copy_shares_nothing_that_can_change():
         type("Items", (list,), {})([1]),
         datetime(2020, 1, 1, fold=1),
     ],
-    ids=repr,
 )
 def test_what_is_not_common_is_left_to_python(value):
     assert compiled.copy_document({"a": value}) is None
