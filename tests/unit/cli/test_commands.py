@@ -1,7 +1,6 @@
 """The command line as a user types it: output, JSON shapes, exit codes."""
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from parquedb.cli.main import app
+from tests.support.commands import process, run
 from tests.support.histories import delta_plain, iceberg_plain, people
 
 
@@ -24,14 +24,7 @@ def root(tmp_path):
 
 
 def parquedb(*arguments, cwd=None, **environment):
-    return subprocess.run(
-        [sys.executable, "-m", "parquedb", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        stdin=subprocess.DEVNULL,
-        env={**os.environ, **environment},
-    )
+    return run(*arguments, cwd=cwd, environment=environment)
 
 
 def as_json(*arguments, code=0, **options):
@@ -48,7 +41,7 @@ def native(root, name="users", rows=5):
 
 def test_help_answers_at_once():
     started = time.process_time()
-    done = parquedb("--help")
+    done = process("--help")
     assert done.returncode == 0
     assert "migrate-backend" in done.stdout
     assert time.process_time() - started < 5  # a bound against hangs, no measurement
@@ -126,7 +119,7 @@ def test_history_json(root):
 def test_a_conflict_exits_with_3_and_says_what_to_do(root):
     native(root)
     delta_plain(root)
-    done = parquedb("migrate-backend", "--from=native", "--to=delta", "--storage", str(root))
+    done = process("migrate-backend", "--from=native", "--to=delta", "--storage", str(root))
     assert done.returncode == 3
     assert "Conflict with existing data" in done.stderr
     assert "--force" in done.stderr
@@ -207,6 +200,17 @@ def test_nothing_there_exits_with_1(root, arguments):
     done = parquedb(*arguments, "--storage", str(root))
     assert done.returncode == 1
     assert "No data found for namespace" in done.stderr
+
+
+def test_a_process_ends_as_the_command_did(root):
+    native(root)
+    assert process("history", "users", cwd=root).returncode == 0
+    done = process("history", "nobody", cwd=root)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "No data found for namespace" in done.stderr
+    done = process("no-such-command", cwd=root)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr
 
 
 def test_damage_exits_with_1_and_is_valid_json(root):

@@ -1,23 +1,21 @@
 """The commands for documents and upkeep as a user types them."""
 
 import contextlib
-import io
 import json
 import os
 import pty
 import subprocess
 import sys
 import uuid
-from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from parquedb.cli import main
 from parquedb.cli.options import parse_duration
 from parquedb.db import DB
 from parquedb.errors import InvalidInputError
+from tests.support import commands
 
 PEOPLE = """\
 {"name": "Ada", "age": 36, "born": {"$day": "1815-12-10"}}
@@ -45,39 +43,15 @@ def filled(root, people):
 
 
 def run(*arguments, root=None, data=b""):
-    """Run a command in this process, as its entry point does."""
-    storage = () if root is None else ("--storage", str(root))
-    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
-    stdin = io.TextIOWrapper(io.BytesIO(data))
-    stdin.buffer.name = "<stdin>"
-    code = 0
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["parquedb", *map(str, arguments), *storage])
-        for name, file in (("stdin", stdin), ("stdout", out), ("stderr", err)):
-            patch.setattr(sys, name, file)
-        try:
-            main.run()
-        except SystemExit as ending:
-            code = ending.code or 0
-    raw = out.buffer.getvalue()
-    text = raw.decode("utf-8", "replace")
-    return Done(code, text, err.buffer.getvalue().decode(), raw)
-
-
-@dataclass(frozen=True)
-class Done:
-    returncode: int
-    stdout: str
-    stderr: str
-    raw: bytes
+    return commands.run(*arguments, *storage(root), data=data)
 
 
 def process(*arguments, root, **options):
-    """Run a command in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "parquedb", *map(str, arguments), "--storage", str(root)],
-        **{"capture_output": True, "text": True, **options},
-    )
+    return commands.process(*arguments, *storage(root), **options)
+
+
+def storage(root):
+    return () if root is None else ("--storage", root)
 
 
 def as_json(*arguments, root, code=0):
