@@ -10,6 +10,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from tests.support.prepared import prepared_command
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"(<!-- not executed here: [^>]*-->\n)?```(\w*)\n(.*?)```", re.DOTALL)
@@ -40,13 +42,22 @@ def home(tmp_path_factory):
     return home
 
 
+@pytest.fixture(scope="session")
+def prepared():
+    with prepared_command() as folder:
+        yield folder
+
+
 @pytest.mark.timeout(900)  # a page starts some dozens of processes
 @pytest.mark.parametrize("page", with_blocks(), ids=lambda page: page.name)
-def test_every_block_runs(page, tmp_path, home):
+def test_every_block_runs(page, tmp_path, home, prepared):
+    programs = [Path(sys.executable).parent, os.environ["PATH"]]
+    if page.name != "README.md":  # whose commands are the installed program's
+        programs.insert(0, prepared)
     environment = {
         **os.environ,
         "HOME": str(home),
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PATH": os.pathsep.join(map(str, programs)),
     }
     environment.pop("PARQUEDB_STORAGE", None)
     script = ["import subprocess"]
