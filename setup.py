@@ -4,13 +4,14 @@ import sys
 
 from setuptools import Extension, setup
 
+SOURCES = ("module", "common", "copy", "encode", "restore", "rows")
 IS_WINDOWS = sys.platform == "win32"
 
 setup(
     ext_modules=[
         Extension(
             "parquedb._core",
-            [f"src/core/{name}.c" for name in ("module", "copy", "encode", "restore", "rows")],
+            [f"src/core/{name}.c" for name in SOURCES],
             depends=["src/core/core.h"],
             libraries=[] if IS_WINDOWS else ["m"],
             # No debugger's information: it would be most of what is installed.

@@ -14,33 +14,6 @@ int begin_copy(void)
     return PyDateTimeAPI == NULL ? -1 : 0;
 }
 
-Py_ssize_t text_size(PyObject *text)
-{
-    Py_ssize_t count = PyUnicode_GET_LENGTH(text);
-    if (PyUnicode_IS_ASCII(text)) {
-        return count;
-    }
-    int kind = PyUnicode_KIND(text);
-    const void *data = PyUnicode_DATA(text);
-    Py_ssize_t size = 0;
-    for (Py_ssize_t at = 0; at < count; at++) {
-        Py_UCS4 letter = PyUnicode_READ(kind, data, at);
-        if (letter < 0x80) {
-            size += 1;
-        }
-        else if (letter < 0x800) {
-            size += 2;
-        }
-        else if (letter >= 0xD800 && letter <= 0xDFFF) {
-            return -1;
-        }
-        else {
-            size += letter < 0x10000 ? 3 : 4;
-        }
-    }
-    return size;
-}
-
 /* Return how many bits an int of 64 bit has, its sign not counted; -1 for longer ones. */
 static int bits_of(PyObject *value)
 {
@@ -51,19 +24,21 @@ static int bits_of(PyObject *value)
     }
     unsigned long long rest = found < 0 ? 0ULL - (unsigned long long)found : (unsigned long long)found;
     int bits = 0;
-    while (rest) {
-        bits++;
-        rest >>= 1;
+    for (int step = 32; step; step /= 2) {
+        if (rest >> step) {
+            rest >>= step;
+            bits += step;
+        }
     }
-    return bits;
+    return bits + (int)rest;
 }
 
 /* Return the size of a value that stays as it is; -1 where Python is to decide. */
 static Py_ssize_t measure_atom(PyObject *value)
 {
     if (PyUnicode_CheckExact(value)) {
-        Py_ssize_t size = text_size(value);
-        return size < 0 ? -1 : size + 2;
+        Py_ssize_t size;
+        return utf8_of(value, &size) == NULL ? -1 : size + 2;
     }
     if (PyLong_CheckExact(value)) {
         int bits = bits_of(value);
@@ -77,10 +52,7 @@ static Py_ssize_t measure_atom(PyObject *value)
         return 4;
     }
     if (PyDateTime_CheckExact(value)) {
-        PyObject *zone = PyDateTime_DATE_GET_TZINFO(value);
-        int is_normal = (zone == PyDateTime_TimeZone_UTC || zone == Py_None)
-                        && !PyDateTime_DATE_GET_FOLD(value);
-        return is_normal ? 32 : -1;
+        return is_common_time(value) ? 32 : -1;
     }
     if (PyDate_CheckExact(value)) {
         return 21;
@@ -104,7 +76,7 @@ static PyObject *copy_dict(PyObject *given, int depth, Py_ssize_t *size)
     PyObject *key, *value;
     while (PyDict_Next(copy, &at, &key, &value)) {
         Py_ssize_t inner;
-        if (!PyUnicode_CheckExact(key) || text_size(key) < 0) {
+        if (!PyUnicode_CheckExact(key) || utf8_of(key, &inner) == NULL) {
             goto leave;
         }
         PyObject *own = copy_value(value, depth + 1, &inner);
@@ -125,12 +97,20 @@ leave:
     return NULL;
 }
 
-/* Return the size of a list of ints only, for which Python has a formula of its own. */
+/* Return the size of a list of ints only, for which Python has a formula of its own.
+ *
+ * -1 for other lists, and where Python is to decide.
+ */
 static Py_ssize_t measure_ints(PyObject *items)
 {
     Py_ssize_t count = PyList_GET_SIZE(items), bits = 0;
     for (Py_ssize_t at = 0; at < count; at++) {
-        bits += bits_of(PyList_GET_ITEM(items, at));
+        PyObject *value = PyList_GET_ITEM(items, at);
+        int more = PyLong_CheckExact(value) ? bits_of(value) : -1;
+        if (more < 0) {
+            return -1;
+        }
+        bits += more;
     }
     Py_ssize_t tenths = (bits - count) * 3;
     Py_ssize_t tens = tenths / 10 - (tenths % 10 < 0); /* rounded down */
@@ -146,7 +126,11 @@ static PyObject *copy_list(PyObject *given, int depth, Py_ssize_t *size)
     if (copy == NULL) {
         return NULL;
     }
-    Py_ssize_t total = 1, count = PyList_GET_SIZE(copy), ints = 0;
+    Py_ssize_t total = 1, count = PyList_GET_SIZE(copy), ints = measure_ints(copy);
+    if (ints >= 0 && count) {
+        *size = ints;
+        return copy;
+    }
     for (Py_ssize_t at = 0; at < count; at++) {
         Py_ssize_t inner;
         PyObject *value = PyList_GET_ITEM(copy, at);
@@ -154,7 +138,6 @@ static PyObject *copy_list(PyObject *given, int depth, Py_ssize_t *size)
         if (own == NULL) {
             goto leave;
         }
-        ints += PyLong_CheckExact(value);
         if (own == value) {
             Py_DECREF(own);
         }
@@ -166,7 +149,7 @@ static PyObject *copy_list(PyObject *given, int depth, Py_ssize_t *size)
             goto leave;
         }
     }
-    *size = count && ints == count ? measure_ints(copy) : total;
+    *size = total;
     return copy;
 leave:
     Py_DECREF(copy);
@@ -193,7 +176,7 @@ static PyObject *copy_value(PyObject *value, int depth, Py_ssize_t *size)
 PyObject *copy_document(PyObject *Py_UNUSED(module), PyObject *document)
 {
     Py_ssize_t size = 0;
-    PyObject *copy = PyDict_CheckExact(document) ? copy_dict(document, 0, &size) : NULL;
+    PyObject *copy = is_common(document, 0) ? copy_dict(document, 0, &size) : NULL;
     if (copy == NULL) {
         return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
     }

@@ -15,8 +15,25 @@
 #define MAX_DEPTH 100            /* as parquedb.rows.values.MAX_DEPTH */
 #define MAX_SIZE_BYTES (16 << 20) /* as parquedb.rows.values.MAX_SIZE_BYTES */
 
-/* Return how many bytes a text takes in UTF-8; -1 where it holds half of a surrogate pair. */
-Py_ssize_t text_size(PyObject *text);
+/* Whether all that is in a document is of kinds that are done here, and it is a dict.
+ *
+ * Kinds only are looked at, which takes a twentieth of what Python then takes: so little is lost
+ * where it is to decide. What is done after that still declines what it finds too large, too deep,
+ * or no Unicode.
+ */
+int is_common(PyObject *document, int is_for_json);
+
+/* Whether a datetime is in UTC or without a zone, and stays as it is. */
+int is_common_time(PyObject *value);
+
+/* Return a text's UTF-8, which the text keeps, as it does for orjson.
+ *
+ * NULL without an exception where it holds half of a surrogate pair.
+ */
+const char *utf8_of(PyObject *text, Py_ssize_t *size);
+
+/* Find the few digits that say a finite float exactly; 0 where there are none. */
+int find_short(double number, unsigned long long *digits, int *places);
 
 /* Whether a key stays as it is at the top of a document, though it begins with a dollar. */
 int is_system_key(PyObject *key);
@@ -30,6 +47,7 @@ PyObject *restore_document(PyObject *module, PyObject *parsed);
 int add_row_reader(PyObject *module);
 
 /* Get the functions of datetime for one part each; -1 with an exception where that fails. */
+int begin_common(void);
 int begin_copy(void);
 int begin_encode(void);
 int begin_restore(void);

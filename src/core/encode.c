@@ -6,19 +6,16 @@
 
 #include "core.h"
 #include <datetime.h>
-#include <float.h>
 #include <math.h>
-#include <stdio.h>
+#include <stdint.h>
 #include <string.h>
 
-#define LONG_FLOATS 8        /* with more of them another way is faster */
-#define LONG_TEXT (64 << 10) /* letters; likewise */
+#define LONG_TEXT (1 << 20) /* bytes; six times as many are asked for, in case all are escaped */
 
 typedef struct {
     char *data;
     size_t used;
     size_t room;
-    int floats; /* of which all digits were asked for */
 } Text;
 
 static int put_value(Text *text, PyObject *value, int depth);
@@ -30,7 +27,7 @@ int begin_encode(void)
 }
 
 /* Make room for more bytes; -1 with an exception where there is none. */
-static int reserve(Text *text, size_t more)
+static inline int reserve(Text *text, size_t more)
 {
     if (text->used + more <= text->room) {
         return 0;
@@ -46,7 +43,7 @@ static int reserve(Text *text, size_t more)
     return 0;
 }
 
-static int put(Text *text, const char *bytes, size_t count)
+static inline int put(Text *text, const char *bytes, size_t count)
 {
     if (reserve(text, count) < 0) {
         return -1;
@@ -56,74 +53,70 @@ static int put(Text *text, const char *bytes, size_t count)
     return 0;
 }
 
-/* Write a letter that JSON escapes; there is room. */
-static char *put_escaped(char *out, Py_UCS4 letter)
+/* Return how many bytes of UTF-8 stand in JSON as they are, from the first on.
+ *
+ * Eight are looked at in one: less a byte, only one that is lower has its highest bit set anew.
+ * https://graphics.stanford.edu/~seander/bithacks.html, "Determine if a word has a byte less than n".
+ */
+static size_t count_plain(const char *bytes, size_t count)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101);
+    size_t at = 0;
+    for (; at + 8 <= count; at += 8) {
+        uint64_t word;
+        memcpy(&word, bytes + at, 8);
+        uint64_t quotes = word ^ ones * '"', slashes = word ^ ones * '\\';
+        uint64_t found = ((word - ones * 0x20) & ~word) | ((quotes - ones) & ~quotes)
+                         | ((slashes - ones) & ~slashes);
+        if (found & ones * 0x80) {
+            break;
+        }
+    }
+    while (at < count && (unsigned char)bytes[at] >= 0x20 && bytes[at] != '"' && bytes[at] != '\\') {
+        at++;
+    }
+    return at;
+}
+
+/* Write a byte that JSON escapes; there is room. */
+static char *put_escaped(char *out, char byte)
 {
     static const char digits[] = "0123456789abcdef";
-    const char *names = "\"\"\\\\\bb\tt\nn\ff\rr";
-    for (; *names; names += 2) {
-        if ((Py_UCS4)(unsigned char)*names == letter) {
+    for (const char *names = "\"\"\\\\\bb\tt\nn\ff\rr"; *names; names += 2) {
+        if (*names == byte) {
             *out++ = '\\';
             *out++ = names[1];
             return out;
         }
     }
     memcpy(out, "\\u00", 4);
-    out[4] = digits[letter >> 4];
-    out[5] = digits[letter & 15];
+    out[4] = digits[byte >> 4];
+    out[5] = digits[byte & 15];
     return out + 6;
 }
 
-/* Write a letter beyond ASCII in UTF-8; NULL for half of a surrogate pair. There is room. */
-static char *put_wide(char *out, Py_UCS4 letter)
-{
-    if (letter < 0x800) {
-        *out++ = (char)(0xC0 | letter >> 6);
-    }
-    else if (letter < 0x10000) {
-        if (letter >= 0xD800 && letter <= 0xDFFF) {
-            return NULL;
-        }
-        *out++ = (char)(0xE0 | letter >> 12);
-        *out++ = (char)(0x80 | (letter >> 6 & 0x3F));
-    }
-    else {
-        *out++ = (char)(0xF0 | letter >> 18);
-        *out++ = (char)(0x80 | (letter >> 12 & 0x3F));
-        *out++ = (char)(0x80 | (letter >> 6 & 0x3F));
-    }
-    *out++ = (char)(0x80 | (letter & 0x3F));
-    return out;
-}
-
 /* Write a text in quotes, with a dollar in front where it is a key that needs one. */
-static int put_text(Text *text, PyObject *value, int escaped)
+static int put_text(Text *text, PyObject *value, int is_escaped)
 {
-    Py_ssize_t count = PyUnicode_GET_LENGTH(value);
-    int kind = PyUnicode_KIND(value);
-    const void *data = PyUnicode_DATA(value);
-    if (count > LONG_TEXT || reserve(text, (size_t)count * 6 + 3) < 0) {
+    Py_ssize_t size;
+    const char *bytes = utf8_of(value, &size);
+    if (bytes == NULL || size > LONG_TEXT || reserve(text, (size_t)size * 6 + 3) < 0) {
         return -1;
     }
     char *out = text->data + text->used;
     *out++ = '"';
-    if (escaped) {
+    if (is_escaped) {
         *out++ = '$';
     }
-    for (Py_ssize_t at = 0; at < count; at++) {
-        Py_UCS4 letter = PyUnicode_READ(kind, data, at);
-        if (letter >= 0x80) {
-            out = put_wide(out, letter);
-            if (out == NULL) {
-                return -1;
-            }
+    for (const char *end = bytes + size;;) {
+        size_t plain = count_plain(bytes, (size_t)(end - bytes));
+        memcpy(out, bytes, plain);
+        out += plain;
+        bytes += plain;
+        if (bytes == end) {
+            break;
         }
-        else if (letter < 0x20 || letter == '"' || letter == '\\') {
-            out = put_escaped(out, letter);
-        }
-        else {
-            *out++ = (char)letter;
-        }
+        out = put_escaped(out, *bytes++);
     }
     *out++ = '"';
     text->used = (size_t)(out - text->data);
@@ -151,64 +144,45 @@ static int put_int(Text *text, PyObject *value)
     return put(text, out, (size_t)(end - out));
 }
 
-/* Write a float that few digits say exactly; 1 where they do not.
- *
- * A whole number below 10^15 divided by a power of ten up to 10^6 is rounded once, as reading its
- * text is: so the text is read as the same float. At most 15 digits, hence the shortest text.
- */
-static int put_short_float(Text *text, double number)
+/* Write a float of which few digits are known. */
+static int put_short_float(Text *text, unsigned long long digits, int places, int is_negative)
 {
-    static const double powers[] = {1.0, 10.0, 1e2, 1e3, 1e4, 1e5, 1e6};
-    double size = fabs(number);
-    if (FLT_EVAL_METHOD != 0 || size >= 1e9 || (size < 1e-3 && size != 0.0)) {
-        return 1;
+    char written[32];
+    char *end = written + sizeof written, *out = end;
+    int after = places ? places : 1;
+    if (places == 0) {
+        digits *= 10;
     }
-    for (int places = 0; places < 7; places++) {
-        double scaled = nearbyint(size * powers[places]);
-        if (scaled / powers[places] != size) {
-            continue;
+    do {
+        *--out = (char)('0' + digits % 10);
+        digits /= 10;
+        if (--after == 0) {
+            *--out = '.';
         }
-        unsigned long long digits = (unsigned long long)scaled;
-        char written[32];
-        char *end = written + sizeof written, *out = end;
-        int after = places ? places : 1;
-        if (places == 0) {
-            digits *= 10;
-        }
-        do {
-            *--out = (char)('0' + digits % 10);
-            digits /= 10;
-            if (--after == 0) {
-                *--out = '.';
-            }
-        } while (digits || after >= 0);
-        if (signbit(number)) {
-            *--out = '-';
-        }
-        return put(text, out, (size_t)(end - out));
+    } while (digits || after >= 0);
+    if (is_negative) {
+        *--out = '-';
     }
-    return 1;
+    return put(text, out, (size_t)(end - out));
 }
 
 static int put_float(Text *text, double number)
 {
+    unsigned long long few;
+    int places;
     if (!isfinite(number)) {
         return -1;
     }
-    int done = put_short_float(text, number);
-    if (done <= 0) {
-        return done;
-    }
-    if (++text->floats > LONG_FLOATS) {
-        return -1;
+    if (find_short(number, &few, &places)) {
+        return put_short_float(text, few, places, signbit(number) != 0);
     }
     char *digits = PyOS_double_to_string(number, 'r', 0, Py_DTSF_ADD_DOT_0, NULL);
     if (digits == NULL) {
         return -1;
     }
-    done = put(text, digits, strlen(digits));
+    int failed = put(text, digits, strlen(digits));
     PyMem_Free(digits);
-    return done;
+    return failed;
 }
 
 static char *put_digits(char *out, int number, int count)
@@ -233,10 +207,7 @@ static int put_datetime(Text *text, PyObject *value)
 {
     PyObject *zone = PyDateTime_DATE_GET_TZINFO(value);
     int is_utc = zone == PyDateTime_TimeZone_UTC;
-    if (!is_utc && zone != Py_None) {
-        return -1;
-    }
-    if (reserve(text, 64) < 0) {
+    if (!is_common_time(value) || reserve(text, 64) < 0) {
         return -1;
     }
     char *out = text->data + text->used;
@@ -281,7 +252,7 @@ int is_system_key(PyObject *key)
 
 static int put_dict(Text *text, PyObject *value, int depth)
 {
-    if (depth > MAX_DEPTH + 1 || put(text, "{", 1) < 0) {
+    if (depth > MAX_DEPTH || put(text, "{", 1) < 0) {
         return -1;
     }
     Py_ssize_t at = 0;
@@ -303,7 +274,7 @@ static int put_dict(Text *text, PyObject *value, int depth)
 
 static int put_list(Text *text, PyObject *value, int depth)
 {
-    if (depth > MAX_DEPTH + 1 || put(text, "[", 1) < 0) {
+    if (depth > MAX_DEPTH || put(text, "[", 1) < 0) {
         return -1;
     }
     for (Py_ssize_t at = 0; at < PyList_GET_SIZE(value); at++) {
@@ -347,12 +318,15 @@ static int put_value(Text *text, PyObject *value, int depth)
 
 PyObject *encode_document(PyObject *Py_UNUSED(module), PyObject *document)
 {
-    Text text = {PyMem_Malloc(1024), 0, 1024, 0};
+    if (!is_common(document, 1)) {
+        return Py_NewRef(Py_None);
+    }
+    Text text = {PyMem_Malloc(1024), 0, 1024};
     if (text.data == NULL) {
         return PyErr_NoMemory();
     }
     PyObject *found = NULL;
-    if (PyDict_CheckExact(document) && put_dict(&text, document, 0) == 0) {
+    if (put_dict(&text, document, 0) == 0) {
         found = PyBytes_FromStringAndSize(text.data, (Py_ssize_t)text.used);
     }
     else if (!PyErr_Occurred()) {

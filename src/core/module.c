@@ -24,7 +24,7 @@ static PyMethodDef functions[] = {
 
 static int begin(PyObject *module)
 {
-    if (begin_copy() < 0 || begin_encode() < 0 || begin_restore() < 0) {
+    if (begin_common() < 0 || begin_copy() < 0 || begin_encode() < 0 || begin_restore() < 0) {
         return -1;
     }
     return add_row_reader(module);
