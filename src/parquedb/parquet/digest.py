@@ -8,6 +8,8 @@ hashes of all rows are added. Two tables with equal digests hold the same rows, 
 
 from __future__ import annotations
 
+import os
+from functools import cache
 from hashlib import blake2b
 
 import duckdb
@@ -54,7 +56,7 @@ class ContentDigest:
 
 
 class Digester:
-    """Digests batches. Holds an in-process database; close it, or use it as a context."""
+    """Digests batches. Holds a connection to a database; close it, or use it as a context."""
 
     def __init__(self) -> None:
         self._texts: duckdb.DuckDBPyConnection | None = None
@@ -66,7 +68,7 @@ class Digester:
         self.close()
 
     def close(self) -> None:
-        """Release the database."""
+        """Release the connection."""
         if self._texts is not None:
             self._texts.close()
             self._texts = None
@@ -142,13 +144,20 @@ class Digester:
                 f"values of type {array.type} cannot be compared", feature=str(array.type)
             )
         if self._texts is None:
-            self._texts = duckdb.connect(config={"threads": "1"})
+            self._texts = _database(os.getpid()).cursor()
         incoming = pa.table({"v": array.cast(pa.binary())})
-        self._texts.register("incoming", incoming)
-        found = self._texts.sql("SELECT hash(v) AS h FROM incoming").to_arrow_table()
-        self._texts.unregister("incoming")
+        found = self._texts.from_arrow(incoming).project("hash(v) AS h").to_arrow_table()
         hashes: _Hashes = found.column(0).to_numpy().astype(_U64)
         return _mix(hashes ^ _TEXT)
+
+
+@cache
+def _database(_process: int) -> duckdb.DuckDBPyConnection:
+    """Return the database of a process, as making one takes longer than to hash a small table.
+
+    A child of ``fork`` gets its own: what it inherits may be in use by a thread that it has not.
+    """
+    return duckdb.connect(config={"threads": "1"})
 
 
 def _mix(values: _Hashes) -> _Hashes:
