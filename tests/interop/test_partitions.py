@@ -120,11 +120,12 @@ def typed(kinds):
     return [(kind, VALUES[kind].type) for kind in kinds]
 
 
-def assert_filtered(found, folder, rows, version, kinds, without=frozenset()):
+def assert_filtered(opened, folder, rows, version, kinds, without=frozenset()):
+    found = opened(folder, version)
     for kind, type_ in kinds:
         for wanted in filters_of(kind, rows):
             ids = sorted(row["id"] for row in rows if wanted.keeps(row))
-            for reader, seen in found(folder, wanted, version, type_):
+            for reader, seen in found(wanted, type_):
                 assert sorted(i for i in seen if i not in without) == ids, (reader, wanted)
 
 

@@ -136,15 +136,13 @@ def assert_delta_filters(folder):
     table = DeltaTable(folder)
     everything = table.to_pyarrow_table()
     version = table.version()
-    assert_filters_hold(lambda each, kind: found_in_delta(folder, each, version, kind), everything)
+    assert_filters_hold(found_in_delta(folder, version), everything)
 
 
 def assert_iceberg_filters(folder):
     everything = open_iceberg(folder).scan().to_arrow()
     snapshot = iceberg_line(folder)[-1][0]
-    assert_filters_hold(
-        lambda each, kind: found_in_iceberg(folder, each, snapshot, kind), everything
-    )
+    assert_filters_hold(found_in_iceberg(folder, snapshot), everything)
 
 
 @pytest.mark.parametrize("name", FROM_ICEBERG)
@@ -199,10 +197,11 @@ def test_a_file_with_nan_has_no_upper_bound_in_delta(root):
     found = pa.table(DeltaTable(root / "users").get_add_actions(flatten=True)).to_pylist()
     bounds = {file["num_records"]: (file["min.id"], file["max.x"]) for file in found}
     assert bounds == {3: (None, None), 2: (4, 2.5)}
+    found_by = found_in_delta(root / "users", 1)
     for each in (Filter("id", "=", 2), Filter("x", "=", 2.5), Filter("x", "<=", 0.5)):
         kind = pa.int64() if each.column == "id" else pa.float64()
         wanted = {"id": [2], "=": [3, 5], "<=": [1, 4]}["id" if each.column == "id" else each.op]
-        for reader, ids in found_in_delta(root / "users", each, 1, kind):
+        for reader, ids in found_by(each, kind):
             assert sorted(ids) == wanted, reader
 
 

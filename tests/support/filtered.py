@@ -69,41 +69,44 @@ def filters_of(column: str, rows: list[Row]) -> Iterator[Filter]:
             yield Filter(column, ">", value)
 
 
-def found_in_delta(
-    folder: Path, wanted: Filter, version: int, kind: pa.DataType
-) -> Iterator[tuple[str, list[int]]]:
-    """Yield who reads a Delta table, and the ids under a filter."""
+Found = Callable[[Filter, pa.DataType], Iterator[tuple[str, list[int]]]]
+"""Yields who reads a table, and the ids that it finds under a filter of a column of a type."""
+
+
+def found_in_delta(folder: Path, version: int) -> Found:
+    """Open a Delta table for each reader, once for all filters."""
     table = DeltaTable(folder, version=version)
-    expression = _arrow(wanted, kind)
-    yield "pyarrow", table.to_pyarrow_dataset().to_table(filter=expression)["id"].to_pylist()
-    sql = f'SELECT id FROM t WHERE "{wanted.column}" {_sql(wanted, kind)}'
-    found = pa.table(QueryBuilder().register("t", table).execute(sql).read_all())
-    yield "delta-rs", found["id"].to_pylist()
-    yield "polars", _polars(pl.scan_delta(str(folder), version=version), wanted, kind)
+    dataset = table.to_pyarrow_dataset()
+    queries = QueryBuilder().register("t", table)
+    frame = pl.scan_delta(str(folder), version=version)
     scan = f"delta_scan('{folder}', version={version})"
-    yield "duckdb", _duck(scan, wanted, kind)
+
+    def found(wanted: Filter, kind: pa.DataType) -> Iterator[tuple[str, list[int]]]:
+        yield "pyarrow", dataset.to_table(filter=_arrow(wanted, kind))["id"].to_pylist()
+        sql = f'SELECT id FROM t WHERE "{wanted.column}" {_sql(wanted, kind)}'
+        yield "delta-rs", pa.table(queries.execute(sql).read_all())["id"].to_pylist()
+        yield "polars", _polars(frame, wanted, kind)
+        yield "duckdb", _duck(scan, wanted, kind)
+
+    return found
 
 
-def found_in_iceberg(
-    folder: Path, wanted: Filter, snapshot_id: int, kind: pa.DataType
-) -> Iterator[tuple[str, list[int]]]:
-    """Yield who reads an Iceberg table, and the ids under a filter."""
+def found_in_iceberg(folder: Path, snapshot_id: int) -> Found:
+    """Open an Iceberg table for each reader, once for all filters."""
     table = open_iceberg(folder)
-    operators: dict[str, Callable[[], ice.BooleanExpression]] = {
-        "null": lambda: ice.IsNull(wanted.column),
-        "=": lambda: ice.EqualTo(wanted.column, wanted.value),
-        "<=": lambda: ice.LessThanOrEqual(wanted.column, wanted.value),
-        ">": lambda: ice.GreaterThan(wanted.column, wanted.value),
-    }
-    scan = table.scan(row_filter=operators[wanted.op](), snapshot_id=snapshot_id)
-    yield "pyiceberg", scan.to_arrow()["id"].to_pylist()
     metadata = metadata_file(folder)
     frame = pl.scan_iceberg(str(metadata), snapshot_id=snapshot_id, reader_override="native")
-    with warnings.catch_warnings():  # it plans by pyiceberg and says that this is slow
-        warnings.simplefilter("ignore", PerformanceWarning)
-        yield "polars", _polars(frame, wanted, kind)
     duck_scan = f"iceberg_scan('{metadata}', snapshot_from_id={snapshot_id})"
-    yield "duckdb", _duck(duck_scan, wanted, kind)
+
+    def found(wanted: Filter, kind: pa.DataType) -> Iterator[tuple[str, list[int]]]:
+        scan = table.scan(row_filter=_ice(wanted), snapshot_id=snapshot_id)
+        yield "pyiceberg", scan.to_arrow()["id"].to_pylist()
+        with warnings.catch_warnings():  # it plans by pyiceberg and says that this is slow
+            warnings.simplefilter("ignore", PerformanceWarning)
+            yield "polars", _polars(frame, wanted, kind)
+        yield "duckdb", _duck(duck_scan, wanted, kind)
+
+    return found
 
 
 def found_by_spark(frame: DataFrame, wanted: Filter) -> list[int]:
@@ -118,6 +121,13 @@ def found_by_spark(frame: DataFrame, wanted: Filter) -> list[int]:
         compared = {"=": column == value, "<=": column <= value, ">": column > value}
         kept = frame.filter(compared[wanted.op])
     return [row["id"] for row in kept.select("id").collect()]
+
+
+def _ice(wanted: Filter) -> ice.BooleanExpression:
+    if wanted.op == "null":
+        return ice.IsNull(wanted.column)
+    kinds = {"=": ice.EqualTo, "<=": ice.LessThanOrEqual, ">": ice.GreaterThan}
+    return kinds[wanted.op](wanted.column, wanted.value)
 
 
 def _arrow(wanted: Filter, kind: pa.DataType) -> pc.Expression:
