@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support.transactions import compute_metadata_once
+
 _LENIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("same", _LENIENT, derandomize=True, database=None)
 settings.register_profile("other", _LENIENT)
@@ -18,6 +20,8 @@ settings.load_profile(os.environ.get("PARQUEDB_HYPOTHESIS", "same"))
 
 # Readers of small tables need one thread: the other cores have tests of their own.
 os.environ.setdefault("POLARS_MAX_THREADS", "1")
+
+compute_metadata_once()
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
