@@ -44,7 +44,7 @@ def delta_pyarrow(root):
 
 def delta_duckdb(root):
     sql = f"SELECT * FROM delta_scan('{root / 'users'}')"
-    return duck.connection().cursor().execute(sql).to_arrow_table()
+    return duck.connection().cursor().sql(sql).to_arrow_table()
 
 
 def delta_polars(root):
@@ -57,7 +57,7 @@ def iceberg_pyiceberg(root):
 
 def iceberg_duckdb(root):
     sql = f"SELECT * FROM iceberg_scan('{metadata_file(root / 'users')}')"
-    return duck.connection().cursor().execute(sql).to_arrow_table()
+    return duck.connection().cursor().sql(sql).to_arrow_table()
 
 
 def iceberg_polars(root):
@@ -71,7 +71,7 @@ def native_pyarrow(root):
 
 def native_duckdb(root):
     sql = f"SELECT * FROM '{root / 'data' / 'users' / 'data.parquet'}'"
-    return duck.connection().cursor().execute(sql).to_arrow_table()
+    return duck.connection().cursor().sql(sql).to_arrow_table()
 
 
 READERS: Mapping[str, list[Callable]] = {

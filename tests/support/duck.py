@@ -52,7 +52,7 @@ def rows_parquet(paths: Sequence[str | Path]) -> list[dict[str, object]]:
 
 def query(sql: str) -> list[dict[str, object]]:
     """Run a query and return its rows as dicts."""
-    table = connection().cursor().execute(sql).to_arrow_table()
+    table = connection().cursor().sql(sql).to_arrow_table()
     rows: list[dict[str, object]] = table.to_pylist(maps_as_pydicts="strict")
     return rows
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import duckdb
+    import pyarrow as pa
 
 _SETTINGS = {
     "autoinstall_known_extensions": "false",
@@ -43,6 +44,21 @@ class Duck:
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None
+
+
+def gather(cursor: duckdb.DuckDBPyConnection, query: str, params: object = None) -> pa.Table | None:
+    """Run SQL and return the rows of its last statement, None if there is no statement.
+
+    DuckDB 2 warns that what a cursor holds is copied once more on its way to Arrow, and DuckDB 1
+    gathers a relation's rows on one thread and has none for ``COPY``: each is asked its own way.
+    """
+    import duckdb  # noqa: PLC0415  (a get does without it)
+
+    if int(duckdb.__version__.partition(".")[0]) < 2:
+        held = cursor.execute(query) if params is None else cursor.execute(query, params)
+        return None if held is None else held.to_arrow_table()
+    relation = cursor.sql(query, params=params)
+    return None if relation is None else relation.to_arrow_table()
 
 
 def quote(name: str) -> str:

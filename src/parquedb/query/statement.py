@@ -11,7 +11,7 @@ import pyarrow as pa
 from parquedb.errors import InvalidInputError
 from parquedb.query.blocks import Blocks
 from parquedb.query.columns import table_of
-from parquedb.query.duck import Duck
+from parquedb.query.duck import Duck, gather
 from parquedb.query.positions import Finder
 from parquedb.query.view import StaleError, View
 
@@ -93,12 +93,9 @@ def run_sql(
         with closing(duck.cursor()) as cursor:
             views = {name: _define(cursor, duck, name, space) for name, space in spaces.items()}
             try:
-                result = (
-                    cursor.execute(query, params) if params is not None else (cursor.execute(query))
-                )
-                if result is None:
+                table = gather(cursor, query, params)
+                if table is None:
                     raise InvalidInputError("the SQL holds no statement; write a SELECT")
-                table = result.to_arrow_table()
                 _check(spaces, views)
                 return table
             except duckdb.Error as error:
