@@ -129,17 +129,17 @@ def nested(levels):
 HUGE = encode_long(1 << 60)
 CLAIM = b"\xff\xff\xff\xff\x0f1234"
 BOMBS = {
-    "deflate": container_file(LONG, "deflate", {}, [(len(ZEROS), ZEROS)]),
-    "zstandard": container_file(LONG, "zstandard", {}, [(len(ZEROS), ZEROS)]),
-    "snappy": container_file(LONG, "snappy", {}, [(len(ZEROS), ZEROS)]),
-    "many records in a block": container_file(LONG, "null", {}, [(1 << 60, b"\x02")]),
-    "many empty records": container_file(EMPTY, "null", {}, [(1 << 60, b"")]),
-    "many nulls in a list": container_file(NULLS, "null", {}, [(1, HUGE + b"\x00")]),
-    "doubling records": container_file(doubling(40), "null", {}, [(1, b"")]),
-    "nested lists": container_file(nested(400), "null", {}, [(1, b"\x02" * 400)]),
-    "deeper than JSON goes": container_file(nested(5000), "null", {}, [(1, b"\x02")]),
-    "a long header": MAGIC + HUGE + HUGE + b"x" * 100,
-    "a claim of snappy": container_file(LONG, "null", {}, [(1, CLAIM)]).replace(
+    "deflate": lambda: container_file(LONG, "deflate", {}, [(len(ZEROS), ZEROS)]),
+    "zstandard": lambda: container_file(LONG, "zstandard", {}, [(len(ZEROS), ZEROS)]),
+    "snappy": lambda: container_file(LONG, "snappy", {}, [(len(ZEROS), ZEROS)]),
+    "many records in a block": lambda: container_file(LONG, "null", {}, [(1 << 60, b"\x02")]),
+    "many empty records": lambda: container_file(EMPTY, "null", {}, [(1 << 60, b"")]),
+    "many nulls in a list": lambda: container_file(NULLS, "null", {}, [(1, HUGE + b"\x00")]),
+    "doubling records": lambda: container_file(doubling(40), "null", {}, [(1, b"")]),
+    "nested lists": lambda: container_file(nested(400), "null", {}, [(1, b"\x02" * 400)]),
+    "deeper than JSON goes": lambda: container_file(nested(5000), "null", {}, [(1, b"\x02")]),
+    "a long header": lambda: MAGIC + HUGE + HUGE + b"x" * 100,
+    "a claim of snappy": lambda: container_file(LONG, "null", {}, [(1, CLAIM)]).replace(
         b"\x08null", b"\x0csnappy"
     ),
 }  # fmt: skip
@@ -154,7 +154,7 @@ def test_bombs(bomb):
             pass
 
     with pytest.raises(FormatError):
-        within_bounds(check, BOMBS[bomb], 300 << 20)
+        within_bounds(check, BOMBS[bomb](), 300 << 20)
 
 
 def test_a_compressed_metadata_file_that_becomes_huge(monkeypatch):
