@@ -11,7 +11,7 @@
 
 enum outcome { FAILED = -1, DECLINED, RESTORED };
 
-static enum outcome restore_value(PyObject *value);
+static enum outcome restore_value(PyObject *value, int depth);
 
 int begin_restore(void)
 {
@@ -74,11 +74,11 @@ static PyObject *tagged_instant(PyObject *value)
 }
 
 /* Return what stands in place of a value: itself as a rule; NULL with `*outcome` where it fails. */
-static PyObject *restored(PyObject *value, enum outcome *outcome)
+static PyObject *restored(PyObject *value, int depth, enum outcome *outcome)
 {
     PyObject *text = PyDict_CheckExact(value) ? tagged_instant(value) : NULL;
     if (text == NULL) {
-        *outcome = restore_value(value);
+        *outcome = restore_value(value, depth);
         return *outcome == RESTORED ? Py_NewRef(value) : NULL;
     }
     PyObject *found = instant_of(text);
@@ -86,7 +86,7 @@ static PyObject *restored(PyObject *value, enum outcome *outcome)
     return found;
 }
 
-static enum outcome restore_dict(PyObject *items, int is_top)
+static enum outcome restore_dict(PyObject *items, int depth)
 {
     Py_ssize_t at = 0;
     PyObject *key, *value;
@@ -96,13 +96,13 @@ static enum outcome restore_dict(PyObject *items, int is_top)
             return DECLINED;
         }
         int dollar = PyUnicode_GET_LENGTH(key) && PyUnicode_READ_CHAR(key, 0) == '$';
-        if (dollar && !(is_top && is_system_key(key))) {
+        if (dollar && (depth || !is_system_key(key))) {
             return DECLINED;
         }
         if (!PyDict_CheckExact(value) && !PyList_CheckExact(value)) {
             continue;
         }
-        PyObject *own = restored(value, &outcome);
+        PyObject *own = restored(value, depth + 1, &outcome);
         if (own == NULL) {
             return outcome;
         }
@@ -115,7 +115,7 @@ static enum outcome restore_dict(PyObject *items, int is_top)
     return RESTORED;
 }
 
-static enum outcome restore_list(PyObject *items)
+static enum outcome restore_list(PyObject *items, int depth)
 {
     enum outcome outcome;
     for (Py_ssize_t at = 0; at < PyList_GET_SIZE(items); at++) {
@@ -123,7 +123,7 @@ static enum outcome restore_list(PyObject *items)
         if (!PyDict_CheckExact(value) && !PyList_CheckExact(value)) {
             continue;
         }
-        PyObject *own = restored(value, &outcome);
+        PyObject *own = restored(value, depth + 1, &outcome);
         if (own == NULL) {
             return outcome;
         }
@@ -137,19 +137,17 @@ static enum outcome restore_list(PyObject *items)
     return RESTORED;
 }
 
-static enum outcome restore_value(PyObject *value)
+static enum outcome restore_value(PyObject *value, int depth)
 {
-    if (Py_EnterRecursiveCall(" while a document is read")) {
-        return FAILED;
+    if (depth > MAX_DEPTH) { /* as no document is; a thread's stack may be small */
+        return DECLINED;
     }
-    enum outcome outcome = PyDict_CheckExact(value) ? restore_dict(value, 0) : restore_list(value);
-    Py_LeaveRecursiveCall();
-    return outcome;
+    return PyDict_CheckExact(value) ? restore_dict(value, depth) : restore_list(value, depth);
 }
 
 PyObject *restore_document(PyObject *Py_UNUSED(module), PyObject *parsed)
 {
-    enum outcome outcome = PyDict_CheckExact(parsed) ? restore_dict(parsed, 1) : DECLINED;
+    enum outcome outcome = PyDict_CheckExact(parsed) ? restore_dict(parsed, 0) : DECLINED;
     if (outcome == FAILED) {
         return NULL;
     }

@@ -403,3 +403,16 @@ def test_a_reader_of_fewer_rows_than_it_says_is_refused():
 def test_a_refused_document_is_told_of_as_before():
     with pytest.raises(InvalidInputError, match=r"users/1: a\.1: NaN is not a value"):
         checked_copy({"a": [1, math.nan]}, "users/1")
+
+
+@needs_core
+def test_what_is_deeper_than_a_document_is_restored_by_python():
+    """No document is as deep; a small stack of a thread would end with the process."""
+    deep: Any = [{"$date": "2020-01-01T00:00:00Z"}]
+    for _ in range(200):
+        deep = [deep]
+    assert compiled.restore_document({"a": deep}) is None
+    found = restore_document({"a": deep})["a"]
+    for _ in range(200):
+        (found,) = found
+    assert found == [datetime(2020, 1, 1, tzinfo=UTC)]
