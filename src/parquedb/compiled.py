@@ -11,6 +11,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+_PARTS = ("copy_document", "encode_document", "restore_document", "RowReader")
+
 if TYPE_CHECKING:
     from parquedb import _core as core
     from parquedb._core import Column as Column  # noqa: PLC0414  (for whoever describes columns)
@@ -21,6 +23,8 @@ else:
             from parquedb import _core as core
         except ImportError:  # no compiler, or one for another Python
             core = None
+    if not all(hasattr(core, name) for name in _PARTS):  # or for what was here before
+        core = None
 
 is_compiled: bool = core is not None
 """Whether there is a compiled part, and it is used."""

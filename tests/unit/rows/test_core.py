@@ -8,6 +8,8 @@ import sys
 import sysconfig
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from importlib.util import module_from_spec, spec_from_file_location
+from types import ModuleType
 from typing import Any
 
 import orjson
@@ -16,6 +18,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+import parquedb
 from parquedb import compiled
 from parquedb.errors import InvalidInputError
 from parquedb.rows import single
@@ -416,3 +419,16 @@ def test_what_is_deeper_than_a_document_is_restored_by_python():
     for _ in range(200):
         (found,) = found
     assert found == [datetime(2020, 1, 1, tzinfo=UTC)]
+
+
+def test_what_was_compiled_of_an_older_source_is_not_used(monkeypatch):
+    older = ModuleType("parquedb._core")
+    older.copy_document = lambda _document: None
+    monkeypatch.setitem(sys.modules, "parquedb._core", older)
+    monkeypatch.setattr(parquedb, "_core", older, raising=False)
+    spec = spec_from_file_location("compiled_again", compiled.__file__)
+    again = module_from_spec(spec)
+    spec.loader.exec_module(again)
+    assert not again.is_compiled
+    assert again.RowReader is None
+    assert again.copy_document({}) is None
