@@ -10,6 +10,7 @@ document's own key that begins with ``$`` gets one more ``$`` in front, at every
 from __future__ import annotations
 
 import re
+import reprlib
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
@@ -93,7 +94,7 @@ def restore_document(parsed: Document) -> Document:
     try:
         return _restored(parsed)
     except (ValueError, OverflowError, RecursionError, InvalidOperation) as error:
-        raise _malformed(repr(parsed), str(error)) from error
+        raise _malformed(reprlib.repr(parsed), str(error)) from error
 
 
 def _restored(parsed: Document) -> Document:
