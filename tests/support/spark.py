@@ -179,8 +179,12 @@ def _settings(scratch: Path) -> dict[str, str]:
         "spark.databricks.delta.snapshotPartitions": "1",
         "spark.sql.sources.parallelPartitionDiscovery.parallelism": "2",
         "spark.sql.adaptive.enabled": "false",
+        # for a few rows: expressions interpreted, not written as Java and compiled
         "spark.sql.codegen.wholeStage": "false",
-        # the same expressions come again in other tests; by default 100 are kept compiled
+        "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+        "spark.sql.subexpressionElimination.enabled": "false",
+        "spark.sql.ui.explainMode": "simple",
+        # what is compiled all the same comes again in other tests; by default 100 are kept
         "spark.sql.codegen.cache.maxEntries": "5000",
     }
 
