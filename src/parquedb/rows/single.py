@@ -26,7 +26,10 @@ Read = Callable[[int], Any]
 _INSTANT = pa.timestamp("us", "UTC")
 _NUMBERS = {pa.int64(): "q", pa.int32(): "i", pa.float64(): "d"}
 _OFFSETS = {pa.string(): "i", pa.large_string(): "q", pa.binary(): "i", pa.large_binary(): "q"}
-_CODES = {pa.string(): "s", pa.large_string(): "S", pa.binary(): "b", pa.large_binary(): "B"}
+_CODES = {
+    _INSTANT: "t", pa.bool_(): "?", **_NUMBERS,
+    pa.string(): "s", pa.large_string(): "S", pa.binary(): "b", pa.large_binary(): "B",
+}  # fmt: skip
 """What the compiled reader calls them (``src/core/rows.c``)."""
 
 
@@ -41,9 +44,9 @@ class RowReader:
     __slots__ = ("_data", "_read")
 
     def __init__(self, batch: pa.RecordBatch, schema: Schema) -> None:
-        columns = batch.schema
-        names = [name for name in in_document_order(schema) if name in columns.names]
-        found = {name: batch.column(columns.get_field_index(name)) for name in names}
+        places = {name: place for place, name in enumerate(batch.schema.names)}
+        names = [name for name in in_document_order(schema) if name in places]
+        found = {name: batch.column(places[name]) for name in names}
         found = {name: each for name, each in found.items() if not _is_void(each)}
         data = found.pop(DATA, None)
         self._data = None if data is None else _reader_of(data)
@@ -87,20 +90,15 @@ def _described(name: str | None, column: AnyArray) -> compiled.Column:
     """Describe a column for the compiled reader, which reads rows as :func:`_reader_of` does."""
     kind = column.type
     nested: list[tuple[str | None, AnyArray]] = []
-    if kind == _INSTANT:
-        code = "t"
-    elif pa.types.is_boolean(kind):
-        code = "?"
-    elif kind in _NUMBERS or kind in _OFFSETS:
-        code = _NUMBERS.get(kind) or _CODES[kind]
-    elif not _is_plain(kind):
-        return (name, "(", 0, len(column), None, None, None, _reader_of(column), ())
-    elif pa.types.is_struct(kind):
-        code = "{"
+    code = _CODES.get(kind) or (
+        "(" if not _is_plain(kind) else "{" if pa.types.is_struct(kind) else "["
+    )
+    if code == "(":
+        return (name, code, 0, len(column), None, None, None, _one_by_one(column), ())
+    if code == "{":
         members = ((kind.field(i).name, column.field(i)) for i in range(kind.num_fields))
         nested += [member for member in members if not _is_void(member[1])]
-    else:
-        code = "["
+    elif code == "[":
         nested.append((None, column.values))
     buffers = column.buffers()
     return (
@@ -110,7 +108,7 @@ def _described(name: str | None, column: AnyArray) -> compiled.Column:
         len(column),
         buffers[0] if column.null_count else None,
         None if code == "{" else buffers[1],
-        buffers[2] if kind in _OFFSETS else None,
+        buffers[2] if code in "sSbB" else None,
         _one_by_one(column) if code == "t" else None,
         tuple(_described(*each) for each in nested),
     )
