@@ -8,13 +8,20 @@ from deltalake.transaction import AddAction
 from pyiceberg.types import StringType
 
 from parquedb import DB
-from parquedb.backends import cleanup_backend, migrate_backend, verify_backend
+from parquedb.backends import (
+    backend_status,
+    cleanup_backend,
+    migrate_backend,
+    verify_backend,
+)
 from parquedb.catalog import FilesystemCatalog
 from parquedb.errors import (
     ConflictError,
+    FormatError,
     LossyError,
     ParqueDBError,
     StateError,
+    StorageError,
     UnsupportedError,
     VerificationError,
 )
@@ -175,22 +182,40 @@ def test_field_ids_that_mean_something_else_are_replaced(root):
     assert_iceberg_has(folder, wanted)
 
 
-def test_a_failed_verification_is_not_forgotten(root, monkeypatch):
+@pytest.mark.parametrize("kind", [VerificationError, StorageError, KeyboardInterrupt])
+def test_a_failed_verification_is_not_forgotten(root, monkeypatch, kind):
+    def fail(*_):
+        raise kind("Verification failed: as the test wants it")
+
     delta_plain(root)
     with monkeypatch.context() as patch:
-        patch.setattr("parquedb.migrate.execute.verify_counts", _fail)
-        with pytest.raises(VerificationError):
+        patch.setattr("parquedb.migrate.execute.verify_counts", fail)
+        with pytest.raises(kind):
             migrate_backend(storage=root, to="iceberg")
     with monkeypatch.context() as patch:
-        patch.setattr("parquedb.migrate.execute.verify_content", _fail)
-        with pytest.raises(VerificationError):
+        patch.setattr("parquedb.migrate.execute.verify_content", fail)
+        with pytest.raises(kind):
             migrate_backend(storage=root, from_="delta", to="iceberg", delete_source=True)
     assert len(known_delta(root / "users")) == 7
     assert migrate_backend(storage=root, from_="delta", to="iceberg").success
 
 
-def _fail(*_):
-    raise VerificationError("Verification failed: as the test wants it")
+def test_a_file_that_could_not_be_verified_is_not_forgotten(root):
+    delta_plain(root)
+    damaged = max((root / "users").glob("*.parquet"), key=lambda path: path.stat().st_size)
+    data = damaged.read_bytes()
+    damaged.write_bytes(data[:4] + bytes(60) + data[64:])  # pages; the footer is whole
+    for _ in range(2):
+        with pytest.raises(FormatError, match=r"\.parquet.*Invalid data Deserializing.*; restore"):
+            migrate_backend(storage=root, to="iceberg", verify="content")
+        with pytest.raises(StateError, match="no other format holds"):
+            cleanup_backend(root, "users", "delta")
+        assert backend_status(root).namespaces["users"].detection.primary == "delta"
+    damaged.write_bytes(data)
+    for copy in (root / "users").rglob(f"*/{damaged.name}"):
+        copy.write_bytes(data)
+    assert migrate_backend(storage=root, to="iceberg", verify="content").success
+    cleanup_backend(root, "users", "delta")
 
 
 def test_files_after_an_update_by_delta_rs_are_readable_together(root):

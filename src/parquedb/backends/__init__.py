@@ -87,7 +87,8 @@ def detect_existing_format(
 
     Returns:
         ``.formats``, all that were found, and ``.primary``, the one to read from: the target of
-        the newest completed migration, else Iceberg, Delta, native in this order, else None.
+        the newest completed migration, else Iceberg, Delta, native in this order, and the target
+        of a migration that is not complete after its source, else None.
 
     Raises:
         InvalidInputError: The name cannot be a namespace's.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from parquedb.errors import ConflictError, NotFoundError, StateError, VerificationError
+from parquedb.errors import ConflictError, ParqueDBError, StateError
 from parquedb.formats.native.paths import DATA, beside_key
 from parquedb.log.change import AddFile, RemoveFile, SetPartitioning, SetSchema
 from parquedb.log.commit import MERGED, Commit, Operation, Origin
@@ -93,6 +93,7 @@ def execute(
     Raises:
         ConflictError: Somebody else wrote to the target meanwhile; a second run continues.
         VerificationError: The target differs from the source; the source was kept.
+        FormatError: A file cannot be read; until one can, a second run fails as well.
         StorageError: The store failed; the target ends at some version; a second run continues.
     """
     report = plan.to_report()
@@ -397,7 +398,7 @@ def _verify(run: _Run, source: LogReader) -> str | None:
             verify_content(
                 store, fresh, versions, target, lambda done: run.tell(Phase.VERIFY, done, 0)
             )
-    except (VerificationError, NotFoundError):
+    except (ParqueDBError, KeyboardInterrupt):  # a file that cannot be read, too
         run.writer.set_completed(None)
         raise
     run.tell(Phase.VERIFY, len(run.versions), run.total_rows or 0)

@@ -144,7 +144,9 @@ def _planned(namespace: Namespace, options: MigrationOptions) -> _Job | Namespac
         if source_format is None and not namespace.exists(options.target):
             return _only_journal(namespace, options)
         if source_format is None:
-            reason = f"{options.target.label} is the only format there is"
+            alone = len(namespace.formats()) == 1
+            what = "the only format there is" if alone else "what holds the collection already"
+            reason = f"{options.target.label} is {what}"
             return NamespaceReport(
                 options.target,
                 options.target,

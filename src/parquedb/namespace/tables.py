@@ -108,7 +108,8 @@ class Namespace:
         """Return the formats that exist and the one to read from.
 
         The primary one is the base that the journal records; without a journal, the target of the
-        newest completed migration; without one, Iceberg, Delta, native in this order.
+        newest completed migration; without one, Iceberg, Delta, native in this order, the target of
+        a migration that is not complete after its source.
 
         Raises:
             FormatError: A table's metadata cannot be read.
@@ -120,14 +121,19 @@ class Namespace:
         if len(formats) <= 1:
             return Detection(formats, formats[0] if formats else None)
         completed: dict[Format, int] = {}
+        whole = set(formats)
         for format_ in formats:
             lineage = self.reader(format_).lineage()
-            if lineage is not None and lineage.completed_at_ms is not None:
+            if lineage is None:
+                continue
+            if lineage.completed_at_ms is not None:
                 completed[format_] = lineage.completed_at_ms
+            elif lineage.origin.format in formats:
+                whole.discard(format_)
         if completed:
             return Detection(formats, max(completed, key=lambda f: completed[f]))
         preference = (Format.ICEBERG, Format.DELTA, Format.NATIVE)
-        return Detection(formats, next(f for f in preference if f in formats))
+        return Detection(formats, next(f for f in preference if f in (whole or formats)))
 
     def base_format(self) -> Format | None:
         """Return the format of the namespace's base, None where there is nothing yet.

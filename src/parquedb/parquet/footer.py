@@ -310,8 +310,9 @@ def check_trailer(key: str, size_bytes: int, trailer: bytes) -> int:
 
 def not_parquet(key: str, reason: str) -> FormatError:
     """Make the error for a file that cannot be read as Parquet."""
+    told = " ".join(reason.split())  # Arrow's reasons have several lines
     return FormatError(
-        f"{key!r} is not a readable Parquet file: {reason}; restore it from a good copy, or move "
+        f"{key!r} is not a readable Parquet file: {told}; restore it from a good copy, or move "
         "it out of the folder",
         location=key,
         section=_SECTION,
