@@ -10,7 +10,7 @@ from parquedb.maintain.check_report import Findings
 from parquedb.model.format import Format
 from parquedb.namespace.entry import Cutover, Flush, State, Write
 from parquedb.namespace.segments import Segment, Segments
-from parquedb.namespace.wire import parse_entry
+from parquedb.namespace.wire import END, parse_entry
 from parquedb.slotted import dataclass
 from parquedb.storage.store import Store
 
@@ -114,7 +114,8 @@ class JournalCheck:
             self._lost(error, key)
             return None
         self.id = segment.header.journal
-        if segment.bad or (segment.end < len(data) and not is_newest):
+        rest = data[segment.end :]
+        if segment.bad or (not is_newest and rest not in (b"", END)):
             self._lost(segments.damaged(first, segment.end, segment.last + 1), key)
         return segment
 

@@ -34,15 +34,20 @@ from parquedb.namespace.journal import (
     replaced,
 )
 from parquedb.namespace.segments import Collected, DamagedError, Segment, Segments
-from parquedb.namespace.wire import Header, encode_entry, encode_header, parse_entry, scan
+from parquedb.namespace.wire import (
+    END,
+    Header,
+    encode_entry,
+    encode_header,
+    parse_entry,
+    scan,
+)
 from parquedb.storage.store import AppendFile, Appends, NewObject, Store
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 SEGMENT_BYTES = 8 << 20
 """A segment of this size gets no further entry."""
-END = b"\n"
-"""Follows the last line of a segment before another one is begun, so that readers notice."""
 WORTHWHILE_BYTES = 64 << 10
 """A segment of this size is worth beginning another one, so that it can be collected."""
 

@@ -32,6 +32,8 @@ from parquedb.slotted import dataclass
 
 VERSION = 1
 SECTION = "docs/spec/journal.md"
+END = b"\n"
+"""Follows the last line of a segment before another one is begun, so that readers notice."""
 _CHECKSUM_BYTES = 9
 _START = re.compile(rb"[0-9a-f]{8} \{")
 _CANDIDATES = 64

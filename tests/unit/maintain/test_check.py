@@ -13,6 +13,7 @@ from deltalake import DeltaTable, write_deltalake
 from parquedb import DB
 from parquedb.backends import check_backend, create_backend, migrate_backend
 from parquedb.errors import FormatError, NotFoundError
+from parquedb.namespace import local_journal
 from parquedb.namespace.wire import encode_line
 from parquedb.storage.memory import MemoryStore
 from tests.interop.test_row_deletes import history as history_of_deletes
@@ -666,6 +667,22 @@ def test_a_torn_journal(root, journal):
     assert where == key(root, journal)
     assert "is damaged at byte" in problem
     journal.write_bytes(whole)
+
+
+def test_a_journal_of_several_segments(root, monkeypatch):
+    """The empty line with which the older ones end is theirs; anything else behind them is not."""
+    monkeypatch.setattr(local_journal, "SEGMENT_BYTES", 500)
+    db = DB(str(root))
+    for n in range(6):
+        db.users.create({"name": f"n{n}"})
+    first, *_ = segments = sorted(root.glob("_parquedb/users/journal/*.jsonl"))
+    assert len(segments) > 1
+    assert first.read_bytes().endswith(b"}\n\n")
+    assert problems(root) == []
+    with open(first, "ab") as file:
+        file.write(b"x")
+    ((where, problem),) = problems(root)
+    assert (where, "is damaged at byte" in problem) == (key(root, first), True)
 
 
 def test_an_entry_in_two_segments(root, journal):
