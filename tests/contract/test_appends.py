@@ -272,6 +272,170 @@ for size in (5000, 3996, 1):
             file.sync()
 
 
+class TestOverwrite:
+    """Zero bytes are written over, and nothing else ever is."""
+
+    @pytest.fixture(params=LOCAL)
+    def store(self, request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+        made = LOCAL[request.param](tmp_path)
+        made.create(NewObject("log/a", b"begin;" + bytes(10)))
+        return made
+
+    def test_zero_bytes(self, store: Store) -> None:
+        assert isinstance(store, Appends)
+        file, other = store.open_append("log/a"), store.open_append("log/a")
+        assert file.is_blank(6, 16)
+        assert file.overwrite(6, b"one;")
+        assert not other.is_blank(6, 16)
+        assert other.is_blank(10, 16)
+        assert other.overwrite(10, b"two;")
+        file.sync()
+        assert store.get("log/a") == b"begin;one;two;\0\0"
+        file.append(b"three")
+        assert other.read(10) == b"two;\0\0three"
+        file.close()
+        file.close()
+        other.close()
+
+    @pytest.mark.parametrize("at", range(5))
+    def test_what_is_not_zero_stays(self, store: Store, at: int) -> None:
+        assert isinstance(store, Appends)
+        data = b"begin;" + bytes(at) + b"x" + bytes(9 - at)
+        store.replace("log/a", data)
+        file = store.open_append("log/a")
+        assert not file.overwrite(6, b"one;")
+        assert store.get("log/a") == data
+
+    def test_the_end_is_not_zero(self, store: Store) -> None:
+        """A byte is left, so that what follows is never taken for the same line."""
+        assert isinstance(store, Appends)
+        file = store.open_append("log/a")
+        for start in (13, 16, 99):
+            assert not file.overwrite(start, b"one")
+        assert file.overwrite(12, b"one")
+        assert store.get("log/a") == b"begin;" + bytes(6) + b"one\0"
+
+    def test_what_is_blank(self, store: Store) -> None:
+        assert isinstance(store, Appends)
+        file = store.open_append("log/a")
+        assert file.is_blank(6, 16)
+        assert not file.is_blank(5, 16)
+        assert not file.is_blank(6, 15)
+        assert not file.is_blank(6, 17)
+        assert not file.is_blank(16, 16)
+        file.truncate(9)
+        assert file.is_blank(6, 9)
+        assert not file.is_blank(6, 16)
+        store.delete("log/a")
+        assert not file.is_blank(6, 9)
+        store.create(NewObject("log/a", b"begin;" + bytes(3)))
+        assert not file.is_blank(6, 9)
+        assert store.open_append("log/a").is_blank(6, 9)
+
+    def test_what_is_blank_on_other_systems(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(path: str) -> str:
+            raise FileNotFoundError(path)
+
+        monkeypatch.setattr(os, "readlink", refuse)
+        self.test_what_is_blank(store)
+
+    def test_bytes_are_counted(self, tmp_path: Path) -> None:
+        store = count(LocalStore(tmp_path))
+        assert isinstance(store, CountingStore)
+        assert isinstance(store, Appends)
+        store.create(NewObject("a", bytes(9)))
+        file = store.open_append("a")
+        assert [file.overwrite(0, b"123"), file.overwrite(2, b"456")] == [True, False]
+        assert store.counts.written_bytes["a"] == 12
+        assert store.counts.calls["overwrite"] == 2
+
+    @pytest.mark.parametrize("error", [errno.EIO, errno.ENOSPC])
+    def test_a_write_that_fails(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int
+    ) -> None:
+        store = LocalStore(tmp_path)
+        store.create(NewObject("a", b"1" + bytes(9)))
+        file = store.open_append("a")
+
+        def fail(*_: object) -> int:
+            raise OSError(error, os.strerror(error))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "pwrite", fail)
+            with pytest.raises(StorageError if error == errno.ENOSPC else CommitUnknownError):
+                file.overwrite(1, b"234")
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "pread", fail)
+            with pytest.raises(StorageError, match=os.strerror(error)):
+                file.overwrite(1, b"234")
+            with pytest.raises(StorageError, match=os.strerror(error)):
+                file.is_blank(1, 10)
+        assert file.read(0) == b"1" + bytes(9)
+
+    @pytest.mark.parametrize("stuck", [False, True])
+    def test_a_write_that_is_cut_short(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stuck: bool
+    ) -> None:
+        store = LocalStore(tmp_path)
+        store.create(NewObject("a", b"1" + bytes(9)))
+        file = store.open_append("a")
+        write = os.pwrite
+
+        def fail(*_: object) -> None:
+            raise OSError(errno.EIO, "Input/output error")
+
+        monkeypatch.setattr(os, "pwrite", lambda fd, data, start: write(fd, data[:2], start))
+        if stuck:
+            monkeypatch.setattr(os, "ftruncate", fail)
+            with pytest.raises(CommitUnknownError, match="cannot be removed"):
+                file.overwrite(1, b"234")
+            assert file.read(0) == b"123" + bytes(7)
+        else:
+            with pytest.raises(StorageError, match=r"only 2 of 3 bytes .* free space"):
+                file.overwrite(1, b"234")
+            assert file.read(0) == b"1"
+
+    def test_a_file_that_was_moved_away(self, tmp_path: Path) -> None:
+        """Its name is needed the first time: what has it now is left alone."""
+        store = LocalStore(tmp_path)
+        store.create(NewObject("log/a", bytes(9)))
+        file, late = store.open_append("log/a"), store.open_append("log/a")
+        assert file.overwrite(0, b"1")
+        (tmp_path / "log").rename(tmp_path / "gone")
+        with pytest.raises(StorageError, match="folder was deleted"):
+            late.overwrite(1, b"2")
+        store.create(NewObject("log/a", bytes(9)))
+        with pytest.raises(StorageError, match="another file has its name"):
+            late.overwrite(1, b"2")
+        assert file.overwrite(1, b"2")
+        assert file.read(0) == b"12" + bytes(7)
+        assert store.get("log/a") == bytes(9)
+
+    @pytest.mark.parametrize(
+        ("kind", "error", "left"),
+        [
+            (FaultKind.CRASH_BEFORE, SimulatedCrashError, b"0abc\0\0\0\0"),
+            (FaultKind.CRASH_AFTER, SimulatedCrashError, b"0abcdef\0"),
+            (FaultKind.LOST_REPLY, CommitUnknownError, b"0abcdef\0"),
+            (FaultKind.NO_SPACE, StorageError, b"0" + bytes(7)),
+        ],
+    )
+    def test_a_fault(
+        self, tmp_path: Path, kind: FaultKind, error: type[BaseException], left: bytes
+    ) -> None:
+        inner = LocalStore(tmp_path)
+        inner.create(NewObject("a", b"0" + bytes(7)))
+        store = inject(inner, Fault(0, kind))
+        assert isinstance(store, Appends)
+        file = store.open_append("a")
+        with pytest.raises(error):
+            file.overwrite(1, b"abcdef")
+        assert inner.get("a") == left
+        assert store.log == [("overwrite", "a")]
+
+
 class TestFaults:
     @pytest.mark.parametrize(
         ("kind", "error", "left"),

@@ -16,7 +16,7 @@ import pytest
 
 from parquedb.errors import CommitUnknownError, FormatError, ParqueDBError, StorageError
 from parquedb.model.format import Format
-from parquedb.namespace import local_journal, object_journal
+from parquedb.namespace import local_journal, object_journal, segment_end
 from parquedb.namespace.entry import Body, Flush, Write
 from parquedb.namespace.journal import Committed, Journal, open_journal
 from parquedb.namespace.wire import encode_entry
@@ -27,13 +27,27 @@ from parquedb.storage.memory import MemoryStore
 
 STORES: dict[str, Callable[[Path], Store]] = {
     "local": lambda path: LocalStore(path, durable=False),
+    "reserve": lambda path: LocalStore(path, durable=False),
     "memory": lambda _: MemoryStore(),
+}
+VERBS = {
+    "local": {"append", "sync"},
+    "reserve": {"append", "overwrite", "truncate", "sync"},
+    "memory": set[str](),
 }
 STEPS = 12
 
 
-def open_(store: Store) -> Journal:
-    return open_journal(store, "users", base=Format.NATIVE)
+def open_(store: Store, name: str = "local") -> Journal:
+    return open_journal(store, "users", base=Format.NATIVE, is_durable=name == "reserve")
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reserve holds few lines and is there from the first one on."""
+    monkeypatch.setattr(segment_end, "RESERVE_BYTES", 450)
+    monkeypatch.setattr(segment_end, "PATIENCE", 0)
+    monkeypatch.setattr(segment_end, "_SHARE", 1)
 
 
 def write(number: int) -> Write:
@@ -107,32 +121,32 @@ def test_a_fault_at_every_operation(
     monkeypatch.setattr(object_journal, "_KEPT", 2)
     whole = inject(STORES[name](tmp_path / "whole"), None)
     told = Told()
-    run(open_(whole), told, steps=STEPS)
-    check(open_(whole), told)
+    run(open_(whole, name), told, steps=STEPS)
+    check(open_(whole, name), told)
     verbs = {verb for verb, _ in whole.log}
-    assert verbs >= {"create", "delete"} | ({"append", "sync"} if name == "local" else set())
+    assert verbs >= {"create", "delete"} | VERBS[name]
     for at in range(whole.operations):
         inner = STORES[name](tmp_path / f"{at}")
         store = inject(inner, Fault(at, kind))
         told = Told()
-        journal = open_(store)
+        journal = open_(store, name)
         try:
             run(journal, told, steps=STEPS)
         except SimulatedCrashError:
             pass
         except StorageError:
-            check(open_(inner), told)  # the process lives and sees what others see
+            check(open_(inner, name), told)  # the process lives and sees what others see
             head = journal.head()
             assert {**told.maybe, **told.written}.keys() >= set(range(told.collected + 1, head + 1))
         except CommitUnknownError:
             pass
-        again = open_(inner)
+        again = open_(inner, name)
         check(again, told)
         told.written.update({n: b for n, b in told.maybe.items() if n <= again.head()})
         told.maybe.clear()
         run(again, told, steps=STEPS)
         check(again, told)
-        check(open_(inner), told)
+        check(open_(inner, name), told)
 
 
 @pytest.mark.parametrize("kind", [FaultKind.LOST_REPLY, FaultKind.NO_SPACE])
@@ -145,7 +159,7 @@ def test_a_process_that_lives_goes_on(
     for at in range(3 * STEPS):
         inner = STORES[name](tmp_path / f"{at}")
         store = inject(inner, Fault(at, kind))
-        journal = open_(store)
+        journal = open_(store, name)
         told = Told()
         try:
             run(journal, told, steps=STEPS)
@@ -163,7 +177,7 @@ def test_a_process_that_lives_goes_on(
                 run(journal, told, steps=3)
         else:
             run(journal, told, steps=3)
-        check(open_(inner), told)
+        check(open_(inner, name), told)
 
 
 def last_line(path: Path) -> tuple[bytes, bytes]:
@@ -171,17 +185,18 @@ def last_line(path: Path) -> tuple[bytes, bytes]:
     return b"".join(lines[:-1]), lines[-1]
 
 
-def test_a_tail_torn_at_every_byte(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "behind_it"), [("local", b""), ("reserve", bytes(300))])
+def test_a_tail_torn_at_every_byte(tmp_path: Path, name: str, behind_it: bytes) -> None:
     store = LocalStore(tmp_path, durable=False)
-    journal = open_(store)
+    journal = open_(store, "local")
     for number in range(3):
         journal.append(write(number + 1), expect=number, at_us=0)
     path = tmp_path / "_parquedb/users/journal/00000000000000000001.jsonl"
     whole, torn = last_line(path)
     behind = open_(store)
     for length in range(len(torn)):
-        path.write_bytes(whole + torn[:length])
-        reader, writer = open_(store), open_(store)
+        path.write_bytes(whole + torn[:length] + behind_it)
+        reader, writer = open_(store), open_(store, name)
         assert [entry.number for entry in reader.read(0)] == [1, 2]
         assert reader.head() == writer.head() == 2
         done = writer.append(Write({"new": None}), expect=2, at_us=length)
@@ -194,17 +209,30 @@ def test_a_tail_torn_at_every_byte(tmp_path: Path) -> None:
     assert behind.head() == 3
 
 
-def test_a_reader_sees_no_half_of_a_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize("reserve", [0, 300])
+def test_a_reader_sees_no_half_of_a_line(tmp_path: Path, reserve: int) -> None:
     store = LocalStore(tmp_path, durable=False)
     journal = open_(store)
     journal.append(write(1), expect=0, at_us=0)
     reader = open_(store)
     line = encode_entry(2, 0, "tx", write(2))
     file = store.open_append("_parquedb/users/journal/00000000000000000001.jsonl")
-    for byte in line[:-1]:
-        file.append(bytes([byte]))
+    start = file.size()
+    assert start is not None
+    if reserve:
+        file.append(bytes(reserve))
         assert list(reader.read(1)) == []
-    file.append(b"\n")
+
+    def put(byte: int, at: int) -> None:
+        if not reserve:
+            file.append(bytes([byte]))
+        else:
+            assert file.overwrite(at, bytes([byte]))
+
+    for at, byte in enumerate(line[:-1], start):
+        put(byte, at)
+        assert list(reader.read(1)) == []
+    put(line[-1], start + len(line) - 1)
     assert [entry.body for entry in reader.read(1)] == [write(2)]
 
 
@@ -231,28 +259,33 @@ def test_bits_that_flip(tmp_path: Path) -> None:
                 assert list(open_(store).read(0)) == entries[:2]
 
 
-def test_a_writer_that_is_killed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_durable", [False, True])
+def test_a_writer_that_is_killed(tmp_path: Path, is_durable: bool) -> None:
     """What was said to be written is there; the next writer goes on."""
     code = f"""
 import sys
 from parquedb.model.format import Format
-from parquedb.namespace import local_journal
+from parquedb.namespace import local_journal, segment_end
 from parquedb.namespace.entry import Write
 from parquedb.namespace.journal import open_journal
 from parquedb.storage.local import LocalStore
 local_journal.SEGMENT_BYTES = 100_000
-journal = open_journal(LocalStore({str(tmp_path)!r}), "users", base=Format.NATIVE)
+segment_end.RESERVE_BYTES, segment_end.PATIENCE, segment_end._SHARE = 20_000, 0, 2
+journal = open_journal(LocalStore({str(tmp_path)!r}), "users", base=Format.NATIVE,
+                       is_durable={is_durable})
 head = journal.head()
 while True:
     id_ = str(head + 1)
     document = {{"$id": id_, "text": id_ * 2000}}
     head = journal.append(Write({{id_: document}}), expect=head, at_us=0).number
+    if {is_durable}:
+        journal.sync()
     sys.stdout.write(f"{{head}}\\n")
     sys.stdout.flush()
 """
     chance = random.Random(7)
     acknowledged = 0
-    for _ in range(8):
+    for _ in range(5):
         child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
         assert child.stdout is not None
         assert child.stdout.readline()

@@ -106,16 +106,14 @@ class JournalCheck:
     def _read(self, segments: Segments, first: int, *, is_newest: bool) -> Segment | None:
         key = segments.key(first)
         try:
-            data = self.store.get(key)
-            segment = segments.parse(first, data, self.id)
+            segment = segments.read(first, self.id)
         except NotFoundError:
             return None
         except ParqueDBError as error:
             self._lost(error, key)
             return None
         self.id = segment.header.journal
-        rest = data[segment.end :]
-        if segment.bad or (not is_newest and rest not in (b"", END)):
+        if segment.bad or (not is_newest and segment.rest not in (b"", END)):
             self._lost(segments.damaged(first, segment.end, segment.last + 1), key)
         return segment
 

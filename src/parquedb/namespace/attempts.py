@@ -10,6 +10,9 @@ from parquedb.ambient import Ambient
 from parquedb.errors import CommitUnknownError, ParqueDBError, StorageError
 from parquedb.storage.store import AppendFile
 
+_NOTHING = (b"", b"\0")
+"""What follows the last line of a segment: its end, or a reserve."""
+
 
 class Attempts:
     """Names of attempts (``tx`` in docs/spec/journal.md), each given once, also after a fork.
@@ -49,14 +52,14 @@ def look_for(line: bytes, file: AppendFile, offset: int, number: int, error: Par
         CommitUnknownError: Nobody knows.
     """
     try:
-        found = file.read(offset)
+        found = file.read_at(offset, len(line) + 1)
     except StorageError as unread:
         raise CommitUnknownError(
             f"nobody knows whether entry {number} was written: {error}; and {unread}"
         ) from error
-    if found == line:
+    if found[: len(line)] == line and found[len(line) :] in _NOTHING:
         return
-    if not found and isinstance(error, StorageError):
+    if found[:1] in _NOTHING and isinstance(error, StorageError):
         raise error
     raise StorageError(f"entry {number} was not written whole: {error}") from error
 

@@ -88,6 +88,7 @@ class Current:
             self.name,
             base=self._first_format,
             format_version=options.format_version,
+            is_durable=options.is_durable,
             ambient=ambient,
         )
         self._base: Base | None = None

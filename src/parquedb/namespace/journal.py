@@ -190,6 +190,7 @@ def open_journal(
     *,
     base: Format | None,
     format_version: int | None = None,
+    is_durable: bool = False,
     ambient: Ambient = SYSTEM,
 ) -> Journal:
     """Open the journal of a namespace, which need not exist yet.
@@ -200,6 +201,8 @@ def open_journal(
         base: The format of the namespace's table, which a journal begun by this object records.
         format_version: Of which version a base that does not exist yet is to be made, which it
             records too.
+        is_durable: Whether who writes entries here waits for each to be durable, with
+            :meth:`Journal.sync`; that is made cheaper then.
         ambient: Where ids come from.
 
     Raises:
@@ -210,7 +213,7 @@ def open_journal(
     if isinstance(store, Appends):
         from parquedb.namespace.local_journal import LocalJournal  # noqa: PLC0415
 
-        return LocalJournal(store, namespace, state, ambient=ambient)
+        return LocalJournal(store, namespace, state, is_durable=is_durable, ambient=ambient)
     from parquedb.namespace.object_journal import ObjectJournal  # noqa: PLC0415
 
     return ObjectJournal(store, namespace, state, ambient=ambient)

@@ -7,6 +7,7 @@ short was never acknowledged; the next writer removes it.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -33,14 +34,15 @@ from parquedb.namespace.journal import (
     moved,
     replaced,
 )
-from parquedb.namespace.segments import Collected, DamagedError, Segment, Segments
+from parquedb.namespace.segment_end import SegmentEnd
+from parquedb.namespace.segments import LOOKS, Collected, DamagedError, Segment, Segments
+from parquedb.namespace.syncs import Syncs
 from parquedb.namespace.wire import (
     END,
     Header,
     encode_entry,
     encode_header,
     parse_entry,
-    scan,
 )
 from parquedb.storage.store import AppendFile, Appends, NewObject, Store
 
@@ -56,33 +58,6 @@ class AppendingStore(Store, Appends, Protocol):
     """A store whose objects can grow."""
 
 
-class _Tail:
-    """Where the known entries end.
-
-    Attributes:
-        journal: The journal's id.
-        first: The newest segment known.
-        file: That segment, open.
-        offset: Where its last known line ends, in bytes.
-        number: The last entry known.
-        state: The state after it.
-        torn: Whether something follows that is no entry: a line cut short, or the segment's end.
-    """
-
-    __slots__ = ("file", "first", "journal", "number", "offset", "state", "torn")
-
-    def __init__(
-        self, journal: str, first: int, file: AppendFile, offset: int, number: int, state: State
-    ) -> None:
-        self.journal = journal
-        self.first = first
-        self.file = file
-        self.offset = offset
-        self.number = number
-        self.state = state
-        self.torn = False
-
-
 class LocalJournal:
     """A journal whose newest segment grows.
 
@@ -90,6 +65,7 @@ class LocalJournal:
         store: The store.
         namespace: The namespace's name, checked.
         state: What a journal begun here records.
+        is_durable: Whether what is written here is waited for, entry by entry.
         ambient: Where ids come from.
 
     Raises:
@@ -100,24 +76,30 @@ class LocalJournal:
     """
 
     def __init__(
-        self, store: AppendingStore, namespace: str, state: State, *, ambient: Ambient
+        self,
+        store: AppendingStore,
+        namespace: str,
+        state: State,
+        *,
+        is_durable: bool,
+        ambient: Ambient,
     ) -> None:
         self._store = store
         self._namespace = namespace
         self._segments = Segments(store, namespace)
         self._ambient = ambient
         self._base = state
+        self._is_durable = is_durable
         self._attempts = Attempts(ambient)
         self._rotate = False
         self._older = (-1, 0)
-        self._sync_turn = threading.Lock()
-        self._synced = 0
-        self._failed: str | None = None
+        self._disk = Syncs(namespace)
+        self._has_reserved = False
         self._lock = store.lock(self._segments.folder)  # between writers; taken before the guard
         self._guard = threading.RLock()  # held while the tail is read or changed
         self._owner = 0  # the thread that holds the lock
         self._current = False  # the end was looked at under the lock: nothing can follow it
-        self.tail: _Tail | None = None
+        self.tail: SegmentEnd | None = None
         self.tail = self._surely(self._load)
 
     @property
@@ -194,7 +176,7 @@ class LocalJournal:
     def append(self, body: Body, *, expect: int, at_us: int) -> Committed | Conflict:
         """Append a line to the newest segment, or begin another with it."""
         number = expect + 1
-        line = encode_entry(number, at_us, self._attempts.new(), body)
+        line = self._line(number, at_us, body)
         if self._owner == get_ident():
             return self._append(line, number, body)
         return self.exclusively(self._append, line, number, body)
@@ -223,8 +205,8 @@ class LocalJournal:
                 or tail.number != expect
                 or tail.offset >= SEGMENT_BYTES
                 or self._rotate
-                or self._failed is not None
-                or tail.file.size() != tail.offset
+                or self._disk.failed is not None
+                or not tail.is_last()
             ):
                 return None
             at_us = max(self._ambient.now_us(), after_us + 1)
@@ -232,23 +214,16 @@ class LocalJournal:
             if body is None:
                 return None
             number = expect + 1
-            self._extend(
-                tail, number, encode_entry(number, at_us, self._attempts.new(), body), None
-            )
+            self._extend(tail, number, self._line(number, at_us, body), None)
             return Entry(number, at_us, "", body)
+
+    def _line(self, number: int, at_us: int, body: Body) -> bytes:
+        synced = self._disk.synced if self._is_durable else None
+        return encode_entry(number, at_us, self._attempts.new(), body, synced)
 
     def sync(self) -> None:
         """Make every entry known durable: one ``fdatasync`` for all threads that wait for it."""
-        target, _ = self._end()
-        if self._synced >= target:
-            return
-        with self._sync_turn:
-            if self._synced >= target:
-                return
-            covered, file = self._end()
-            if file is not None:
-                self._sync_file(file)
-            self._synced = covered
+        self._disk.settle(self._end)
 
     def rotate(self) -> None:
         """Let the next entry begin a new segment."""
@@ -259,19 +234,30 @@ class LocalJournal:
         return self.exclusively(self._collect, through)
 
     def close(self) -> None:
-        """Close the newest segment."""
-        with self._sync_turn, self._guard:  # nobody's number may be another file's by then
+        """Close the newest segment, without what was kept in reserve behind it."""
+        tail = self.tail
+        if self._has_reserved and tail is not None and tail.end > tail.offset:
+            with contextlib.suppress(ParqueDBError):  # it stays, as where a process was killed
+                if tail.file.is_in_place():
+                    self.exclusively(self._give_back)
+        with self._disk.turn, self._guard:  # nobody's number may be another file's by then
             if self.tail is not None:
                 self.tail.file.close()
 
+    def _give_back(self) -> None:
+        with self._guard:
+            tail = self.tail
+            if tail is not None and tail.end > tail.offset and tail.is_last():
+                tail.cut()
+
     def _is_at(self, number: int) -> bool:
-        """Whether an entry is the last one: at most one system call."""
+        """Whether an entry is the last one: at most one look at its segment."""
         with self._guard:
             tail = self.tail
             if tail is None or tail.number != number:
                 return False
             if not self._current:
-                if tail.file.size() != tail.offset:
+                if not tail.is_last():
                     return False
                 self._current = self._owner == get_ident()
             return True
@@ -307,7 +293,7 @@ class LocalJournal:
         """Write an entry, while the lock is held."""
         with self._guard:
             tail = self.tail
-            if not self._current and (tail is None or tail.file.size() != tail.offset):
+            if not self._current and (tail is None or not tail.is_last()):
                 newer, _ = self._surely(lambda: self._look(self.tail))
                 if tail and newer and newer.number not in (tail.number, number - 1):
                     return Conflict(newer.number)  # the tail stays: read() shall give what is new
@@ -317,8 +303,8 @@ class LocalJournal:
                 return Conflict(head)
             if number > head + 1:
                 raise ends_before(self._namespace, number - 1, head)
-            if self._failed is not None:
-                raise StorageError(self._failed)
+            if self._disk.failed is not None:
+                raise StorageError(self._disk.failed)
             self._current = False  # until the new end is known
             if tail is None or self._is_full(tail, body):
                 if not self._begin(tail, number, line, body):
@@ -328,37 +314,49 @@ class LocalJournal:
             self._current = True
             return Committed(number)
 
-    def _extend(self, tail: _Tail, number: int, line: bytes, body: Body | None) -> None:
-        if tail.torn:
+    def _extend(self, tail: SegmentEnd, number: int, line: bytes, body: Body | None) -> None:
+        if tail.end != tail.offset and not (self._is_durable and tail.end > 0):
             self._clean(tail)
         end = tail.offset + len(line)
         state = tail.state if body is None else tail.state.after(body)
         try:
-            tail.file.append(line)
+            if self._is_durable:
+                self._has_reserved = True
+                tail.write(line)
+            else:
+                tail.file.append(line)
         except (StorageError, CommitUnknownError) as error:
+            tail.end = -1
             look_for(line, tail.file, tail.offset, number, error)
         # no call between these: an interrupt comes before all of them or after
+        if tail.end < end:
+            tail.end = end
         tail.offset, tail.number, tail.state = end, number, state
 
-    def _clean(self, tail: _Tail) -> None:
-        """Remove what a crash left behind the last whole line."""
-        if tail.torn:
-            tail.file.truncate(tail.offset)
-            tail.torn = False
+    def _clean(self, tail: SegmentEnd) -> None:
+        """Remove what follows the last whole line: what a crash left there, or a reserve.
 
-    def _begin(self, tail: _Tail | None, number: int, line: bytes, body: Body) -> bool:
+        A power failure can leave right lines behind a hole. The next one must not bring them back
+        behind what is written now, nor leave a hole before a line that does not say what was
+        synced.
+        """
+        tail.cut()
+        self._disk.sync(tail.file)
+
+    def _begin(self, tail: SegmentEnd | None, number: int, line: bytes, body: Body) -> bool:
         """Create a segment with its first entry; False where somebody else has."""
         if tail is None:
             journal, state = str(self._ambient.new_uuid()), self._base
         else:
             journal, state = tail.journal, tail.state
-            self._clean(tail)
-            tail.torn = True
+            if tail.end != tail.offset:
+                tail.cut()
+            tail.end = -1
             try:
                 tail.file.append(END)
             except CommitUnknownError as error:  # it is torn in any case
                 look_for(END, tail.file, tail.offset, number, error)
-            self._sync_file(tail.file)  # what follows must not outlive it
+            self._disk.sync(tail.file)  # what follows must not outlive it
         key = self._segments.key(number)
         data = encode_header(Header(journal, number, state)) + line
         durable = True
@@ -377,13 +375,13 @@ class LocalJournal:
                 f"entry {number} was written to '{self._segments.location(number)}', which "
                 f"cannot be opened ({error}); open the database again"
             ) from error
-        self.tail = _Tail(journal, number, file, len(data), number, state.after(body))
+        self.tail = SegmentEnd(journal, number, file, len(data), number, state.after(body))
         self._rotate = False
         if durable:
-            self._synced = number
+            self._disk.synced = number
         return True
 
-    def _is_full(self, tail: _Tail, body: Body) -> bool:
+    def _is_full(self, tail: SegmentEnd, body: Body) -> bool:
         """Whether an entry begins a new segment. A flush does, so that all before it can go."""
         return (
             tail.offset >= SEGMENT_BYTES
@@ -396,32 +394,25 @@ class LocalJournal:
             tail = self.tail
             return (0, None) if tail is None else (tail.number, tail.file)
 
-    def _sync_file(self, file: AppendFile) -> None:
-        if self._failed is not None:
-            raise CommitUnknownError(self._failed)
-        try:
-            file.sync()
-        except (StorageError, CommitUnknownError) as error:
-            self._failed = (
-                f"journal of {self._namespace!r}: writing to the disk has failed ({error}); what "
-                "was written last may be lost with the next power failure: open the database again"
-            )
-            raise CommitUnknownError(self._failed) from error
-
     def _surely(self, step: Callable[[], T]) -> T:
         """Do something, and again while no writer can be at work if it finds damage."""
         try:
             return step()
         except DamagedError as damage:
             found = damage
-        try:
-            return self.exclusively(step)
-        except DamagedError as damage:
-            raise damage.error from damage
-        except StorageError:  # a folder that may not be written cannot be locked either
-            raise found.error from found
+        with contextlib.suppress(StorageError):  # a folder that may not be written has no lock
+            try:
+                return self.exclusively(step)
+            except DamagedError as damage:
+                raise damage.error from damage
+        for _ in range(LOOKS):
+            try:
+                return step()
+            except DamagedError as damage:
+                found = damage
+        raise found.error from found
 
-    def _look(self, tail: _Tail | None) -> tuple[_Tail | None, list[Entry]]:
+    def _look(self, tail: SegmentEnd | None) -> tuple[SegmentEnd | None, list[Entry]]:
         """Return the tail as it is now, and the last entries before it that are new."""
         if tail is None:
             return self._load(), []
@@ -430,9 +421,9 @@ class LocalJournal:
             size_bytes = tail.file.size()
             if size_bytes is None:
                 return self._reload(tail), []
-            if size_bytes != tail.offset:
+            if size_bytes != tail.end or tail.end > tail.offset:
                 tail = self._advance(tail, size_bytes, new)
-            if not tail.torn or not self._store.exists(self._segments.key(tail.number + 1)):
+            if tail.end >= 0 or not self._store.exists(self._segments.key(tail.number + 1)):
                 return tail, new
             try:
                 following, segment = self._open(tail.number + 1, tail.journal)
@@ -442,21 +433,23 @@ class LocalJournal:
             self._add(following, segment.header.first, segment.payloads, new)
             tail = following
 
-    def _advance(self, tail: _Tail, size_bytes: int, new: list[Entry]) -> _Tail:
+    def _advance(self, tail: SegmentEnd, size_bytes: int, new: list[Entry]) -> SegmentEnd:
         """Return the tail after what was appended to its segment."""
         if size_bytes < tail.offset:
             raise replaced(self._namespace)
-        data = tail.file.read(tail.offset)
-        payloads, length, bad = scan(data)
-        number = tail.number + len(payloads)
-        if bad:
-            raise DamagedError(self._segments.damaged(tail.first, tail.offset + length, number + 1))
-        moved = _Tail(tail.journal, tail.first, tail.file, tail.offset + length, number, tail.state)
-        moved.torn = length < len(data)
-        self._add(moved, tail.number + 1, payloads, new)
+        found, end = tail.scan(size_bytes)
+        number = tail.number + len(found.payloads)
+        offset = tail.offset + found.length
+        if found.is_damaged(number + 1):
+            raise DamagedError(self._segments.damaged(tail.first, offset, number + 1))
+        moved = SegmentEnd(tail.journal, tail.first, tail.file, offset, number, tail.state)
+        moved.end = end
+        self._add(moved, tail.number + 1, found.payloads, new)
         return moved
 
-    def _add(self, tail: _Tail, first: int, payloads: Sequence[bytes], new: list[Entry]) -> None:
+    def _add(
+        self, tail: SegmentEnd, first: int, payloads: Sequence[bytes], new: list[Entry]
+    ) -> None:
         location = self._segments.location(tail.first)
         for number, payload in enumerate(payloads, first):
             entry = parse_entry(payload, number, location)
@@ -464,7 +457,7 @@ class LocalJournal:
                 tail.state = tail.state.after(entry.body)
             new.append(entry)
 
-    def _load(self) -> _Tail | None:
+    def _load(self) -> SegmentEnd | None:
         """Return the end of the newest segment."""
         if not self._store.exists(self._segments.folder):
             return None
@@ -477,7 +470,7 @@ class LocalJournal:
             except NotFoundError:
                 continue  # collected meanwhile: there is a newer one
 
-    def _open(self, first: int, journal: str | None) -> tuple[_Tail, Segment]:
+    def _open(self, first: int, journal: str | None) -> tuple[SegmentEnd, Segment]:
         """Return the end of a segment, and the segment."""
         self._lock.doubt()
         file = self._store.open_append(self._segments.key(first))
@@ -486,18 +479,18 @@ class LocalJournal:
         if segment.bad:
             raise DamagedError(self._segments.damaged(first, segment.end, segment.last + 1))
         state = self._segments.state_after(segment)
-        tail = _Tail(segment.header.journal, first, file, segment.end, segment.last, state)
-        tail.torn = segment.end < len(data)
+        tail = SegmentEnd(segment.header.journal, first, file, segment.end, segment.last, state)
+        tail.end = -1 if segment.rest else len(data)
         return tail, segment
 
-    def _reload(self, tail: _Tail) -> _Tail:
+    def _reload(self, tail: SegmentEnd) -> SegmentEnd:
         """Return the end of the journal after the segment where this object was was deleted."""
         newer = self._load()
         if newer is None or newer.journal != tail.journal or newer.number < tail.number:
             raise replaced(self._namespace)
         return newer
 
-    def _history(self, after: int, tail: _Tail) -> list[Entry]:
+    def _history(self, after: int, tail: SegmentEnd) -> list[Entry]:
         found = self._segments.history(after, tail.number, tail.journal)
         if isinstance(found, Collected):
             raise collected(self._namespace, after, found.first)

@@ -22,6 +22,8 @@ from parquedb.storage.store import Store
 
 _NAME = re.compile(r"[0-9]{20}\.jsonl")
 _SUFFIX = ".jsonl"
+LOOKS = 3
+"""How often what looks damaged is read, where nobody can be held off meanwhile."""
 
 
 class DamagedError(Exception):
@@ -44,13 +46,15 @@ class Segment:
         header: Its header.
         payloads: Its entries, not parsed, in order.
         end: Length of the lines that are whole and right, in bytes.
-        bad: Whether a right line follows one that is not.
+        rest: What follows them; nothing also where that is a reserve, zero bytes alone.
+        bad: Whether right lines follow that cannot be what a crash has left.
         shapes: Whether any entry may be other than a write. False is certain.
     """
 
     header: Header
     payloads: Sequence[bytes]
     end: int
+    rest: bytes
     bad: bool
     shapes: bool
 
@@ -121,13 +125,17 @@ class Segments:
         return list(self.sizes())
 
     def read(self, first: int, journal: str | None) -> Segment:
-        """Return a segment.
+        """Return a segment, read again where it may have been written while it was read.
 
         Raises:
             NotFoundError: There is no such segment (any more).
             FormatError: It is none, or belongs to another journal.
         """
-        return self.parse(first, self.store.get(self.key(first)), journal)
+        for _ in range(LOOKS):
+            segment = self.parse(first, self.store.get(self.key(first)), journal)
+            if not segment.bad:
+                break
+        return segment
 
     def parse(self, first: int, data: bytes, journal: str | None) -> Segment:
         """Return the segment of its bytes.
@@ -141,7 +149,8 @@ class Segments:
             FormatError: The header is none, or belongs elsewhere.
         """
         location = self.location(first)
-        payloads, length, bad = scan(data)
+        found = scan(data)
+        payloads = found.payloads
         if not payloads:
             raise FormatError(
                 f"journal segment '{location}' does not begin with a header; restore the file "
@@ -164,7 +173,8 @@ class Segments:
                 location=location,
                 section=SECTION,
             )
-        return Segment(header, payloads[1:], length, bad, shapes_state(data))
+        bad = found.is_damaged(first + len(payloads) - 1)
+        return Segment(header, payloads[1:], found.length, found.rest, bad, shapes_state(data))
 
     def damaged(self, first: int, end: int, number: int) -> FormatError:
         """Return the error for a line that is not right, in the middle of a segment.

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, assert_never
 from zlib import crc32
 
@@ -61,12 +61,29 @@ class Scan(NamedTuple):
     Attributes:
         payloads: What the whole, right lines say, without checksum and newline.
         length: How many bytes these lines are.
-        bad: Whether something right follows what is not: the piece was damaged, not cut short.
+        rest: What follows them; nothing also where that is a reserve, zero bytes alone.
+        behind: What right lines say that follow a line which is not.
+        is_holed: Whether bytes are missing, hence zero, before the first of these.
     """
 
     payloads: list[bytes]
     length: int
-    bad: bool
+    rest: bytes = b""
+    behind: Sequence[bytes] = ()
+    is_holed: bool = False
+
+    def is_damaged(self, number: int) -> bool:
+        """Whether this was damaged, and not only cut short by the end of a process or of power.
+
+        Of lines that nobody had synced, a power failure keeps some and leaves zero bytes where
+        others were. Lines behind such a hole tell whether what was there had been synced.
+
+        Args:
+            number: The entry that should be the first behind ``payloads``.
+        """
+        if not self.is_holed:
+            return bool(self.behind)
+        return any(not -1 < _synced(payload) < number for payload in self.behind)
 
 
 def encode_line(payload: bytes) -> bytes:
@@ -88,7 +105,7 @@ def encode_header(header: Header) -> bytes:
     return encode_line(orjson.dumps(raw))
 
 
-def encode_entry(number: int, at_us: int, tx: str, body: Body) -> bytes:
+def encode_entry(number: int, at_us: int, tx: str, body: Body, synced: int | None = None) -> bytes:
     """Return an entry's line.
 
     Args:
@@ -96,11 +113,14 @@ def encode_entry(number: int, at_us: int, tx: str, body: Body) -> bytes:
         at_us: When it is written, microseconds since the epoch.
         tx: The attempt's identity.
         body: What it says.
+        synced: Up to which entry all are known to be on the disk; None if nobody waits for it.
 
     Raises:
         InvalidInputError: A document holds what a document may not hold.
     """
     text = _encode_write(body) if type(body) is Write else _encode_other(body)
+    if synced is not None:
+        text = b'"synced":%d,%b' % (synced, text)
     payload = b'{"n":%d,"at":%d,"tx":%b,%b}' % (number, at_us, orjson.dumps(tx), text)
     return b"%08x %b\n" % (crc32(payload), payload)
 
@@ -108,7 +128,7 @@ def encode_entry(number: int, at_us: int, tx: str, body: Body) -> bytes:
 def scan(data: bytes) -> Scan:
     """Return the lines of a piece of a segment up to the first that is not whole and right."""
     lines = data.split(b"\n")
-    rest = len(lines.pop())
+    rest = lines.pop()
     payloads: list[bytes] = []
     for line in lines:
         payload = line[_CHECKSUM_BYTES:]
@@ -116,20 +136,48 @@ def scan(data: bytes) -> Scan:
             break
         payloads.append(payload)
     else:
-        return Scan(payloads, len(data) - rest, bad=False)
+        return Scan(payloads, len(data) - len(rest), _no_reserve(rest))
     count = len(payloads)
-    bad = _ends_right(lines[count]) or any(map(_is_right, lines[count + 1 :]))
-    return Scan(payloads, sum(map(len, lines[:count])) + count, bad)
+    length = sum(map(len, lines[:count])) + count
+    behind: list[bytes] = []
+    is_holed = False
+    for index, line in enumerate(lines[count:]):
+        start = _right_from(line, is_first=index == 0)
+        if not behind:
+            is_holed = is_holed or b"\0" in line[:start]
+        if start is not None:
+            behind.append(line[start + _CHECKSUM_BYTES :])
+    return Scan(payloads, length, data[length:], behind, is_holed)
+
+
+def _no_reserve(rest: bytes) -> bytes:
+    return b"" if rest == bytes(len(rest)) else rest
+
+
+def _right_from(line: bytes, *, is_first: bool) -> int | None:
+    """Return where in a line a right one begins, None if nowhere.
+
+    Args:
+        line: The line, without its newline.
+        is_first: Whether it is the first that is not right: the newline in it may be damaged.
+    """
+    starts = [0, line.rfind(b"\0") + 1]
+    if is_first:
+        starts += [found.start() for found in _START.finditer(line, 1)][-_CANDIDATES:]
+    return next((start for start in starts if _is_right(line[start:])), None)
 
 
 def _is_right(line: bytes) -> bool:
     return line[:_CHECKSUM_BYTES] == b"%08x " % crc32(line[_CHECKSUM_BYTES:])
 
 
-def _ends_right(line: bytes) -> bool:
-    """Whether a line that is not right ends with one that is: the newline between was damaged."""
-    starts = [found.start() for found in _START.finditer(line, 1)][-_CANDIDATES:]
-    return any(_is_right(line[start:]) for start in starts)
+def _synced(payload: bytes) -> int:
+    """Return up to which entry all were synced when one was written; -1 if it does not say."""
+    try:
+        found = orjson.loads(payload).get("synced")
+    except (AttributeError, ValueError):
+        return -1
+    return found if type(found) is int else -1
 
 
 def shapes_state(data: bytes) -> bool:

@@ -1,8 +1,9 @@
 """Files of the local file system that grow at their end, and locks between processes.
 
-An append is one ``write`` to a file opened with ``O_APPEND``; nothing of it is durable before
-:meth:`LocalAppendFile.sync`. A lock is an ``flock`` on a file that is never deleted: the kernel
-lets go of it when its process ends, however it ends.
+An append is one ``write`` to a file opened with ``O_APPEND``: nothing is ever written over. Zero
+bytes alone are, by :meth:`LocalAppendFile.overwrite`, which looks first and has the file open once
+more. Nothing is durable before :meth:`LocalAppendFile.sync`. A lock is an ``flock`` on a file that
+is never deleted: the kernel lets go of it when its process ends, however it ends.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from types import TracebackType
-from typing import TypeVar, TypeVarTuple
+from typing import NoReturn, TypeVar, TypeVarTuple
 
 from parquedb.errors import CommitUnknownError, UnsupportedError
 from parquedb.storage.files import fsync_path, read_error, write_error
@@ -30,7 +31,8 @@ _sync_data: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)
 _READ_ONLY = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 _UNWRITTEN = _READ_ONLY | {errno.EBADF, errno.EINVAL, errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """With these nothing of a ``write`` was done; with others any part of it may have been."""
-_APPENDING = os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_PLAIN = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_APPENDING = os.O_APPEND | _PLAIN
 
 
 class LocalAppendFile:
@@ -47,10 +49,11 @@ class LocalAppendFile:
         NotFoundError: There is no such file.
     """
 
-    __slots__ = ("_durable", "_fd", "_named", "_path")
+    __slots__ = ("_durable", "_fd", "_named", "_over", "_path")
 
     def __init__(self, path: str, *, durable: bool) -> None:
         self._fd = -1
+        self._over = -1  # the file open without O_APPEND, with which Linux ignores an offset
         self._path = path
         self._durable = durable
         self._named = False
@@ -107,20 +110,45 @@ class LocalAppendFile:
             if written == len(data):
                 return
             before = os.fstat(self._fd).st_size - written
-            failure = OSError(errno.ENOSPC, f"only {written} of {len(data)} bytes were written")
+            failure = _short(written, data)
         except OSError as error:
             failure = error
-        if before >= 0:
-            self._take_back(before, failure)
-        elif self._may_write_now(failure):
+        if before < 0 and self._may_write_now(failure):
             self.append(data)
             return
-        elif failure.errno not in _UNWRITTEN:
-            raise CommitUnknownError(
-                f"{self._path!r}: {failure.strerror} while it was written; check the disk, and "
-                "read again before you repeat it"
-            ) from failure
-        raise write_error(failure, self._path) from failure
+        self._fail(failure, before)
+
+    def is_blank(self, start: int, end: int) -> bool:
+        """Whether the file still ends at ``end``, has a name, and a zero byte at ``start``.
+
+        Its times are not asked for. Linux gives a file whose times were seen new ones by the next
+        write, and to make these durable costs what it costs to make a file durable that has grown.
+        """
+        try:
+            if os.lseek(self._fd, 0, os.SEEK_END) != end:  # where it is means nothing to us
+                return False
+            return os.pread(self._fd, 1, start) == b"\0" and self._has_name()
+        except OSError as error:
+            raise read_error(error, self._path) from error
+
+    def overwrite(self, start: int, data: bytes) -> bool:
+        """Write all of ``data`` in place of zero bytes, or nothing."""
+        length = len(data) + 1
+        try:
+            if self._over < 0:
+                self._over = self._open_over()
+            found = os.pread(self._over, length, start)
+        except OSError as error:
+            raise write_error(error, self._path) from error
+        if found != bytes(length):
+            return False
+        try:
+            written = os.pwrite(self._over, data, start)
+        except OSError as error:
+            self._fail(error, -1)
+        if written < len(data):
+            self._fail(_short(written, data), start)
+        return True
 
     def truncate(self, size_bytes: int) -> None:
         """Cut the file at ``size_bytes``."""
@@ -153,10 +181,11 @@ class LocalAppendFile:
 
     def close(self) -> None:
         """Close the file. Idempotent."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            with contextlib.suppress(OSError):
-                os.close(fd)
+        fds, self._fd, self._over = (self._fd, self._over), -1, -1
+        for fd in fds:
+            if fd >= 0:
+                with contextlib.suppress(OSError):
+                    os.close(fd)
 
     def _open(self) -> int:
         try:
@@ -188,14 +217,39 @@ class LocalAppendFile:
             os.close(found)
         return True
 
-    def _take_back(self, size_bytes: int, failure: OSError) -> None:
+    def _has_name(self) -> bool:
         try:
-            os.ftruncate(self._fd, size_bytes)
-        except OSError as error:
+            return not os.readlink(f"/proc/self/fd/{self._fd}").endswith(" (deleted)")
+        except OSError:  # systems without; they have no reason to
+            return os.fstat(self._fd).st_nlink > 0
+
+    def _open_over(self) -> int:
+        found = os.open(self._path, os.O_RDWR | _PLAIN)
+        if os.path.samestat(os.fstat(found), os.fstat(self._fd)):
+            return found
+        os.close(found)
+        raise OSError(errno.ESTALE, "another file has its name by now")
+
+    def _fail(self, failure: OSError, before: int) -> NoReturn:
+        """Say that a write has failed, after taking back what was written behind ``before``."""
+        if before >= 0:
+            try:
+                os.ftruncate(self._fd, before)
+            except OSError as error:
+                raise CommitUnknownError(
+                    f"{self._path!r}: {failure.strerror}, and what was written of it cannot be "
+                    f"removed ({error.strerror}); free space and read the file again"
+                ) from failure
+        elif failure.errno not in _UNWRITTEN:
             raise CommitUnknownError(
-                f"{self._path!r}: {failure.strerror}, and what was written of it cannot be removed "
-                f"({error.strerror}); free space and read the file again"
+                f"{self._path!r}: {failure.strerror} while it was written; check the disk, and "
+                "read again before you repeat it"
             ) from failure
+        raise write_error(failure, self._path) from failure
+
+
+def _short(written: int, data: bytes) -> OSError:
+    return OSError(errno.ENOSPC, f"only {written} of {len(data)} bytes were written")
 
 
 def _is_at(path: str, fd: int) -> bool:

@@ -134,6 +134,11 @@ class _CountingFile(WrappedFile):
         super().append(data)
         self._counts.written_bytes[self._key] += len(data)
 
+    def overwrite(self, start: int, data: bytes) -> bool:
+        done = super().overwrite(start, data)
+        self._counts.written_bytes[self._key] += len(data) if done else 0
+        return done
+
 
 class _CountingReader(io.RawIOBase):
     """A file that counts the bytes taken from it; unbuffered, so that no more are taken."""

@@ -1,7 +1,8 @@
 """A store that fails at a chosen operation, to prove what is left behind.
 
 Every object that is created, replaced, renamed, copied, linked or deleted is one operation, also
-inside a batch, and so is every append, truncation and sync of an open file. So a sweep over ``at``
+inside a batch, and so is every append, overwriting, truncation and sync of an open
+file. So a sweep over ``at``
 cuts a run short at every point at which it can be cut:
 
     whole = inject(MemoryStore(), None)
@@ -26,7 +27,7 @@ from parquedb.storage.wrapping import WrappedFile, Wrapper, wrap
 T = TypeVar("T")
 _FREE = frozenset({"delete", "truncate"})
 """What needs no space."""
-_COMMITS = frozenset({"create", "append", "sync"})
+_COMMITS = frozenset({"create", "append", "overwrite", "sync"})
 """What says that nobody knows, when its reply is lost."""
 
 
@@ -40,7 +41,8 @@ class FaultKind(StrEnum):
     CRASH_BEFORE = "crash before"
     """The process dies before the operation takes effect; every later call fails too.
 
-    An append has written the first half of its bytes by then: the worst that a dying process does.
+    An append or an overwriting has written the first half of its bytes by then: the worst that a
+    dying process does.
     """
     CRASH_AFTER = "crash after"
     """The operation takes effect, then the process dies."""
@@ -190,7 +192,7 @@ class FaultStore(Wrapper):
 
 
 class _FaultFile(WrappedFile):
-    """An open file whose appends, truncations and syncs are operations of its store."""
+    """An open file whose writes, truncations and syncs are operations of its store."""
 
     def __init__(self, store: FaultStore, file: AppendFile, key: str) -> None:
         super().__init__(file, store._asked)
@@ -202,6 +204,13 @@ class _FaultFile(WrappedFile):
         struck = self._store._begin("append", self._key, torn)
         self._file.append(data)
         self._store._end(struck, "append", self._key)
+
+    def overwrite(self, start: int, data: bytes) -> bool:
+        torn = partial(self._file.overwrite, start, data[: len(data) // 2])
+        struck = self._store._begin("overwrite", self._key, torn)
+        done = self._file.overwrite(start, data)
+        self._store._end(struck, "overwrite", self._key)
+        return done
 
     def truncate(self, size_bytes: int) -> None:
         cut = partial(self._file.truncate, size_bytes)

@@ -272,12 +272,34 @@ class AppendFile(Protocol):
         """
         ...
 
+    def is_blank(self, start: int, end: int) -> bool:
+        """Whether the object still ends at ``end``, has a zero byte at ``start``, and exists.
+
+        After :meth:`size` the next write may cost more, after this it does not.
+        """
+        ...
+
+    def overwrite(self, start: int, data: bytes) -> bool:
+        """Write ``data`` in place of zero bytes, behind which there is another one at least.
+
+        Nobody else may write meanwhile. Otherwise this is like :meth:`append`.
+
+        Returns:
+            Whether that is what was there. Nothing was written where it was not.
+
+        Raises:
+            StorageError: It cannot be written; nothing of it is there, and the object may end at
+                ``start`` now.
+            CommitUnknownError: Any part of ``data`` may have been written.
+        """
+        ...
+
     def truncate(self, size_bytes: int) -> None:
         """Cut the object at ``size_bytes``."""
         ...
 
     def sync(self) -> None:
-        """Make everything appended so far, by whomever, durable.
+        """Make everything written so far, by whomever, durable.
 
         Raises:
             CommitUnknownError: It may not be.

@@ -216,6 +216,16 @@ class WrappedFile:
         self._asked("append")
         self._file.append(data)
 
+    def is_blank(self, start: int, end: int) -> bool:
+        """Hand on."""
+        self._asked("is_blank")
+        return self._file.is_blank(start, end)
+
+    def overwrite(self, start: int, data: bytes) -> bool:
+        """Hand on."""
+        self._asked("overwrite")
+        return self._file.overwrite(start, data)
+
     def truncate(self, size_bytes: int) -> None:
         """Hand on."""
         self._asked("truncate")

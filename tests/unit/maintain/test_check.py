@@ -14,7 +14,8 @@ from parquedb import DB
 from parquedb.backends import check_backend, create_backend, migrate_backend
 from parquedb.errors import FormatError, NotFoundError
 from parquedb.namespace import local_journal
-from parquedb.namespace.wire import encode_line
+from parquedb.namespace.entry import Write
+from parquedb.namespace.wire import encode_entry, encode_line
 from parquedb.storage.memory import MemoryStore
 from tests.interop.test_row_deletes import history as history_of_deletes
 from tests.interop.test_row_deletes import make_delta, make_iceberg
@@ -660,6 +661,17 @@ def test_a_torn_journal(root, journal):
     whole = journal.read_bytes()
     journal.write_bytes(whole[:-3])  # a crash: that entry was never acknowledged
     assert problems(root) == []
+    journal.write_bytes(whole + bytes(9000))  # what a killed writer kept in reserve
+    assert problems(root) == []
+    head = json.loads(whole.splitlines()[-1][9:])["n"]
+    late = encode_entry(head + 2, 0, "", Write({}), head)
+    journal.write_bytes(whole + bytes(500) + late)  # a power failure: nor were these
+    assert problems(root) == []
+    late = encode_entry(head + 2, 0, "", Write({}), head + 1)
+    journal.write_bytes(whole + bytes(500) + late)
+    ((where, problem),) = problems(root)
+    assert where == key(root, journal)
+    assert f"is damaged at byte {len(whole)}: entry {head + 1}" in problem
     lines = whole.split(b"\n")
     lines[2] = lines[2][:-2] + b"}}"
     journal.write_bytes(b"\n".join(lines))

@@ -105,12 +105,22 @@ class TestState:
 
 
 class TestRoundTrip:
-    @given(st.integers(1, 10**15), NUMBERS, st.text(st.characters(codec="utf-8")), BODIES)
-    def test_entries(self, number: int, at_us: int, tx: str, body: Body) -> None:
-        line = encode_entry(number, at_us, tx, body)
+    @given(
+        st.integers(1, 10**15),
+        NUMBERS,
+        st.text(st.characters(codec="utf-8")),
+        BODIES,
+        st.none() | st.integers(0, 10**15),
+    )
+    def test_entries(
+        self, number: int, at_us: int, tx: str, body: Body, synced: int | None
+    ) -> None:
+        line = encode_entry(number, at_us, tx, body, synced)
+        assert b"\0" not in line
+        assert json.loads(line[9:]).get("synced") == synced
         assert line.count(b"\n") == 1
         found = scan(line)
-        assert (len(found.payloads), found.length, found.bad) == (1, len(line), False)
+        assert found == ([line[9:-1]], len(line), b"", (), False)
         assert parse_entry(found.payloads[0], number, WHERE) == Entry(number, at_us, tx, body)
 
     @given(
@@ -168,33 +178,88 @@ class TestScan:
     LINES = tuple(encode_line(b'{"n":%d}' % number) for number in range(4))
 
     def test_nothing(self) -> None:
-        assert scan(b"") == ([], 0, False)
+        assert scan(b"") == ([], 0, b"", (), False)
+        assert scan(b"\0" * 9) == ([], 0, b"", (), False)
 
-    def test_whole(self) -> None:
+    @pytest.mark.parametrize("reserve", [b"", b"\0", b"\0" * 99])
+    def test_whole(self, reserve: bytes) -> None:
         data = b"".join(self.LINES)
-        assert scan(data) == ([line[9:-1] for line in self.LINES], len(data), False)
+        payloads = [line[9:-1] for line in self.LINES]
+        assert scan(data + reserve) == (payloads, len(data), b"", (), False)
 
-    def test_cut_short(self) -> None:
+    @pytest.mark.parametrize("reserve", [b"", b"\0", b"\0" * 99])
+    def test_cut_short(self, reserve: bytes) -> None:
         data = b"".join(self.LINES)
         for length in range(len(data)):
-            found = scan(data[:length])
-            assert found.length == 17 * (length // 17)
+            found = scan(data[:length] + reserve)
+            whole = 17 * (length // 17)
+            assert found.length == whole
             assert len(found.payloads) == length // 17
-            assert not found.bad
+            assert found.rest == (data[whole:length] + reserve if whole < length else b"")
+            assert not found.is_damaged(length // 17)
 
     @pytest.mark.parametrize("junk", [b"\n", b"\n\n", b"junk\n", b"\0" * 50, b"00000000 {}\n"])
     def test_something_else(self, junk: bytes) -> None:
         first, *rest = self.LINES
-        assert scan(first + junk) == ([first[9:-1]], len(first), False)
-        assert scan(first + junk + b"".join(rest)) == ([first[9:-1]], len(first), True)
+        found = scan(first + junk)
+        assert found[:2] == ([first[9:-1]], len(first))
+        assert found.rest == (junk if junk.strip(b"\0") else b"")
+        assert not found.is_damaged(1)
+        found = scan(first + junk + b"".join(rest))
+        assert found[:3] == ([first[9:-1]], len(first), junk + b"".join(rest))
+        assert found.is_damaged(1)
 
     def test_a_newline_that_became_something_else(self) -> None:
         data = b"".join(self.LINES)
         for line in range(4):
             at = 17 * (line + 1) - 1
-            found = scan(data[:at] + b"x" + data[at + 1 :])
-            assert len(found.payloads) == line
-            assert found.bad is (line < 3)
+            for other in (b"x", b"\0"):
+                found = scan(data[:at] + other + data[at + 1 :])
+                assert len(found.payloads) == line
+                assert found.is_damaged(line) is (line < 3)
+
+
+class TestHoles:
+    """Zero bytes where lines were, and right lines behind them."""
+
+    @staticmethod
+    def lines(*synced: object) -> list[bytes]:
+        return [
+            encode_line(json.dumps({"n": number, "synced": each}).encode())
+            for number, each in enumerate(synced, 1)
+        ]
+
+    @pytest.mark.parametrize("start", [0, 1, 9])
+    @pytest.mark.parametrize("left", [0, 1])
+    def test_of_what_nobody_had_synced(self, start: int, left: int) -> None:
+        """A line or a part of it did not reach the disk, the ones behind it did."""
+        one, two, three = self.lines(0, 1, 1)
+        two = two[:start] + bytes(len(two) - start - left) + two[len(two) - left :]
+        found = scan(one + two + three)
+        assert found == ([one[9:-1]], len(one), two + three, [three[9:-1]], True)
+        assert not found.is_damaged(2)
+
+    @pytest.mark.parametrize("last", [2, 99, None, "1", True, -1])
+    def test_of_what_was_synced(self, last: object) -> None:
+        """A line behind says that the one that is missing had been on the disk, or does not say."""
+        one, two, three, four = self.lines(0, 1, 1, last)
+        for gone in (two, two + three):
+            data = (one + two + three + four).replace(gone, bytes(len(gone)))
+            assert scan(data).is_damaged(2)
+            assert not scan(data[: -len(four)]).is_damaged(2)
+
+    def test_no_zero_byte_is_no_hole(self) -> None:
+        one, two, three = self.lines(0, 1, 1)
+        for junk in (b"x" * 20 + b"\n", two[:-1] + b"x", two[1:], b"\n"):
+            assert scan(one + junk + three).is_damaged(2)
+        assert scan(one + b"junk\n" + three + bytes(9) + three).is_damaged(2)
+
+    def test_what_says_nothing(self) -> None:
+        one, _, three = self.lines(0, 1, 1)
+        for other in (b"[]", b"{", b""):
+            data = one + bytes(20) + encode_line(other)
+            assert scan(data).is_damaged(2)
+            assert scan(data + three).is_damaged(2)
 
 
 def line_of(raw: object) -> bytes:

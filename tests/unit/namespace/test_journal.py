@@ -24,7 +24,7 @@ from parquedb.errors import (
     UnsupportedError,
 )
 from parquedb.model.format import Format
-from parquedb.namespace import local_journal
+from parquedb.namespace import local_journal, segment_end
 from parquedb.namespace.entry import Flush, State, Write
 from parquedb.namespace.journal import Committed, Conflict, open_journal
 from parquedb.namespace.local_journal import LocalJournal
@@ -42,8 +42,10 @@ def name(first: int) -> str:
     return f"{first:020}.jsonl"
 
 
-def open_(root: Path) -> LocalJournal:
-    journal = open_journal(LocalStore(root, durable=False), "users", base=Format.NATIVE)
+def open_(root: Path, *, is_durable: bool = False) -> LocalJournal:
+    journal = open_journal(
+        LocalStore(root, durable=False), "users", base=Format.NATIVE, is_durable=is_durable
+    )
     assert isinstance(journal, LocalJournal)
     return journal
 
@@ -312,10 +314,15 @@ class TestDamage:
             with pytest.raises(StateError, match="deleted or replaced"):
                 journal.append(Write({}), expect=3, at_us=0)
 
+    @pytest.mark.parametrize("reserve", [False, True])
     @pytest.mark.parametrize("again", [False, True])
-    def test_a_folder_that_was_removed(self, tmp_path: Path, again: bool) -> None:
-        journal = open_(tmp_path)
+    def test_a_folder_that_was_removed(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: bool, reserve: bool
+    ) -> None:
+        monkeypatch.setattr(segment_end, "PATIENCE", 0)
+        journal = open_(tmp_path, is_durable=reserve)
         fill(journal, 3)
+        assert (tmp_path / FOLDER / name(1)).read_bytes().endswith(b"\0") is reserve
         shutil.rmtree(tmp_path / "_parquedb")
         if again:
             fill(open_(tmp_path), 5)
