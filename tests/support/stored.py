@@ -39,6 +39,7 @@ def same(a: Any, b: Any) -> bool:
 
 
 def assert_same(got: list[Any], want: list[Any]) -> None:
+    assert type(got) is not dict, "its keys alone would be compared"
     assert len(got) == len(want)
     for one, other in zip(got, want, strict=True):
         assert same(one, other), f"{one!r} is not {other!r}"

@@ -23,5 +23,5 @@ def test_a_row_alone_is_the_same_as_among_others(given_documents, data):
     together = assemble(batch, schema)
     for row, wanted in enumerate(together):
         found = reader.read(row)
-        assert_same(found, wanted)
+        assert_same([found], [wanted])
         assert list(found) == list(wanted)
