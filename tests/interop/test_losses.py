@@ -25,6 +25,7 @@ from parquedb.errors import (
     UnsupportedError,
     VerificationError,
 )
+from parquedb.migrate.report import Action
 from tests.interop.test_migration import fingerprints
 from tests.support import duck
 from tests.support.histories import delta_plain, known_delta, people
@@ -216,6 +217,25 @@ def test_a_file_that_could_not_be_verified_is_not_forgotten(root):
         copy.write_bytes(data)
     assert migrate_backend(storage=root, to="iceberg", verify="content").success
     cleanup_backend(root, "users", "delta")
+
+
+def test_who_asks_for_the_content_of_a_complete_migration_has_it_compared(root):
+    delta_plain(root)
+    report = migrate_backend(storage=root, to="iceberg")
+    assert report.namespaces["users"].verified == "count"
+    for verify, verified in (("count", None), ("content", "content")):
+        again = migrate_backend(storage=root, from_="delta", to="iceberg", verify=verify)
+        assert again.namespaces["users"].action is Action.SKIPPED
+        assert again.namespaces["users"].verified == verified
+    damaged = max((root / "users").glob("*.parquet"), key=lambda path: path.stat().st_size)
+    data = damaged.read_bytes()
+    damaged.write_bytes(data[:4] + bytes(60) + data[64:])
+    with pytest.raises(FormatError, match=r"\.parquet.*Invalid data Deserializing.*; restore"):
+        migrate_backend(
+            storage=root, from_="delta", to="iceberg", verify="content", delete_source=True
+        )
+    damaged.write_bytes(data)
+    assert len(known_delta(root / "users")) == 7
 
 
 def test_files_after_an_update_by_delta_rs_are_readable_together(root):

@@ -260,6 +260,8 @@ def _print_report(report: object) -> None:
                 f"{size_of(found.bytes_referenced)} referenced"
                 + (f"; verified by {found.verified}" if found.verified else "")
             )
+        elif found.verified:
+            typer.echo(f"  verified by {found.verified}")
         if found.merge is not None:
             counts = found.merge
             typer.echo(

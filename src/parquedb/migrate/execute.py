@@ -116,7 +116,7 @@ def execute(
             merge=run.merge,
         )
     elif plan.action is Action.SKIPPED:
-        _complete(namespace, source, plan, options)
+        report = replace(report, verified=_complete(namespace, source, plan, options))
     if plan.action in (Action.MIGRATED, Action.SKIPPED):
         cut_over(namespace, source.format, options)
     if options.delete_source and plan.action in (Action.MIGRATED, Action.SKIPPED):
@@ -131,25 +131,32 @@ def execute(
 
 def _complete(
     namespace: Namespace, source: LogReader, plan: MigrationPlan, options: MigrationOptions
-) -> None:
+) -> str | None:
     """Verify what is there and record its completion, if an earlier run could not.
 
     A migration without new versions is only incomplete if its verification failed or was cut
-    short: then all rows of every version are compared, whatever the caller asks for.
+    short: then all rows of every version are compared, whatever the caller asks for. Who asks for
+    that gets it of a complete one too: the run before may have been killed while it compared.
+
+    Returns:
+        What was compared, or None.
     """
     relation = plan.situation.relation
     if not isinstance(relation, Continues):
-        return
+        return None
     writer = open_target(namespace, options)
     writer.settle()
-    if relation.completed or relation.target_moved:
-        return
+    is_settled = relation.completed and options.verify is not Verify.CONTENT
+    if is_settled or relation.target_moved:
+        return None
     target = namespace.reader(options.target)
     pairs = common_versions(source, target)
     versions = [SourceVersion(ours.version, ours.at_ms, ours.rows) for ours, _ in pairs]
     verify_counts(source, versions, target)
     verify_content(namespace.store, source, versions, target, lambda _: None)
-    writer.set_completed(options.ambient.now_ms())
+    if not relation.completed:
+        writer.set_completed(options.ambient.now_ms())
+    return Verify.CONTENT.value
 
 
 def _start(
