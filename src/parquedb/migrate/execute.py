@@ -150,10 +150,15 @@ def _complete(
     if is_settled or relation.target_moved:
         return None
     target = namespace.reader(options.target)
-    pairs = common_versions(source, target)
-    versions = [SourceVersion(ours.version, ours.at_ms, ours.rows) for ours, _ in pairs]
-    verify_counts(source, versions, target)
-    verify_content(namespace.store, source, versions, target, lambda _: None)
+    versions = [
+        SourceVersion(ours.version, ours.at_ms, ours.rows)
+        for ours, theirs in common_versions(source, target)
+        if theirs.origin is not None
+        and (theirs.origin.table_id, theirs.origin.version) == (source.table_id, ours.version)
+    ]  # others went the other way
+    if versions:
+        verify_counts(source, versions, target)
+        verify_content(namespace.store, source, versions, target, lambda _: None)
     if not relation.completed:
         writer.set_completed(options.ambient.now_ms())
     return Verify.CONTENT.value
