@@ -161,7 +161,7 @@ def _complete(
         verify_content(namespace.store, source, versions, target, lambda _: None)
     if not relation.completed:
         writer.set_completed(options.ambient.now_ms())
-    return Verify.CONTENT.value
+    return Verify.CONTENT.value if versions else None
 
 
 def _start(
