@@ -112,6 +112,15 @@ const char *utf8_of(PyObject *text, Py_ssize_t *size)
     return found;
 }
 
+int has_dollar(PyObject *key, int depth)
+{
+    if (PyUnicode_GET_LENGTH(key) == 0 || PyUnicode_READ_CHAR(key, 0) != '$') {
+        return 0;
+    }
+    return depth || (PyUnicode_CompareWithASCIIString(key, "$id") != 0
+                     && PyUnicode_CompareWithASCIIString(key, "$type") != 0);
+}
+
 /* A whole number below 10^15 divided by a power of ten up to 10^6 is rounded once, as reading its
  * text is: so the text is read as the same float. At most 15 digits, hence the shortest text.
  */

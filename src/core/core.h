@@ -35,8 +35,8 @@ const char *utf8_of(PyObject *text, Py_ssize_t *size);
 /* Find the few digits that say a finite float exactly; 0 where there are none. */
 int find_short(double number, unsigned long long *digits, int *places);
 
-/* Whether a key stays as it is at the top of a document, though it begins with a dollar. */
-int is_system_key(PyObject *key);
+/* Whether a key begins with a dollar, and is none of the system's at the top of a document. */
+int has_dollar(PyObject *key, int depth);
 
 /* Functions of the module; each takes one argument. */
 PyObject *copy_document(PyObject *module, PyObject *document);

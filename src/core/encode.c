@@ -244,12 +244,6 @@ static int put_date(Text *text, PyObject *value)
     return put(text, written, (size_t)(out - written));
 }
 
-int is_system_key(PyObject *key)
-{
-    return PyUnicode_CompareWithASCIIString(key, "$id") == 0
-           || PyUnicode_CompareWithASCIIString(key, "$type") == 0;
-}
-
 static int put_dict(Text *text, PyObject *value, int depth)
 {
     if (depth > MAX_DEPTH || put(text, "{", 1) < 0) {
@@ -263,9 +257,8 @@ static int put_dict(Text *text, PyObject *value, int depth)
             return -1;
         }
         is_first = 0;
-        int dollar = PyUnicode_GET_LENGTH(key) && PyUnicode_READ_CHAR(key, 0) == '$';
-        if (put_text(text, key, dollar && (depth || !is_system_key(key))) < 0
-            || put(text, ":", 1) < 0 || put_value(text, item, depth + 1) < 0) {
+        if (put_text(text, key, has_dollar(key, depth)) < 0 || put(text, ":", 1) < 0
+            || put_value(text, item, depth + 1) < 0) {
             return -1;
         }
     }

@@ -92,11 +92,7 @@ static enum outcome restore_dict(PyObject *items, int depth)
     PyObject *key, *value;
     enum outcome outcome;
     while (PyDict_Next(items, &at, &key, &value)) {
-        if (!PyUnicode_CheckExact(key)) {
-            return DECLINED;
-        }
-        int dollar = PyUnicode_GET_LENGTH(key) && PyUnicode_READ_CHAR(key, 0) == '$';
-        if (dollar && (depth || !is_system_key(key))) {
+        if (!PyUnicode_CheckExact(key) || has_dollar(key, depth)) {
             return DECLINED;
         }
         if (!PyDict_CheckExact(value) && !PyList_CheckExact(value)) {

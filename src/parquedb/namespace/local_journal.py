@@ -37,13 +37,7 @@ from parquedb.namespace.journal import (
 from parquedb.namespace.segment_end import SegmentEnd
 from parquedb.namespace.segments import LOOKS, Collected, DamagedError, Segment, Segments
 from parquedb.namespace.syncs import Syncs
-from parquedb.namespace.wire import (
-    END,
-    Header,
-    encode_entry,
-    encode_header,
-    parse_entry,
-)
+from parquedb.namespace.wire import END, Header, encode_entry, encode_header, parse_entry
 from parquedb.storage.store import AppendFile, Appends, NewObject, Store
 
 T = TypeVar("T")

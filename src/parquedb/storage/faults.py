@@ -1,9 +1,8 @@
 """A store that fails at a chosen operation, to prove what is left behind.
 
 Every object that is created, replaced, renamed, copied, linked or deleted is one operation, also
-inside a batch, and so is every append, overwriting, truncation and sync of an open
-file. So a sweep over ``at``
-cuts a run short at every point at which it can be cut:
+inside a batch, and so is every append, overwriting, truncation and sync of an open file. So a sweep
+over ``at`` cuts a run short at every point at which it can be cut:
 
     whole = inject(MemoryStore(), None)
     run(whole)

@@ -34,20 +34,7 @@ from parquedb.storage import appends as appends_module
 from parquedb.storage.counting import CountingStore, count
 from parquedb.storage.local import LocalStore
 from parquedb.storage.memory import MemoryStore
-
-FOLDER = "_parquedb/users/journal"
-
-
-def name(first: int) -> str:
-    return f"{first:020}.jsonl"
-
-
-def open_(root: Path, *, is_durable: bool = False) -> LocalJournal:
-    journal = open_journal(
-        LocalStore(root, durable=False), "users", base=Format.NATIVE, is_durable=is_durable
-    )
-    assert isinstance(journal, LocalJournal)
-    return journal
+from tests.support.journals import FOLDER, name, numbers, open_
 
 
 def fill(journal: LocalJournal, count: int, size: int = 0) -> None:
@@ -56,10 +43,6 @@ def fill(journal: LocalJournal, count: int, size: int = 0) -> None:
         id_ = f"users/{head + 1}"
         body = Write({id_: {"$id": id_, "text": "x" * size}})
         assert journal.append(body, expect=head, at_us=head) == Committed(head + 1)
-
-
-def numbers(journal: LocalJournal, after: int = 0) -> list[int]:
-    return [entry.number for entry in journal.read(after)]
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,27 +20,17 @@ from parquedb.errors import FormatError, StorageError
 from parquedb.model.format import Format
 from parquedb.namespace import local_journal, segment_end
 from parquedb.namespace.entry import Flush, Write
-from parquedb.namespace.journal import Committed, open_journal
+from parquedb.namespace.journal import Committed
 from parquedb.namespace.local_journal import LocalJournal
 from parquedb.namespace.segment_end import PATIENCE, RESERVE_BYTES
 from parquedb.namespace.wire import encode_entry
-from parquedb.storage import Store
 from parquedb.storage import appends as appends_module
 from parquedb.storage.counting import CountingStore, count
 from parquedb.storage.local import LocalStore
+from tests.support import journals
+from tests.support.journals import FOLDER, name, numbers
 
-FOLDER = "_parquedb/users/journal"
-
-
-def name(first: int) -> str:
-    return f"{first:020}.jsonl"
-
-
-def open_(root: Path | Store, *, is_durable: bool = True) -> LocalJournal:
-    store = LocalStore(root, durable=False) if isinstance(root, Path) else root
-    journal = open_journal(store, "users", base=Format.NATIVE, is_durable=is_durable)
-    assert isinstance(journal, LocalJournal)
-    return journal
+open_ = partial(journals.open_, is_durable=True)
 
 
 def fill(journal: LocalJournal, count: int = 1, size: int = 0) -> None:
@@ -54,10 +45,6 @@ def fill(journal: LocalJournal, count: int = 1, size: int = 0) -> None:
         if done is None:
             assert journal.append(body, expect=head, at_us=head) == Committed(head + 1)
         journal.sync()
-
-
-def numbers(journal: LocalJournal, after: int = 0) -> list[int]:
-    return [entry.number for entry in journal.read(after)]
 
 
 def newest(root: Path) -> Path:
